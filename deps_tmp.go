@@ -1,0 +1,22 @@
+package streamer
+import (
+ _ "github.com/twmb/franz-go/pkg/kgo"
+ _ "github.com/twmb/franz-go/pkg/kadm"
+ _ "github.com/twmb/franz-go/pkg/kfake"
+ _ "github.com/twmb/franz-go/pkg/kmsg"
+ _ "github.com/linkedin/goavro/v2"
+ _ "github.com/ohler55/ojg/jp"
+ _ "github.com/sony/gobreaker/v2"
+ _ "github.com/labstack/echo/v4"
+ _ "github.com/klauspost/compress/flate"
+ _ "go.yaml.in/yaml/v3"
+ _ "github.com/prometheus/client_golang/prometheus"
+ _ "github.com/testcontainers/testcontainers-go"
+ _ "github.com/testcontainers/testcontainers-go/modules/kafka"
+ _ "golang.org/x/time/rate"
+ _ "golang.org/x/term"
+ _ "github.com/Shopify/toxiproxy/v2"
+ _ "go.uber.org/goleak"
+ _ "github.com/rogpeppe/go-internal/testscript"
+ _ "github.com/spf13/cobra"
+)

@@ -1,0 +1,79 @@
+package sink
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is one job's way of delivering. The zero value of a field means its default, which Defaults fills in.
+type Config struct {
+	// Timeout bounds one attempt, from dial to the last byte of the response body. Default 30s, at most 5m.
+	Timeout time.Duration
+	// Concurrency is the number of attempts in flight at once, on this instance. Default 64.
+	Concurrency int
+	// Rate limits attempts on this instance, retries included.
+	Rate Rate
+	// Retry says how a target failure is tried again.
+	Retry Retry
+	// Breaker opens per target.
+	Breaker Breaker
+	// Statuses moves status codes into another class than the table's: {Delivered: {404}}.
+	Statuses map[Class][]int
+	// Auth is added to every request of the job; a header of the same name in the request is replaced.
+	Auth Auth
+	// AttemptHeader adds Streamer-Attempt (from 1) to every request. Its default is true in a job file.
+	AttemptHeader bool
+	// ResponseBytes bounds what is read of a response body; the rest closes the connection. Default 64 KiB.
+	ResponseBytes int64
+	// Guard says which addresses may be dialled; it is the process's, not the job's.
+	Guard Guard
+}
+
+// Rate allows Count attempts per Per, Burst of them at once. Count 0 means no limit. Burst 0 means 1.
+type Rate struct {
+	Count float64
+	Per   time.Duration
+	Burst int
+}
+
+// Retry is exponential back-off with full jitter: attempt n waits a random time up to min(Max, Initial·2ⁿ⁻¹).
+type Retry struct {
+	// Initial defaults to 500ms, Max to 1m.
+	Initial, Max time.Duration
+	// MaxAfter clamps a Retry-After from the server, which is a lower bound for the wait. Default 1h.
+	MaxAfter time.Duration
+}
+
+// Breaker opens after Failures consecutive target outcomes, a row counted once until it is final, and probes after Open.
+type Breaker struct {
+	// Failures defaults to 5.
+	Failures int
+	// Open defaults to 30s.
+	Open time.Duration
+	// Health is an URL probed by GET instead of a waiting row; empty: rows are the probes, each time another one.
+	Health string
+}
+
+// Auth is at most one of its parts; Basic wins over Token, Token over Bearer.
+type Auth struct {
+	Basic *Basic
+	// Token sends "Authorization: access_token <token>", as Aether's consumer does.
+	Token Secret
+	// Bearer sends "Authorization: Bearer <bearer>".
+	Bearer Secret
+}
+
+// Basic is a user with a password.
+type Basic struct {
+	User     string
+	Password Secret
+}
+
+// Guard says which addresses may be dialled. Link-local and metadata addresses never are; private ranges and loopback only by
+// these lists; everything public always is.
+type Guard struct {
+	// Hosts are names (as written in the URL, lower case, without port) whose addresses may be private.
+	Hosts []string
+	// CIDRs are private ranges that may be dialled.
+	CIDRs []netip.Prefix
+}
