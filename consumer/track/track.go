@@ -1,0 +1,98 @@
+// Package track says how far a partition may be committed: the end of the unbroken finished run.
+//
+// Method: the low-water mark over a doubly linked list that holds the pending records alone, in offset order. What is not in
+// the list and below Next is finished, so gaps by compaction, aborted transactions and control records cost nothing, and a
+// million finished records behind one that is stuck take no memory.
+package track
+
+import (
+	"fmt"
+	"time"
+)
+
+// Tracker follows one partition during one assignment. The zero Tracker is not usable; see New.
+// It is not safe for concurrent use: the partition's lock guards it.
+type Tracker struct {
+	head, tail *Record
+	next       int64 // the offset after the last one seen
+	pending    int
+}
+
+// Record is a pending record. Callers embed it, so that tracking a record allocates nothing.
+type Record struct {
+	Offset int64
+	// Polled is when the client handed the record over.
+	Polled time.Time
+
+	rows       int32
+	prev, next *Record
+}
+
+// New begins at committed, the next offset the group will read.
+func New(committed int64) *Tracker { return &Tracker{next: committed} }
+
+// Track notes r, with rows ≥ 1, as pending. Offsets must arrive rising, and at or after the committed offset: Track panics
+// otherwise, since a wrong order would commit unread data. O(1).
+func (t *Tracker) Track(r *Record, rows int32) {
+	if r.Offset < t.next || rows < 1 {
+		panic(fmt.Sprintf("track: offset %d with %d rows after next offset %d", r.Offset, rows, t.next))
+	}
+	r.rows, r.prev, r.next = rows, t.tail, nil
+	if t.tail == nil {
+		t.head = r
+	} else {
+		t.tail.next = r
+	}
+	t.tail = r
+	t.next = r.Offset + 1
+	t.pending++
+}
+
+// Skip notes that the record at offset is final as it was read: a control record, a tombstone, a record without rows to send.
+// Offsets below Next are ignored. O(1).
+func (t *Tracker) Skip(offset int64) {
+	if offset >= t.next {
+		t.next = offset + 1
+	}
+}
+
+// Done notes one more final row of r and reports whether r is finished with it. A record of n rows takes n calls; one more
+// panics, since it would mean that a row was final twice. O(1).
+func (t *Tracker) Done(r *Record) bool {
+	if r.rows < 1 {
+		panic(fmt.Sprintf("track: offset %d is finished already", r.Offset))
+	}
+	if r.rows--; r.rows > 0 {
+		return false
+	}
+	if r.prev == nil {
+		t.head = r.next
+	} else {
+		r.prev.next = r.next
+	}
+	if r.next == nil {
+		t.tail = r.prev
+	} else {
+		r.next.prev = r.prev
+	}
+	r.prev, r.next = nil, nil
+	t.pending--
+	return true
+}
+
+// Committable is the offset to commit: that of the first pending record, else the one after the last seen.
+func (t *Tracker) Committable() int64 {
+	if t.head != nil {
+		return t.head.Offset
+	}
+	return t.next
+}
+
+// Next is the offset after the last one seen.
+func (t *Tracker) Next() int64 { return t.next }
+
+// Pending is the number of records that are not finished.
+func (t *Tracker) Pending() int { return t.pending }
+
+// Oldest is the first pending record, nil if there is none.
+func (t *Tracker) Oldest() *Record { return t.head }
