@@ -1,0 +1,92 @@
+package sink
+
+import "time"
+
+// Class says what the result of an attempt means for its row.
+type Class string
+
+// The classes. Delivered and Rejected are final. Target, Credentials and Address wait and are tried again without end. Payload is
+// for what never became a request. Interrupted is our own stop: no attempt is counted, the row was not finished here.
+const (
+	Delivered   Class = "delivered"
+	Rejected    Class = "rejected"
+	Credentials Class = "credentials"
+	Target      Class = "target"
+	Payload     Class = "payload"
+	Address     Class = "address"
+	Interrupted Class = "interrupted"
+)
+
+// Request is one row's request. URL is absolute, http or https; Header keeps its order. Headers that belong to the connection
+// (Host, Content-Length, Transfer-Encoding, Connection and their like) are the sink's and left out if given. A request that cannot
+// be written (a line break in a header, a URL without host) ends as Rejected with Status 0 and no attempt.
+type Request struct {
+	Method, URL string
+	Header      []Header
+	Body        []byte
+}
+
+// Header is one header line.
+type Header struct{ Name, Value string }
+
+// Delivery carries one row through the sink. The caller fills the exported fields, hands it to Deliver and leaves it alone until
+// Final, from whose call on it is the caller's again. The zero private state is ready; a Delivery may be used again.
+type Delivery struct {
+	Request Request
+	// Final is told the outcome, exactly once, from a worker's goroutine, without any lock of the sink held. It may call Deliver.
+	// It must be quick and must not call Drain, Cancel or Close, which wait for it. It is not called at all for a row that had no
+	// attempt running when its scope was drained or cancelled; one whose attempt was running then, and did not become final by it,
+	// is told Interrupted.
+	Final func(*Delivery, Outcome)
+	// Row is the caller's.
+	Row any
+
+	state
+}
+
+// Outcome is what became of a row, or for Observer.Waiting what its last attempt came to.
+type Outcome struct {
+	Class Class
+	// Status is the response's status code, 0 if no status line was read.
+	Status int
+	// Reason says in words what happened, without URL, headers, tokens or contents; empty for Delivered.
+	Reason string
+	// Attempts counts requests made so far for this row: interrupted ones and refused addresses do not count.
+	Attempts int
+	// First is when the first attempt began; zero if there was none.
+	First time.Time
+}
+
+// Observer is told what the sink does. Its methods are called from workers' goroutines, at the same time, without any lock of the
+// sink held; they must be quick and must not wait for the sink.
+type Observer interface {
+	// Attempt: an attempt ended, also an interrupted one. took is from its start to the last byte.
+	Attempt(c Class, status int, took time.Duration)
+	// Waiting: an attempt of d was not final; the next one starts at until or later. Rows that only queue behind an open breaker,
+	// the rate or the permit are not told one by one: BreakerOpen and Stats show them.
+	Waiting(d *Delivery, o Outcome, until time.Time)
+	// BreakerOpen: the breaker of target (scheme://host:port) opened or closed. Calls come in the order of the changes.
+	BreakerOpen(target string, open bool)
+}
+
+// Stats is a snapshot of a sink.
+type Stats struct {
+	// InFlight rows have an attempt running. Waiting rows wait for their back-off, the rate, the permit or a breaker; Ready ones
+	// only for a free slot (or for Resume).
+	InFlight, Waiting, Ready int
+	// Targets are those in use or remembered, sorted by name.
+	Targets []TargetState
+}
+
+// TargetState is one target of a sink.
+type TargetState struct {
+	// Target is scheme://host:port.
+	Target string
+	// Open says that its breaker lets nothing but probes pass; Probe is when the next one may start.
+	Open  bool
+	Probe time.Time
+	// Cause is the reason of the last target outcome, empty after a better one.
+	Cause string
+	// InFlight and Rows count its rows with an attempt running and all of them.
+	InFlight, Rows int
+}
