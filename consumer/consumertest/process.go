@@ -1,0 +1,128 @@
+package consumertest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// process runs the nodes of a cluster as Java processes, by kafka-local.sh.
+type process struct{ script, dir string }
+
+// processReady says why a broker cannot run as a process here; nil: it can.
+func processReady(version string) error {
+	for _, tool := range []string{"bash", "java", "openssl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("process mode: %w", err)
+		}
+	}
+	dir, err := cache()
+	if err != nil {
+		return err
+	}
+	jars := filepath.Join(dir, "kafka-"+version, "lib", ".complete-"+version)
+	if _, err := os.Stat(jars); err != nil {
+		if _, e := exec.LookPath("mvn"); e != nil {
+			return fmt.Errorf("process mode: no jars of Kafka %s, and no mvn to get them", version)
+		}
+	}
+	return nil
+}
+
+func startProcess(ctx context.Context, s spec, version string, port int) (*Cluster, error) {
+	scripts, err := realparts()
+	if err != nil {
+		return nil, err
+	}
+	base, err := cache()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(base, "run"), 0o755); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(filepath.Join(base, "run"), "kafka-")
+	if err != nil {
+		return nil, err
+	}
+	p := &process{script: filepath.Join(scripts, "kafka-local.sh"), dir: dir}
+	env := []string{
+		"KAFKA_VERSION=" + version, "KAFKA_PORT=" + strconv.Itoa(port), "KAFKA_NODES=" + strconv.Itoa(s.nodes), "KAFKA_HEAP=384m",
+		"KAFKA_LIBDIR=" + filepath.Join(base, "kafka-"+version), "KAFKA_OWNER=" + strconv.Itoa(os.Getpid()),
+	}
+	if s.secure {
+		env = append(env, "KAFKA_SECURE=1")
+	}
+	out, err := p.call(ctx, env, "up")
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	said := make(map[string]string)
+	for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
+		if name, value, ok := strings.Cut(lines.Text(), "="); ok {
+			said[name] = value
+		}
+	}
+	list := func(name string) []string { return strings.Split(said[name], ",") }
+	c := &Cluster{Brokers: list("KAFKA_BROKERS"), Mode: ModeProcess, backend: p}
+	if s.secure {
+		c.Security = &Security{
+			SASLSSL: list("KAFKA_SASL_SSL_BROKERS"), TLS: list("KAFKA_SSL_BROKERS"), SASLPlaintext: list("KAFKA_SASL_PLAINTEXT_BROKERS"),
+			User: "app", Password: "app-secret",
+			CA: said["KAFKA_CA"], ClientCert: said["KAFKA_CLIENT_CERT"], ClientKey: said["KAFKA_CLIENT_KEY"],
+		}
+	}
+	v, err := p.call(ctx, nil, "version")
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	c.Version = strings.TrimSpace(v)
+	return c, nil
+}
+
+// call runs the script's command on the cluster's folder and gives its standard output.
+func (p *process) call(ctx context.Context, env []string, command string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "bash", append([]string{p.script, command, p.dir}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("kafka-local.sh %s: %w: %s", command, err, strings.TrimSpace(errs.String()))
+	}
+	return out.String(), nil
+}
+
+func (p *process) kill(ctx context.Context, node int) error {
+	_, err := p.call(ctx, nil, "kill", strconv.Itoa(node))
+	return err
+}
+
+func (p *process) stop(ctx context.Context, node int) error {
+	_, err := p.call(ctx, nil, "stop", strconv.Itoa(node))
+	return err
+}
+
+func (p *process) start(ctx context.Context, node int) error {
+	_, err := p.call(ctx, nil, "start", strconv.Itoa(node))
+	return err
+}
+
+func (p *process) tool(ctx context.Context, class string, args []string) (string, error) {
+	return p.call(ctx, nil, "tool", append([]string{class}, args...)...)
+}
+
+// close ends the nodes and removes their folder. Test data is not worth a clean shutdown.
+func (p *process) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err := p.call(ctx, nil, "discard")
+	return errors.Join(err, os.RemoveAll(p.dir))
+}
