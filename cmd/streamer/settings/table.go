@@ -1,0 +1,223 @@
+// Package settings reads what the process is told from outside: flags over environment over one file over defaults.
+//
+// One table names every setting; its flag, its variable, its key in the file and its line of help come from there, so that none of
+// them can be forgotten or misnamed.
+package settings
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"streamer/consumer"
+)
+
+// Settings is what the process is told. Load fills it in.
+type Settings struct {
+	Kafka     consumer.Client
+	Namespace string
+	// Instance makes memberships of groups static; empty: they are not.
+	Instance string
+	// Listen is host:port of the HTTP server.
+	Listen string
+	// Jobs is a job file or a directory of job files.
+	Jobs string
+	// SecretsDir holds a directory of secret files per owner; empty: there are none.
+	SecretsDir string
+	AllowHosts []string
+	AllowCIDRs []netip.Prefix
+	// MemoryBytes bounds what records in flight may take.
+	MemoryBytes int64
+	LogFormat   string
+	LogLevel    slog.Level
+}
+
+// Setting is one line of the table.
+type Setting struct {
+	// Key is its name in the file, with dots between levels, and in messages.
+	Key string
+	// Env and Flag are its other names. Flag is empty for secrets: other users of a machine see a command line.
+	Env, Flag string
+	Default   string
+	// Doc is a sentence for an operator, with its unit.
+	Doc string
+	// Example shows how it is written, where the default does not.
+	Example string
+	// Later: a name of the contract that this version cannot act on, so it refuses it.
+	Later bool
+
+	set func(*Settings, string) error
+}
+
+// Table lists every setting, in the order of the help.
+var Table = []Setting{
+	{Key: "kafka.brokers", Env: "STREAMER_KAFKA_BROKERS", Flag: "kafka-brokers", Default: "localhost:9092", Example: "kafka-1:9092,kafka-2:9092",
+		Doc: "brokers to start from, host:port with commas between", set: func(s *Settings, v string) error {
+			s.Kafka.Brokers = list(v)
+			return nil
+		}},
+	{Key: "kafka.sasl.mechanism", Env: "STREAMER_KAFKA_SASL_MECHANISM", Flag: "kafka-sasl-mechanism", Example: "SCRAM-SHA-512",
+		Doc: "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: no login", set: text(func(s *Settings) *string { return &s.Kafka.SASL.Mechanism })},
+	{Key: "kafka.sasl.user", Env: "STREAMER_KAFKA_SASL_USER", Flag: "kafka-sasl-user", Example: "streamer",
+		Doc: "user of the login", set: text(func(s *Settings) *string { return &s.Kafka.SASL.User })},
+	{Key: "kafka.sasl.password", Env: "STREAMER_KAFKA_SASL_PASSWORD",
+		Doc: "its password; no flag, as a command line can be seen by others", set: text(func(s *Settings) *string { return &s.Kafka.SASL.Password })},
+	{Key: "kafka.tls.enable", Env: "STREAMER_KAFKA_TLS", Flag: "kafka-tls", Default: "false",
+		Doc: "TLS to the brokers", set: func(s *Settings, v string) (err error) {
+			s.Kafka.TLS.Enable, err = yesNo(v)
+			return err
+		}},
+	{Key: "kafka.tls.ca_file", Env: "STREAMER_KAFKA_TLS_CA_FILE", Flag: "kafka-tls-ca-file", Example: "/etc/streamer/ca.pem",
+		Doc: "authorities to trust, PEM; empty: the system's", set: text(func(s *Settings) *string { return &s.Kafka.TLS.CAFile })},
+	{Key: "kafka.tls.cert_file", Env: "STREAMER_KAFKA_TLS_CERT_FILE", Flag: "kafka-tls-cert-file", Example: "/etc/streamer/client.pem",
+		Doc: "client certificate, PEM", set: text(func(s *Settings) *string { return &s.Kafka.TLS.CertFile })},
+	{Key: "kafka.tls.key_file", Env: "STREAMER_KAFKA_TLS_KEY_FILE", Flag: "kafka-tls-key-file", Example: "/etc/streamer/client-key.pem",
+		Doc: "its key, PEM", set: text(func(s *Settings) *string { return &s.Kafka.TLS.KeyFile })},
+	{Key: "kafka.tls.server_name", Env: "STREAMER_KAFKA_TLS_SERVER_NAME", Flag: "kafka-tls-server-name", Example: "kafka.example.org",
+		Doc: "name expected in the brokers' certificates; empty: the host dialled", set: text(func(s *Settings) *string { return &s.Kafka.TLS.ServerName })},
+	{Key: "namespace", Env: "STREAMER_NAMESPACE", Flag: "namespace", Default: "streamer",
+		Doc: "prefix of this installation's topics and groups", set: func(s *Settings, v string) error {
+			if !namespace.MatchString(v) {
+				return fmt.Errorf("%q cannot be a prefix of topics; use 1 to 32 letters, digits, dashes and underscores", v)
+			}
+			s.Namespace = v
+			return nil
+		}},
+	{Key: "instance_id", Env: "STREAMER_INSTANCE_ID", Flag: "instance-id", Example: "streamer-0",
+		Doc: "makes group memberships static: back within the session timeout, an instance keeps its partitions; must differ between instances", set: func(s *Settings, v string) error {
+			if !instance.MatchString(v) {
+				return fmt.Errorf("%q is no instance id; use up to 200 letters, digits, dots, dashes and underscores", v)
+			}
+			s.Instance = v
+			return nil
+		}},
+	{Key: "listen", Env: "STREAMER_LISTEN", Flag: "listen", Default: "127.0.0.1:9013",
+		Doc: "host:port of /healthz, /readyz and /metrics", set: func(s *Settings, v string) (err error) {
+			s.Listen, err = hostPort(v)
+			return err
+		}},
+	{Key: "jobs_dir", Env: "STREAMER_JOBS_DIR", Flag: "jobs", Default: "/etc/streamer/jobs",
+		Doc: "a job file, or a directory of job files (.yaml, .yml, .json)", set: text(func(s *Settings) *string { return &s.Jobs })},
+	{Key: "secrets_dir", Env: "STREAMER_SECRETS_DIR", Flag: "secrets-dir", Example: "/run/secrets/streamer",
+		Doc: "directory with one directory of secret files per owner, for ${file:name} in jobs", set: text(func(s *Settings) *string { return &s.SecretsDir })},
+	{Key: "allow_hosts", Env: "STREAMER_ALLOW_HOSTS", Flag: "allow-hosts", Example: "api.internal,localhost",
+		Doc: "hosts that jobs may call although their addresses are private or loopback, with commas between", set: func(s *Settings, v string) error {
+			s.AllowHosts = list(strings.ToLower(v))
+			for _, h := range s.AllowHosts {
+				if strings.ContainsAny(h, "/ *") || strings.Count(h, ":") == 1 {
+					return fmt.Errorf("%q is no host name; write it without scheme, port, path and wildcard", h)
+				}
+			}
+			return nil
+		}},
+	{Key: "allow_cidrs", Env: "STREAMER_ALLOW_CIDRS", Flag: "allow-cidrs", Example: "10.0.0.0/8,127.0.0.0/8",
+		Doc: "private ranges that jobs may call, with commas between", set: func(s *Settings, v string) error {
+			s.AllowCIDRs = nil
+			for _, part := range list(v) {
+				prefix, err := netip.ParsePrefix(part)
+				if err != nil {
+					return fmt.Errorf("%q is no range of addresses; write it as 10.0.0.0/8", part)
+				}
+				s.AllowCIDRs = append(s.AllowCIDRs, prefix.Masked())
+			}
+			return nil
+		}},
+	{Key: "memory", Env: "STREAMER_MEMORY", Flag: "memory", Default: "256MiB",
+		Doc: "what records in flight may take in memory, of all jobs together (KiB, MiB, GiB)", set: func(s *Settings, v string) (err error) {
+			s.MemoryBytes, err = bytesOf(v)
+			if err == nil && s.MemoryBytes < minMemory {
+				err = fmt.Errorf("%s is too little; give at least 16MiB", v)
+			}
+			return err
+		}},
+	{Key: "log.format", Env: "STREAMER_LOG_FORMAT", Flag: "log-format", Default: "json",
+		Doc: "json or text", set: func(s *Settings, v string) error {
+			if v != "json" && v != "text" {
+				return fmt.Errorf("%q is neither json nor text", v)
+			}
+			s.LogFormat = v
+			return nil
+		}},
+	{Key: "log.level", Env: "STREAMER_LOG_LEVEL", Flag: "log-level", Default: "info",
+		Doc: "debug, info, warn or error", set: func(s *Settings, v string) error {
+			if v != "debug" && v != "info" && v != "warn" && v != "error" {
+				return fmt.Errorf("%q is none of debug, info, warn, error", v)
+			}
+			return s.LogLevel.UnmarshalText([]byte(v))
+		}},
+
+	{Key: "schema_registry_url", Env: "STREAMER_SCHEMA_REGISTRY_URL", Flag: "schema-registry-url", Later: true},
+	{Key: "advertise", Env: "STREAMER_ADVERTISE", Flag: "advertise", Later: true},
+	{Key: "url", Env: "STREAMER_URL", Flag: "url", Later: true},
+	{Key: "require_auth", Env: "STREAMER_REQUIRE_AUTH", Flag: "require-auth", Later: true},
+	{Key: "admin.user", Env: "STREAMER_ADMIN_USER", Flag: "admin-user", Later: true},
+	{Key: "admin.password", Env: "STREAMER_ADMIN_PASSWORD", Later: true},
+	{Key: "oidc.issuer", Env: "STREAMER_OIDC_ISSUER", Flag: "oidc-issuer", Later: true},
+	{Key: "oidc.audience", Env: "STREAMER_OIDC_AUDIENCE", Flag: "oidc-audience", Later: true},
+	{Key: "secret_key", Env: "STREAMER_SECRET_KEY", Later: true},
+}
+
+// The file itself is found by its own names, which cannot stand in it.
+const (
+	// ConfigEnv and ConfigFlag name the settings file.
+	ConfigEnv  = "STREAMER_CONFIG"
+	ConfigFlag = "config"
+	// DefaultFile is read when it is there and neither of them names another.
+	DefaultFile = "/etc/streamer/streamer.yaml"
+	// ValuePrefix begins variables that are not settings but values for jobs: ${env:STREAMER_VALUE_…}.
+	ValuePrefix = "STREAMER_VALUE_"
+	envPrefix   = "STREAMER_"
+)
+
+// Help describes every setting for a terminal.
+func Help() string {
+	var b strings.Builder
+	b.WriteString("A flag goes over an environment variable, that over the file, that over the default.\n")
+	fmt.Fprintf(&b, "The file is YAML, at %s or where %s or --%s says.\n", DefaultFile, ConfigEnv, ConfigFlag)
+	fmt.Fprintf(&b, "Variables %s… are values for jobs, read by ${env:%s…}.\n", ValuePrefix, ValuePrefix)
+	for _, s := range Table {
+		if s.Later {
+			continue
+		}
+		fmt.Fprintf(&b, "\n%s\n    %s", s.Key, s.Env)
+		if s.Flag != "" {
+			b.WriteString("  --" + s.Flag)
+		}
+		b.WriteString("\n    " + s.Doc + "\n")
+		switch {
+		case s.Default != "":
+			b.WriteString("    default: " + s.Default + "\n")
+		case s.Example != "":
+			b.WriteString("    example: " + s.Example + "\n")
+		}
+	}
+	return b.String()
+}
+
+func text(field func(*Settings) *string) func(*Settings, string) error {
+	return func(s *Settings, v string) error {
+		*field(s) = v
+		return nil
+	}
+}
+
+// list splits at commas; blanks around and empty parts are left out.
+func list(v string) []string {
+	var parts []string
+	for _, p := range strings.Split(v, ",") {
+		if p = strings.TrimSpace(p); p != "" {
+			parts = append(parts, p)
+		}
+	}
+	return parts
+}
+
+func yesNo(v string) (bool, error) {
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, fmt.Errorf("%q is neither true nor false", v)
+	}
+	return b, nil
+}

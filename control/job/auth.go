@@ -1,0 +1,113 @@
+package job
+
+import (
+	"fmt"
+	"net/textproto"
+	"strings"
+
+	"streamer/schemas"
+	"streamer/sink"
+)
+
+// auth reads basic_auth and token, which are Aether's, and auth, which is ours.
+func (c *compilation) auth() sink.Auth {
+	var auth sink.Auth
+	if s, ok := c.sub("basic_auth", c.lenient); ok {
+		// An empty object means no login, as it did to the Aether consumer.
+		if s.object.Len() > 0 {
+			auth.Basic = c.basic(s)
+		}
+	}
+	auth.Token = c.secret(c.reader, "token")
+	if auth.Basic != nil && auth.Token != "" {
+		c.faults.Warn("token", "is not sent, as basic_auth goes before it", "")
+	}
+	s, ok := c.sub("auth", false)
+	if !ok {
+		return auth
+	}
+	if auth.Basic != nil || auth.Token != "" {
+		c.faults.Add("auth", "stands beside basic_auth or token", "keep one of them")
+		return auth
+	}
+	given := 0
+	for name := range s.object.Members() {
+		if name == "basic" || name == "bearer" || name == "token" {
+			given++
+		}
+	}
+	if given > 1 {
+		c.faults.Add("auth", "says more than one way to log in", "keep one of basic, bearer and token")
+	}
+	if b, ok := s.sub("basic", false); ok {
+		auth.Basic = c.basic(b)
+	}
+	auth.Bearer = c.secret(s, "bearer")
+	auth.Token = c.secret(s, "token")
+	return auth
+}
+
+func (c *compilation) basic(s reader) *sink.Basic {
+	for _, name := range []string{"user", "password"} {
+		if _, path, given := s.field(name); !given {
+			c.faults.Add(path, "is missing", "")
+		}
+	}
+	return &sink.Basic{User: string(c.secret(s, "user")), Password: c.secret(s, "password")}
+}
+
+// secret reads a text in which references are replaced.
+func (c *compilation) secret(r reader, name string) sink.Secret {
+	text, ok := r.text(name)
+	if !ok {
+		return ""
+	}
+	value, _, _ := c.process.Secrets.expand(&c.faults, c.def.Owner, member(r.path, name), text)
+	return sink.Secret(value)
+}
+
+// headers gives the job's headers with references replaced, as the templates that mapping reads. A value with a reference is
+// literal beside it: the secret must not meet row data, nor be printed by a fault about a placeholder.
+func (c *compilation) headers() schemas.Value {
+	given, path, ok := c.field("headers")
+	if !ok || given.Kind() != schemas.Object {
+		return given
+	}
+	out := schemas.NewBuilder()
+	out.BeginObject()
+	seen := map[string]string{}
+	for name, v := range given.Members() {
+		at := member(path, name)
+		if problem := headerProblem(name); problem != "" {
+			c.faults.Add(at, problem, "")
+		}
+		canonical := textproto.CanonicalMIMEHeaderKey(name)
+		if other, twice := seen[canonical]; twice {
+			c.faults.Add(at, fmt.Sprintf("is the same header as %s", other), "keep one of them")
+		}
+		seen[canonical] = name
+		out.Key(name)
+		text, isText := v.Str()
+		if !isText || !reference.MatchString(text) {
+			out.Copy(v)
+			continue
+		}
+		value, _, resolved := c.process.Secrets.expand(&c.faults, c.def.Owner, at, text)
+		switch rest := reference.ReplaceAllString(text, ""); {
+		case strings.ContainsAny(rest, "{}"):
+			c.faults.Add(at, "a header with a secret in it takes no placeholder", "use two headers")
+			out.String("")
+		case !resolved:
+			out.String("")
+		default:
+			out.String(literal(value))
+		}
+	}
+	out.End()
+	return out.Value()
+}
+
+// literal writes text as a template that renders to it.
+func literal(text string) string {
+	return strings.NewReplacer("{", "{{", "}", "}}").Replace(text)
+}

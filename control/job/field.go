@@ -1,0 +1,97 @@
+package job
+
+import (
+	"fmt"
+	"slices"
+
+	"streamer/internal/fault"
+	"streamer/internal/nearest"
+	"streamer/schemas"
+)
+
+// standing says since when, and for whom, a key has a meaning.
+type standing uint8
+
+const (
+	// ours: a key of streamer's own.
+	ours standing = iota
+	// aether: a key that the Aether REST consumer knew; a job of only these may carry keys that nobody knows.
+	aether
+	// later: a key of the contract that this version cannot act on, so it refuses it.
+	later
+)
+
+// A key is one name that may stand in an object of a job.
+type key struct {
+	name string
+	standing
+}
+
+// The keys of each object of a job, by the object's path; "" is the job itself. Objects whose keys the mapping checks (emit, mask,
+// payload) are not here. job.schema.json tells the same, with descriptions; a test holds them together.
+var keys = map[string][]key{
+	"": {
+		{"id", aether}, {"owner", aether}, {"type", aether}, {"topic", aether}, {"datamap", aether}, {"url", aether},
+		{"constant", aether}, {"query_params", aether}, {"json_body", aether}, {"form_body", aether},
+		{"basic_auth", aether}, {"token", aether}, {"ratelimit", aether}, {"modified", aether}, {"hash", aether},
+		{"auth", ours}, {"format", ours}, {"logical", ours}, {"start", ours}, {"group", ours}, {"filter", ours}, {"emit", ours},
+		{"mask", ours}, {"order", ours}, {"headers", ours}, {"payload", ours}, {"tombstone", ours}, {"delivery", ours},
+		{"dead_letter", ours}, {"limits", ours},
+		{"connection", later}, {"routes", later}, {"events", later}, {"steps", later}, {"callback", later}, {"response", later},
+		{"instances", later},
+	},
+	"basic_auth": {{"user", aether}, {"password", aether}},
+	"auth": {{"basic", ours}, {"bearer", ours}, {"token", ours},
+		{"api_key", later}, {"oauth2", later}, {"mtls", later}, {"token_storage", later}},
+	"auth.basic": {{"user", ours}, {"password", ours}},
+	"delivery": {{"timeout", ours}, {"concurrency", ours}, {"rate_limit", ours}, {"retry", ours}, {"on_unproven", ours},
+		{"breaker", ours}, {"statuses", ours}, {"drain", ours}, {"commit", ours}, {"idempotency_header", ours},
+		{"position_headers", ours}, {"response_bytes", ours}},
+	"delivery.rate_limit": {{"rate", ours}, {"per", ours}, {"burst", ours}},
+	"delivery.retry":      {{"initial", ours}, {"max", ours}, {"max_after", ours}, {"attempts", ours}},
+	"delivery.breaker":    {{"failures", ours}, {"open", ours}, {"health", ours}},
+	"limits": {{"record_bytes", ours}, {"inflated_bytes", ours}, {"rows", ours}, {"nesting", ours}, {"values", ours}},
+	"dead_letter":         {{"topic", ours}, {"hold_share", ours}, {"key", ours}, {"retention", ours}},
+}
+
+// checkKeys refuses the keys of the object at path that are unknown or of a later version. lenient says the job is written for the
+// Aether consumer, which ignored what it did not know: there an unknown key only warns.
+func checkKeys(faults *fault.List, object schemas.Value, path string, lenient bool) {
+	known := keys[path]
+	for name := range object.Members() {
+		at := slices.IndexFunc(known, func(k key) bool { return k.name == name })
+		switch {
+		case at >= 0 && known[at].standing == later:
+			faults.Add(member(path, name), fmt.Sprintf("%s is not in this version", name), "leave it out")
+		case at >= 0:
+		case lenient:
+			faults.Warn(member(path, name), "unknown key, it has no effect", meant(name, known))
+		default:
+			faults.Add(member(path, name), "unknown key", meant(name, known))
+		}
+	}
+}
+
+// meant names the known key that a misspelt one is near to.
+func meant(name string, known []key) string {
+	names := make([]string, len(known))
+	for i, k := range known {
+		names[i] = k.name
+	}
+	if n := nearest.Name(name, names); n != "" {
+		return "did you mean " + n + "?"
+	}
+	return ""
+}
+
+// forAether tells whether every key of the job that streamer knows is one of the Aether consumer's.
+func forAether(job schemas.Value) bool {
+	for name := range job.Members() {
+		for _, k := range keys[""] {
+			if k.name == name && k.standing != aether {
+				return false
+			}
+		}
+	}
+	return true
+}

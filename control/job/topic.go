@@ -1,0 +1,134 @@
+package job
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"streamer/consumer"
+)
+
+var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+
+// topics reads what the job subscribes to. A job with a pattern among its topics has all of them as patterns, as a group can only
+// subscribe in one way.
+func (c *compilation) topics(cfg *consumer.Config) {
+	names, ok := c.texts("topic")
+	if !ok {
+		c.missing("topic", "list the topics to read")
+		return
+	}
+	if len(names) == 0 {
+		c.faults.Add("topic", "is empty", "list the topics to read")
+		return
+	}
+	seen := map[string]bool{}
+	for i, name := range names {
+		path := element("topic", i)
+		if seen[name] {
+			c.faults.Warn(path, fmt.Sprintf("%q stands twice", clip(name)), "")
+			continue
+		}
+		seen[name] = true
+		if strings.HasPrefix(name, "^") {
+			cfg.Pattern = true
+			c.checkPattern(path, name)
+		} else {
+			c.checkTopic(path, name)
+		}
+		cfg.Topics = append(cfg.Topics, name)
+	}
+	if !cfg.Pattern {
+		return
+	}
+	for i, name := range cfg.Topics {
+		if !strings.HasPrefix(name, "^") {
+			cfg.Topics[i] = "^" + regexp.QuoteMeta(name) + "$"
+		}
+	}
+}
+
+func (c *compilation) checkTopic(path, name string) {
+	switch {
+	case !topicName.MatchString(name) || name == "." || name == "..":
+		c.faults.Add(path, fmt.Sprintf("%q is no name of a Kafka topic", clip(name)),
+			"use letters, digits, dots, dashes and underscores; a pattern is written ^…$")
+	case c.closed(name):
+		c.faults.Add(path, fmt.Sprintf("topic %q may not be read by a job", name),
+			fmt.Sprintf("of streamer's own topics only %s.out.* may be read", c.process.Namespace))
+	}
+}
+
+func (c *compilation) checkPattern(path, pattern string) {
+	if len(pattern) < 2 || !strings.HasSuffix(pattern, "$") {
+		c.faults.Add(path, fmt.Sprintf("the pattern %q has no end", clip(pattern)), "write it as ^…$")
+		return
+	}
+	compiled, err := regexp.Compile(pattern)
+	if err != nil {
+		c.faults.Add(path, "the pattern does not compile: "+err.Error(), "")
+		return
+	}
+	// A pattern cannot be searched for all it might match; what it names at its start and streamer's own topics can be tried.
+	prefix, _ := compiled.LiteralPrefix()
+	ns := c.process.Namespace
+	tries := []string{"__consumer_offsets", "__transaction_state", ns + ".jobs", ns + ".status", ns + ".audit",
+		ns + ".dead-letters." + c.def.ID}
+	for _, name := range tries {
+		if !compiled.MatchString(name) {
+			continue
+		}
+		if prefix != "" && c.closed(prefix+"x") {
+			c.faults.Add(path, fmt.Sprintf("the pattern matches topic %q, which may not be read by a job", name),
+				fmt.Sprintf("of streamer's own topics only %s.out.* may be read", ns))
+		} else {
+			c.faults.Warn(path, fmt.Sprintf("the pattern also matches topics that may not be read, such as %q; they are left out", name), "")
+		}
+		return
+	}
+}
+
+// closed tells whether a topic is Kafka's or streamer's own and not for jobs.
+func (c *compilation) closed(topic string) bool {
+	ns := c.process.Namespace
+	return strings.HasPrefix(topic, "__") || strings.HasPrefix(topic, ns+".") && !strings.HasPrefix(topic, ns+".out.")
+}
+
+// aetherGroup is the prefix of the Aether consumer's groups, whose offsets a job may continue.
+const aetherGroup = "RESTWorker:"
+
+func (c *compilation) group() string {
+	own := c.process.Namespace + "."
+	group, ok := c.text("group")
+	if !ok {
+		return own + c.def.ID
+	}
+	rest, ours := strings.CutPrefix(group, own)
+	if ours && namePattern.MatchString(rest) {
+		return group
+	}
+	rest, theirs := strings.CutPrefix(group, aetherGroup)
+	if theirs && rest != "" && len(rest) <= 200 && !strings.ContainsFunc(rest, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return group
+	}
+	c.faults.Add("group", fmt.Sprintf("group %q may not be used by a job", clip(group)),
+		fmt.Sprintf("leave it out for %s%s, or name one of %s* or %s*", own, c.def.ID, own, aetherGroup))
+	return ""
+}
+
+func (c *compilation) start() consumer.Start {
+	text, ok := c.text("start")
+	if !ok || text == "earliest" {
+		return consumer.Start{}
+	}
+	if text == "latest" {
+		return consumer.Start{Latest: true}
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil || at.UnixMilli() < 0 {
+		c.faults.Add("start", fmt.Sprintf("%q says no place to begin", clip(text)), "write earliest, latest or a time as in 2026-01-31T12:00:00Z")
+		return consumer.Start{}
+	}
+	return consumer.Start{Time: at}
+}
