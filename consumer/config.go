@@ -78,3 +78,14 @@ const (
 	TombstoneDeliver
 	TombstoneReject
 )
+
+// String gives the start as it is written in a job.
+func (s Start) String() string {
+	switch {
+	case s.Latest:
+		return "latest"
+	case !s.Time.IsZero():
+		return s.Time.Format(time.RFC3339)
+	}
+	return "earliest"
+}

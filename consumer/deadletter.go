@@ -1,0 +1,283 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/sink"
+)
+
+const (
+	// deadLetterBatchBytes is the largest dead letter the client will send; brokers refuse what their topic does not take.
+	deadLetterBatchBytes = 64 << 20
+	// deadLetterTimeout bounds one write; it is then tried again.
+	deadLetterTimeout = 30 * time.Second
+	// deadLetterHeadroom is what a dead letter may be larger than its source.
+	deadLetterHeadroom = 64 << 10
+	// deadLetterRetry is the wait between two tries.
+	deadLetterRetry = 2 * time.Second
+)
+
+// deadLetters writes the rows of one job that were given up. A row is final when the broker has acknowledged its dead letter;
+// until then it keeps its lane, its record and its place before the committed offset, so a failing write loses nothing.
+type deadLetters struct {
+	runner *Runner
+
+	mu     sync.Mutex
+	failed []*letter     // to be written again
+	again  chan struct{} // capacity 1: failed has grown
+}
+
+type letter struct {
+	row     *row
+	outcome sink.Outcome
+	bare    bool // without the value, which is larger than the topic takes
+}
+
+func newDeadLetters(r *Runner) *deadLetters {
+	return &deadLetters{runner: r, again: make(chan struct{}, 1)}
+}
+
+// giveUp ends a row that cannot be delivered: with a dead letter, or, where they are off, by keeping its lane waiting.
+func (p *partition) giveUp(r *row, o sink.Outcome) {
+	p.runner.log.Error("row given up", "topic", p.topic, "partition", p.id, "offset", r.record.Offset, "row", r.index,
+		"class", string(o.Class), "status", o.Status, "attempts", o.Attempts, "reason", o.Reason, "dead_letter", p.runner.cfg.DeadLetterTopic)
+	p.mu.Lock()
+	if p.life == closed {
+		p.mu.Unlock()
+		return
+	}
+	if p.runner.cfg.DeadLetterTopic == "" {
+		p.stuck++
+		p.mu.Unlock()
+		return
+	}
+	p.deadLetter.Add(1)
+	p.mu.Unlock()
+	p.runner.dead.write(&letter{row: r, outcome: o})
+}
+
+// write hands a letter to the Kafka client; what comes of it reaches written.
+func (d *deadLetters) write(l *letter) {
+	rec := d.runner.envelope(l)
+	// No deadline of the caller's: deadLetterTimeout bounds the write, and a write that was begun is better waited for.
+	d.runner.instance.producer.TryProduce(context.Background(), rec, func(_ *kgo.Record, err error) { d.written(l, err) })
+}
+
+func (d *deadLetters) written(l *letter, err error) {
+	p := l.row.partition
+	switch {
+	case err == nil:
+		d.runner.status.note(&d.runner.status.dead, "")
+		d.runner.instance.metrics.deadLetters.WithLabelValues(d.runner.cfg.Job, string(l.outcome.Class)).Inc()
+		p.ack(l.row, outcomeDeadLettered)
+		p.deadLetter.Done()
+		return
+	case errors.Is(err, kerr.MessageTooLarge) && !l.bare:
+		l.bare = true
+	case errors.Is(err, kgo.ErrMaxBuffered): // many at once: the next try has room
+	default:
+		cause := fmt.Sprintf("dead letters cannot be written to %s: %v; the rows are kept and tried again", d.runner.cfg.DeadLetterTopic, err)
+		if d.runner.status.note(&d.runner.status.dead, cause) {
+			d.runner.log.Error(cause)
+		}
+	}
+	if p.isClosed() {
+		p.deadLetter.Done()
+		return
+	}
+	d.mu.Lock()
+	d.failed = append(d.failed, l)
+	d.mu.Unlock()
+	select {
+	case d.again <- struct{}{}:
+	default:
+	}
+}
+
+// run writes failed letters again, until ctx ends.
+func (d *deadLetters) run(ctx context.Context) {
+	defer d.drop()
+	for {
+		select {
+		case <-d.again:
+		case <-ctx.Done():
+			return
+		}
+		bare := d.take(func(l *letter) bool { return l.bare }) // nothing to wait for: they only were too large
+		for _, l := range bare {
+			d.write(l)
+		}
+		if !d.waiting() {
+			continue
+		}
+		select {
+		case <-time.After(deadLetterRetry):
+		case <-ctx.Done():
+			return
+		}
+		d.ensureTopic(ctx)
+		for _, l := range d.take(func(*letter) bool { return true }) {
+			d.write(l)
+		}
+	}
+}
+
+func (d *deadLetters) waiting() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.failed) > 0
+}
+
+func (d *deadLetters) take(which func(*letter) bool) (out []*letter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	keep := d.failed[:0]
+	for _, l := range d.failed {
+		switch {
+		case l.row.partition.isClosed():
+			l.row.partition.deadLetter.Done()
+		case which(l):
+			out = append(out, l)
+		default:
+			keep = append(keep, l)
+		}
+	}
+	clear(d.failed[len(keep):])
+	d.failed = keep
+	return out
+}
+
+// drop ends the wait of what was never written: the next owner of the partition gives the row up again.
+func (d *deadLetters) drop() {
+	for _, l := range d.take(func(*letter) bool { return true }) {
+		l.row.partition.deadLetter.Done()
+	}
+}
+
+// envelope is a dead letter: the original record with what happened in headers that begin with "streamer-".
+func (r *Runner) envelope(l *letter) *kgo.Record {
+	row, rec, o := l.row, l.row.record, l.outcome
+	headers := make([]kgo.RecordHeader, 0, len(rec.headers)+14)
+	for _, h := range rec.headers {
+		headers = append(headers, kgo.RecordHeader{Key: h.key, Value: h.value})
+	}
+	add := func(name, value string) {
+		headers = append(headers, kgo.RecordHeader{Key: "streamer-" + name, Value: []byte(value)})
+	}
+	add("job", r.cfg.Job)
+	add("topic", row.partition.topic)
+	add("topic-id", row.partition.address.topicID)
+	add("partition", row.partition.address.partition)
+	add("offset", strconv.FormatInt(rec.Offset, 10))
+	if row.index != wholeRecord {
+		add("row", strconv.Itoa(int(row.index)))
+	}
+	add("timestamp", strconv.FormatInt(rec.timestamp.UnixMilli(), 10))
+	add("class", string(o.Class))
+	if o.Status > 0 {
+		add("status", strconv.Itoa(o.Status))
+	}
+	add("attempts", strconv.Itoa(o.Attempts))
+	add("reason", o.Reason)
+	if !o.First.IsZero() {
+		add("first-attempt", o.First.UTC().Format(time.RFC3339Nano))
+	}
+	add("redrives", "0")
+	out := &kgo.Record{Topic: r.cfg.DeadLetterTopic, Key: rec.key, Value: rec.value, Headers: headers}
+	if l.bare {
+		add("value", "left out: larger than this topic takes; read it at its source address")
+		out.Headers, out.Value = headers, nil
+	}
+	return out
+}
+
+// ensureTopic makes the dead-letter topic when it is missing: as large a record as the sources take, and a retention of its own.
+func (d *deadLetters) ensureTopic(ctx context.Context) {
+	if d.runner.cfg.DeadLetterTopic == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
+	defer cancel()
+	admin, topic := d.runner.instance.admin, d.runner.cfg.DeadLetterTopic
+	meta, err := admin.Metadata(ctx, topic)
+	if err != nil || meta.Topics[topic].Err == nil || !errors.Is(meta.Topics[topic].Err, kerr.UnknownTopicOrPartition) {
+		return // there, or not to be asked now: writing will tell
+	}
+	config := topicConfig(len(meta.Brokers))
+	config["retention.ms"] = kadm.StringPtr(strconv.FormatInt(d.runner.cfg.DeadLetterRetention.Milliseconds(), 10))
+	if size := d.sourceRecordBytes(ctx); size > 0 {
+		config["max.message.bytes"] = kadm.StringPtr(strconv.FormatInt(size+deadLetterHeadroom, 10))
+	}
+	replication := int16(min(3, max(1, len(meta.Brokers))))
+	if _, err := admin.CreateTopic(ctx, 1, replication, config, topic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		cause := fmt.Sprintf("dead-letter topic %s cannot be created: %v; create it, or allow this user to", topic, err)
+		if d.runner.status.note(&d.runner.status.dead, cause) {
+			d.runner.log.Warn(cause)
+		}
+		return
+	}
+	d.runner.log.Info("dead-letter topic created", "topic", topic, "replication", replication)
+}
+
+// topicConfig is how streamer makes a topic of its own: what was acknowledged must survive the loss of a broker.
+func topicConfig(brokers int) map[string]*string {
+	config := map[string]*string{"cleanup.policy": kadm.StringPtr("delete"), "unclean.leader.election.enable": kadm.StringPtr("false")}
+	if brokers >= 3 {
+		config["min.insync.replicas"] = kadm.StringPtr("2")
+	}
+	return config
+}
+
+// sourceRecordBytes is the largest max.message.bytes of the job's topics, 0 if it cannot be read.
+func (d *deadLetters) sourceRecordBytes(ctx context.Context) int64 {
+	d.runner.mu.RLock()
+	topics := make(map[string]bool)
+	for name := range d.runner.topicIDs {
+		topics[name] = true
+	}
+	d.runner.mu.RUnlock()
+	if !d.runner.cfg.Pattern {
+		for _, name := range d.runner.cfg.Topics {
+			topics[name] = true
+		}
+	}
+	names := make([]string, 0, len(topics))
+	for name := range maps.Keys(topics) {
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return 0
+	}
+	configs, err := d.runner.instance.admin.DescribeTopicConfigs(ctx, names...)
+	if err != nil {
+		return 0
+	}
+	var largest int64
+	for _, c := range configs {
+		for _, entry := range c.Configs {
+			if entry.Key != "max.message.bytes" || entry.Value == nil {
+				continue
+			}
+			if n, err := strconv.ParseInt(*entry.Value, 10, 64); err == nil {
+				largest = max(largest, n)
+			}
+		}
+	}
+	return largest
+}
+
+func (p *partition) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.life == closed
+}

@@ -1,0 +1,207 @@
+package consumer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/schemas"
+)
+
+// DefaultMemoryBytes bounds what records take in one process.
+const DefaultMemoryBytes = 256 << 20
+
+// schemaCacheBytes bounds the compiled schemas of one process.
+const schemaCacheBytes = 16 << 20
+
+// Instance is what the jobs of one process share: the way to Kafka, one client for questions and dead letters, the memory budget,
+// compiled schemas, metrics.
+type Instance struct {
+	kafka    Client
+	clientID string
+	log      *slog.Logger
+	schemas  *schemas.Cache
+	budget   *budget
+	metrics  *metrics
+	admin    *kadm.Client
+	producer *kgo.Client
+
+	mu      sync.Mutex
+	runners []*Runner
+}
+
+// NewInstance makes an instance. memoryBytes ≤ 0 means DefaultMemoryBytes. Nothing is dialled before the first job runs. Close it
+// after its runners have ended. The error names what is wrong with the client's settings.
+func NewInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *slog.Logger) (*Instance, error) {
+	if err := c.Validate().Err(); err != nil {
+		return nil, err
+	}
+	if memoryBytes <= 0 {
+		memoryBytes = DefaultMemoryBytes
+	}
+	id := c.ID
+	if id == "" {
+		id = "streamer"
+	}
+	i := &Instance{kafka: c, clientID: id, log: log, schemas: schemas.NewCache(schemaCacheBytes), budget: &budget{total: memoryBytes}}
+	opts, err := i.options(id)
+	if err != nil {
+		return nil, err
+	}
+	i.producer, err = kgo.NewClient(append(opts,
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerBatchMaxBytes(deadLetterBatchBytes),
+		kgo.ProducerLinger(0),
+		kgo.UnknownTopicRetries(0),
+		kgo.RecordDeliveryTimeout(deadLetterTimeout),
+		kgo.MaxBufferedBytes(2*deadLetterBatchBytes),
+	)...)
+	if err != nil {
+		return nil, err
+	}
+	i.admin = kadm.NewClient(i.producer)
+	i.metrics = newMetrics(reg, i)
+	return i, nil
+}
+
+func (i *Instance) options(id string) ([]kgo.Opt, error) { return i.kafka.options(id, i.log) }
+
+// Close ends the shared client. Runners must have ended.
+func (i *Instance) Close() { i.producer.Close() }
+
+// Reach asks the cluster for its brokers: nil if it answers.
+func (i *Instance) Reach(ctx context.Context) error {
+	_, err := i.admin.BrokerMetadata(ctx)
+	return i.reach(err)
+}
+
+// reach says in an operator's words why Kafka does not answer.
+func (i *Instance) reach(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, kerr.SaslAuthenticationFailed):
+		return &RefusedError{fmt.Errorf("kafka refuses user %q: wrong user, password or mechanism (STREAMER_KAFKA_SASL_USER, _PASSWORD, _MECHANISM)", i.kafka.SASL.User)}
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("kafka does not answer at %s", strings.Join(i.kafka.Brokers, ", "))
+	}
+	return fmt.Errorf("kafka at %s: %w", strings.Join(i.kafka.Brokers, ", "), err)
+}
+
+// NewRunner makes the runner of one job; cfg's defaults are filled in.
+func (i *Instance) NewRunner(cfg Config) *Runner {
+	cfg = cfg.withDefaults()
+	r := &Runner{
+		instance: i, cfg: cfg,
+		log:        i.log.With("job", cfg.Job),
+		joined:     make(chan struct{}),
+		room:       make(chan struct{}, 1),
+		partitions: map[topicPartition]*partition{},
+		topicIDs:   map[string][16]byte{},
+		rows:       i.metrics.rowsOf(cfg.Job),
+	}
+	r.dead = newDeadLetters(r)
+	if cfg.Pattern {
+		for _, t := range cfg.Topics {
+			r.patterns = append(r.patterns, regexp.MustCompile(t)) // checked when the job was accepted
+		}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.runners = append(i.runners, r)
+	return r
+}
+
+// forget takes an ended runner out of the metrics.
+func (i *Instance) forget(r *Runner) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for at, other := range i.runners {
+		if other == r {
+			i.runners = append(i.runners[:at], i.runners[at+1:]...)
+			return
+		}
+	}
+}
+
+func (c Config) withDefaults() Config {
+	if c.Sink.Timeout <= 0 {
+		c.Sink.Timeout = 30 * time.Second
+	}
+	if c.Drain <= 0 {
+		c.Drain = min(c.Sink.Timeout, 5*time.Minute)
+	}
+	if c.Commit <= 0 {
+		c.Commit = 200 * time.Millisecond
+	}
+	if c.DeadLetterRetention <= 0 {
+		c.DeadLetterRetention = 14 * 24 * time.Hour
+	}
+	return c
+}
+
+// address is where the rows of a partition come from.
+func (r *Runner) address(topic string, id int32) address {
+	r.mu.RLock()
+	topicID := encodeTopicID(r.topicIDs[topic])
+	r.mu.RUnlock()
+	partition := strconv.Itoa(int(id))
+	return address{topic: topic, topicID: topicID, partition: partition,
+		key: strings.Join([]string{r.cluster, r.cfg.Namespace, r.cfg.Group, topicID, partition, ""}, "/")}
+}
+
+// encodeTopicID writes a topic id as Kafka's own tools do.
+func encodeTopicID(id [16]byte) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+// idempotencyKeyBytes is the longest key sent as it is; receivers store keys in columns of this size.
+const idempotencyKeyBytes = 255
+
+func boundKey(key string) string {
+	if len(key) <= idempotencyKeyBytes {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// learnTopics looks up the ids of topics that are new to this runner.
+func (r *Runner) learnTopics(ctx context.Context, topics []string) {
+	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
+	defer cancel()
+	meta, err := r.instance.admin.Metadata(ctx, topics...)
+	if err != nil {
+		r.log.Warn("the ids of topics could not be looked up; idempotency keys carry an empty one", "topics", topics, "cause", err)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range meta.Topics {
+		if t.Err == nil {
+			r.topicIDs[t.Topic] = t.ID
+		}
+	}
+}
+
+func (r *Runner) topicName(id [16]byte) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for name, known := range r.topicIDs {
+		if known == id {
+			return name
+		}
+	}
+	return ""
+}

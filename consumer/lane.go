@@ -1,0 +1,113 @@
+package consumer
+
+import (
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/consumer/track"
+	"streamer/sink"
+)
+
+// record is a Kafka record with rows that are not final. It owns copies of what it holds: one client record kept alive would
+// pin the whole fetch it came in.
+type record struct {
+	track.Record
+	key, value []byte
+	headers    []header
+	timestamp  time.Time
+	bytes      int64 // what the copies take
+}
+
+type header struct {
+	key   string
+	value []byte
+}
+
+// newRecord copies what must outlive the client's record: a dead letter carries the original.
+func newRecord(rec *kgo.Record) *record {
+	own := &record{timestamp: rec.Timestamp, bytes: recordBytes(rec)}
+	own.Offset, own.Epoch, own.Polled = rec.Offset, rec.LeaderEpoch, time.Now()
+	buf := make([]byte, 0, len(rec.Key)+len(rec.Value))
+	buf = append(append(buf, rec.Key...), rec.Value...)
+	if rec.Key != nil {
+		own.key = buf[:len(rec.Key):len(rec.Key)]
+	}
+	if rec.Value != nil {
+		own.value = buf[len(rec.Key):]
+	}
+	if len(rec.Headers) > 0 {
+		own.headers = make([]header, len(rec.Headers))
+		for i, h := range rec.Headers {
+			own.headers[i] = header{h.Key, slices.Clone(h.Value)}
+		}
+	}
+	return own
+}
+
+// row is one row of a record on its way to its end.
+type row struct {
+	sink.Delivery
+	partition *partition
+	record    *record
+	index     int32 // place in the record, from 0; wholeRecord if the record could not be decoded
+	lane      *lane // nil: waits for nobody
+	next      *row  // the row behind it in its lane
+	bytes     int64
+	payload   error // why it can make no request; nil for a row that is delivered
+}
+
+// wholeRecord is the index of the one row that stands for a record that could not be decoded.
+const wholeRecord = -1
+
+// lane holds the rows of one (partition, value) that are not final, in the order they were read. Only the first has been given
+// to deliver; a lane without rows does not exist.
+type lane struct {
+	value       string
+	own         bool // the partition's own lane, for rows without a value
+	first, last *row
+}
+
+// join puts r at the end of its lane, which is made if need be, and reports whether r is the first and may be delivered now.
+// The partition's lock is held.
+func (p *partition) join(r *row, value string, own bool) bool {
+	l := p.own
+	if !own {
+		l = p.lanes[value]
+	}
+	if l == nil {
+		l = &lane{value: value, own: own}
+		if own {
+			p.own = l
+		} else {
+			p.lanes[value] = l
+		}
+	}
+	r.lane = l
+	if l.first == nil {
+		l.first, l.last = r, r
+		return true
+	}
+	l.last.next, l.last = r, r
+	return false
+}
+
+// leave takes the final row r from the front of its lane and gives the row that may be delivered now, nil if there is none.
+// The partition's lock is held.
+func (p *partition) leave(r *row) *row {
+	l := r.lane
+	if l == nil {
+		return nil
+	}
+	l.first = r.next
+	if l.first == nil {
+		if l.own {
+			p.own = nil
+		} else {
+			delete(p.lanes, l.value)
+		}
+	}
+	r.next = nil
+	return l.first
+}

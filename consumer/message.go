@@ -1,0 +1,204 @@
+package consumer
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/mapping"
+	"streamer/schemas"
+	"streamer/sink"
+)
+
+// extraction turns records into rows with their requests. It is one worker's, and keeps scratch memory from record to record.
+type extraction struct {
+	cfg       *Config
+	address   address // where its records come from, in headers and idempotency keys
+	usesKafka bool
+	decoder   *schemas.Decoder
+	mapper    *mapping.Mapper
+	build     *schemas.Builder
+	mapped    mapping.Request
+	out       []extracted
+}
+
+// extracted is what became of one row: a request, a verdict against one, or the reason why there can be none.
+type extracted struct {
+	index   int32
+	lane    laneValue
+	verdict mapping.Verdict
+	request sink.Request
+	err     error
+}
+
+func newExtraction(cfg *Config, cache *schemas.Cache, from address) extraction {
+	path := cfg.Order.Path
+	return extraction{
+		cfg: cfg, address: from,
+		usesKafka: cfg.Program.UsesKafka() || path != nil && path.UsesKafka(),
+		decoder:   schemas.NewDecoder(cfg.Schemas, cache),
+		mapper:    cfg.Program.NewMapper(),
+		build:     schemas.NewBuilder(),
+	}
+}
+
+// null is the row of a tombstone that is delivered.
+var null = func() schemas.Value {
+	b := schemas.NewBuilder()
+	b.Null()
+	return b.Value()
+}()
+
+var errTombstone = errors.New("the record has no value, and the job says tombstone: reject")
+
+// decode gives the rows of a record; nil rows and no error for a tombstone that is delivered as it is.
+func (x *extraction) decode(rec *kgo.Record) (*schemas.Batch, error) {
+	switch {
+	case rec.Value != nil:
+		return x.decoder.Decode(rec.Value)
+	case x.cfg.Tombstone == TombstoneReject:
+		return nil, errTombstone
+	}
+	return nil, nil
+}
+
+// kafka is what an expression sees at $.kafka. Key and header values are text, or {"base64": …} where they are no UTF-8; a
+// header name that occurs several times has a list.
+func (x *extraction) kafka(rec *kgo.Record) schemas.Value {
+	b := x.build
+	b.Reset()
+	b.BeginObject()
+	b.Key("topic")
+	b.String(rec.Topic)
+	b.Key("partition")
+	b.Int(int64(rec.Partition))
+	b.Key("offset")
+	b.Int(rec.Offset)
+	b.Key("timestamp")
+	b.Int(rec.Timestamp.UnixMilli())
+	b.Key("key")
+	text(b, rec.Key)
+	b.Key("headers")
+	b.BeginObject()
+	for i, h := range rec.Headers {
+		same := func(o kgo.RecordHeader) bool { return o.Key == h.Key }
+		if slices.ContainsFunc(rec.Headers[:i], same) {
+			continue // in the list of the first one
+		}
+		b.Key(h.Key)
+		if !slices.ContainsFunc(rec.Headers[i+1:], same) {
+			text(b, h.Value)
+			continue
+		}
+		b.BeginArray()
+		for _, o := range rec.Headers[i:] {
+			if same(o) {
+				text(b, o.Value)
+			}
+		}
+		b.End()
+	}
+	b.End()
+	b.End()
+	return b.Value()
+}
+
+func text(b *schemas.Builder, v []byte) {
+	switch {
+	case v == nil:
+		b.Null()
+	case utf8.Valid(v):
+		b.String(string(v))
+	default:
+		b.BeginObject()
+		b.Key("base64")
+		b.String(base64.StdEncoding.EncodeToString(v))
+		b.End()
+	}
+}
+
+// laneValue says which rows of the partition a row waits for.
+type laneValue struct {
+	value string
+	own   bool // those without a value
+	none  bool // for nobody
+}
+
+// rowLane is the lane of a row: by the job's order, and without one by what was found in the record. A null or missing value is
+// the partition's own lane.
+func (x *extraction) rowLane(rec *kgo.Record, batch *schemas.Batch, m *mapping.Message) (laneValue, error) {
+	path := x.cfg.Order.Path
+	switch x.cfg.Order.By {
+	case OrderNone:
+		return laneValue{none: true}, nil
+	case OrderPartition:
+		return laneValue{own: true}, nil
+	case OrderKey:
+		return keyLane(rec), nil
+	case OrderAuto:
+		if batch == nil || batch.Format() != schemas.Aether {
+			return keyLane(rec), nil
+		}
+		path = aetherID
+	}
+	value, found, err := x.mapper.Lane(path, m)
+	if err != nil {
+		return laneValue{own: true}, err
+	}
+	return laneValue{value: value, own: !found}, nil
+}
+
+// aetherID is what Aether's rows are known by: its records have no key.
+var aetherID = func() *mapping.Path {
+	path, err := mapping.CompilePath("$.msg.id")
+	if err != nil {
+		panic(fmt.Sprintf("consumer: %v", err)) // a constant
+	}
+	return path
+}()
+
+// recordLane is the lane of a record that could not be decoded, so that it has no rows.
+func (x *extraction) recordLane(rec *kgo.Record) laneValue {
+	switch x.cfg.Order.By {
+	case OrderNone:
+		return laneValue{none: true}
+	case OrderKey:
+		return keyLane(rec)
+	}
+	return laneValue{own: true}
+}
+
+func keyLane(rec *kgo.Record) laneValue {
+	return laneValue{value: string(rec.Key), own: rec.Key == nil}
+}
+
+// request makes the request of a row: what the mapping gave, the idempotency key, and where the row comes from.
+func (x *extraction) request(offset string, index int32) sink.Request {
+	header := make([]sink.Header, len(x.mapped.Header), len(x.mapped.Header)+5)
+	for i, h := range x.mapped.Header {
+		header[i] = sink.Header(h)
+	}
+	if x.cfg.IdempotencyHeader != "" {
+		header = append(header, sink.Header{Name: x.cfg.IdempotencyHeader, Value: x.address.idempotencyKey(offset, index)})
+	}
+	if x.cfg.PositionHeaders {
+		header = append(header,
+			sink.Header{Name: "Streamer-Topic", Value: x.address.topic},
+			sink.Header{Name: "Streamer-Partition", Value: x.address.partition},
+			sink.Header{Name: "Streamer-Offset", Value: offset},
+			sink.Header{Name: "Streamer-Row", Value: strconv.Itoa(int(index))})
+	}
+	return sink.Request{Method: x.mapped.Method, URL: x.mapped.URL, Header: header, Body: x.mapped.Body}
+}
+
+// warn logs what the mapper noticed and no row is given up for, once each.
+func (p *partition) warn() {
+	for _, w := range p.mapper.Warnings() {
+		p.runner.log.Warn("mapping: "+w, "topic", p.topic, "partition", p.id)
+	}
+}

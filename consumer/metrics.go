@@ -1,0 +1,176 @@
+package consumer
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"streamer/mapping"
+	"streamer/sink"
+)
+
+// Outcomes of rows, as counted in streamer_rows_total.
+const (
+	outcomeDelivered    = "delivered"
+	outcomeDeadLettered = "dead_lettered"
+	outcomeFiltered     = "filtered"
+	outcomeNotEmitted   = "not_emitted"
+	outcomeTombstone    = "tombstone"
+)
+
+var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeFiltered, outcomeNotEmitted, outcomeTombstone}
+
+func verdictOutcome(v mapping.Verdict) string {
+	if v == mapping.NotEmitted {
+		return outcomeNotEmitted
+	}
+	return outcomeFiltered
+}
+
+// metrics are those of the data path. Their names and labels are a contract: they never depend on a setting.
+type metrics struct {
+	polled          prometheus.Counter
+	rows            *prometheus.CounterVec
+	attempts        *prometheus.CounterVec
+	attemptSeconds  prometheus.Histogram
+	deliverySeconds prometheus.Histogram
+	commitSeconds   prometheus.Histogram
+	deadLetters     *prometheus.CounterVec
+}
+
+var secondsBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
+
+func newMetrics(reg prometheus.Registerer, i *Instance) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	seconds := func(name, help string) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: secondsBuckets})
+	}
+	m := &metrics{
+		polled:          prometheus.NewCounter(prometheus.CounterOpts{Name: "streamer_records_polled_total", Help: "Records handed over by Kafka, control records included."}),
+		rows:            counter("streamer_rows_total", "Rows that became final, by outcome.", "job", "outcome"),
+		attempts:        counter("streamer_attempts_total", "HTTP attempts by class and status; status 0: no response.", "job", "class", "status"),
+		attemptSeconds:  seconds("streamer_attempt_seconds", "Duration of one HTTP attempt, from dial to the last byte."),
+		deliverySeconds: seconds("streamer_delivery_seconds", "Time from poll until a row is final."),
+		commitSeconds:   seconds("streamer_commit_seconds", "Time until a commit is answered."),
+		deadLetters:     counter("streamer_dead_letters_total", "Dead letters acknowledged by the broker, by class.", "job", "class"),
+	}
+	reg.MustRegister(m.polled, m.rows, m.attempts, m.attemptSeconds, m.deliverySeconds, m.commitSeconds, m.deadLetters, gauges{i})
+	return m
+}
+
+// rowCounter counts the rows of one job with one outcome.
+type rowCounter = prometheus.Counter
+
+func (m *metrics) rowsOf(job string) map[string]rowCounter {
+	out := make(map[string]rowCounter, len(outcomes))
+	for _, o := range outcomes {
+		out[o] = m.rows.WithLabelValues(job, o)
+	}
+	return out
+}
+
+func (r *Runner) counted(outcome string) { r.rows[outcome].Inc() }
+
+// gauges reads the state of all runners when metrics are asked for.
+type gauges struct{ instance *Instance }
+
+var (
+	lagDesc      = prometheus.NewDesc("streamer_lag_records", "Records between the committed offset and the high watermark.", []string{"job", "topic", "partition"}, nil)
+	oldestDesc   = prometheus.NewDesc("streamer_oldest_pending_seconds", "How long ago the oldest record that is not finished was polled.", []string{"job"}, nil)
+	inFlightDesc = prometheus.NewDesc("streamer_in_flight", "Rows with an attempt running or waiting for the next one.", []string{"job"}, nil)
+	breakerDesc  = prometheus.NewDesc("streamer_breaker_open", "Targets whose breaker is open.", []string{"job"}, nil)
+)
+
+func (g gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{lagDesc, oldestDesc, inFlightDesc, breakerDesc} {
+		ch <- d
+	}
+}
+
+func (g gauges) Collect(ch chan<- prometheus.Metric) {
+	g.instance.mu.Lock()
+	runners := append([]*Runner(nil), g.instance.runners...)
+	g.instance.mu.Unlock()
+	for _, r := range runners {
+		s, job := r.Status(), r.cfg.Job
+		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{job}, labels...)...)
+		}
+		for _, p := range s.Partitions {
+			if lag := p.Lag(); lag >= 0 {
+				gauge(lagDesc, float64(lag), p.Topic, p.number())
+			}
+		}
+		gauge(oldestDesc, s.OldestPending.Seconds())
+		gauge(inFlightDesc, float64(s.Delivery.InFlight+s.Delivery.Waiting))
+		open := 0
+		for _, t := range s.Delivery.Targets {
+			if t.Open {
+				open++
+			}
+		}
+		gauge(breakerDesc, float64(open))
+	}
+}
+
+// observer hands what the sink sees to metrics, status and log.
+type observer struct{ r *Runner }
+
+var _ sink.Observer = observer{}
+
+func (o observer) Attempt(class sink.Class, status int, took time.Duration) {
+	m := o.r.instance.metrics
+	o.r.attempts.of(class, status, m.attempts, o.r.cfg.Job).Inc()
+	m.attemptSeconds.Observe(took.Seconds())
+}
+
+func (o observer) Waiting(d *sink.Delivery, out sink.Outcome, until time.Time) {
+	row := d.Row.(*row)
+	cause := "rows wait: " + string(out.Class) + ": " + out.Reason
+	if o.r.status.note(&o.r.status.delivery, cause) {
+		o.r.log.Warn("a row waits for its next attempt", "topic", row.partition.topic, "partition", row.partition.id, "offset", row.record.Offset,
+			"row", row.index, "class", string(out.Class), "status", out.Status, "attempts", out.Attempts, "reason", out.Reason, "until", until.Format(time.RFC3339))
+	}
+}
+
+func (o observer) BreakerOpen(target string, open bool) {
+	if open {
+		o.r.log.Warn("breaker open: no attempts but probes until the target answers", "target", target)
+		return
+	}
+	o.r.status.note(&o.r.status.delivery, "")
+	o.r.log.Info("breaker closed: the target answers again", "target", target)
+}
+
+// attemptCounters keeps the counters of a job by class and status: a look-up by labels would cost more than the count.
+type attemptCounters struct {
+	mu sync.RWMutex
+	by map[attemptLabels]prometheus.Counter
+}
+
+type attemptLabels struct {
+	class  sink.Class
+	status int
+}
+
+func (c *attemptCounters) of(class sink.Class, status int, vec *prometheus.CounterVec, job string) prometheus.Counter {
+	labels := attemptLabels{class, status}
+	c.mu.RLock()
+	counter := c.by[labels]
+	c.mu.RUnlock()
+	if counter != nil {
+		return counter
+	}
+	counter = vec.WithLabelValues(job, string(class), strconv.Itoa(status))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by == nil {
+		c.by = map[attemptLabels]prometheus.Counter{}
+	}
+	c.by[labels] = counter
+	return counter
+}

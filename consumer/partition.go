@@ -1,0 +1,275 @@
+package consumer
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/consumer/track"
+	"streamer/sink"
+)
+
+// partition is one assignment of one partition to this instance, from assign to revoke. A partition that comes back is a new
+// one, so that results of the old assignment find it closed.
+type partition struct {
+	runner *Runner
+	topic  string
+	id     int32
+	scope  *sink.Scope
+
+	// The worker's own: one goroutine decodes and maps. See take.
+	extraction
+	rows    []*row
+	lanesOf []laneValue
+
+	wake       chan struct{} // capacity 1: the worker looks again
+	stop       context.CancelFunc
+	workerDone chan struct{}
+	deadLetter sync.WaitGroup // writes on their way
+
+	mu      sync.Mutex
+	life    life
+	tracker *track.Tracker // nil until the committed offset is known
+	lanes   map[string]*lane
+	own     *lane
+	queue   []*kgo.Record // polled, not decoded
+	queued  int64         // bytes in queue
+	held    int64         // bytes of decoded rows that are not final
+	pending int           // decoded rows that are not final
+	stuck   int           // rows that wait for an operator, since dead letters are off
+	paused  bool          // not fetched, since its buffer is full or it waits
+	wait    wait
+
+	committed int64 // last offset that the group acknowledged; -1: unknown
+	highWater int64 // -1: unknown
+}
+
+// life is how far a partition's assignment has come.
+type life uint8
+
+const (
+	open     life = iota
+	draining      // revoked or stopping: no new attempts, results still count
+	closed        // results are refused
+)
+
+// wait says why a partition is not read on although it is assigned.
+type wait struct {
+	cause string
+	since time.Time
+	retry time.Time // when the fetch is tried again
+}
+
+func (r *Runner) newPartition(topic string, id int32) *partition {
+	p := &partition{
+		runner: r, topic: topic, id: id,
+		scope:      r.sink.NewScope(),
+		extraction: newExtraction(&r.cfg, r.instance.schemas, r.address(topic, id)),
+		wake:       make(chan struct{}, 1),
+		workerDone: make(chan struct{}),
+		lanes:      map[string]*lane{},
+		committed:  -1, highWater: -1,
+	}
+	ctx, stop := context.WithCancel(context.Background()) // ends with close, whose caller waits for the worker
+	p.stop = stop
+	go p.work(ctx)
+	return p
+}
+
+// begin sets the offset that the group will read next. It is called once, before the first fetch.
+func (p *partition) begin(offset int64, epoch int32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tracker == nil {
+		p.tracker, p.committed = track.New(offset, epoch), offset
+	}
+}
+
+// enqueue hands polled records to the worker. It never blocks.
+func (p *partition) enqueue(records []*kgo.Record, highWater int64) {
+	var bytes int64
+	for _, rec := range records {
+		bytes += recordBytes(rec)
+	}
+	p.mu.Lock()
+	p.highWater = highWater
+	p.wait = wait{}
+	if p.life != open {
+		p.mu.Unlock()
+		return
+	}
+	p.queue = append(p.queue, records...)
+	p.queued += bytes
+	p.mu.Unlock()
+	p.runner.account.add(bytes)
+	p.signal()
+}
+
+func (p *partition) signal() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// work takes the queued records through the data path, one after the other, while there is room for what they become. It ends
+// with ctx.
+func (p *partition) work(ctx context.Context) {
+	defer close(p.workerDone)
+	for {
+		rec := p.dequeue()
+		if rec == nil {
+			select {
+			case <-p.wake:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		p.take(rec)
+		p.warn()
+	}
+}
+
+// dequeue gives the next record to decode, nil if there is none or no room for it. One that is too large for the room passes
+// when nothing else is held.
+func (p *partition) dequeue() *kgo.Record {
+	full := p.runner.memoryFull.Load()
+	share := p.runner.share()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) == 0 || p.life != open || p.tracker == nil {
+		return nil
+	}
+	rec := p.queue[0]
+	if p.held > 0 && (full || p.held+recordBytes(rec) > share) {
+		return nil
+	}
+	p.queue[0] = nil
+	if p.queue = p.queue[1:]; len(p.queue) == 0 {
+		p.queue = nil
+	}
+	bytes := recordBytes(rec)
+	p.queued -= bytes
+	p.runner.account.add(-bytes)
+	return rec
+}
+
+// recordOverhead and rowOverhead are what a record and a row take beside their bytes: structs, slices, list and map entries.
+const (
+	recordOverhead = 256
+	rowOverhead    = 640
+)
+
+func recordBytes(rec *kgo.Record) int64 {
+	n := recordOverhead + len(rec.Key) + len(rec.Value)
+	for i := range rec.Headers {
+		n += len(rec.Headers[i].Key) + len(rec.Headers[i].Value)
+	}
+	return int64(n)
+}
+
+func requestBytes(r *sink.Request) int64 {
+	n := rowOverhead + len(r.URL) + len(r.Body)
+	for i := range r.Header {
+		n += len(r.Header[i].Name) + len(r.Header[i].Value)
+	}
+	return int64(n)
+}
+
+// drain ends the assignment: no new attempts, those in flight may end until ctx does and are cancelled then, their results are
+// collected, later ones refused. It returns the offset to commit. The order matters:
+//
+//  1. The life becomes draining, so the worker and finished rows start nothing more.
+//  2. The worker ends: a record it was decoding is in the tracker, or was never seen.
+//  3. Attempts end, and with them dead letters on their way: each result moves the tracker.
+//  4. The life becomes closed. Whoever reports later changes nothing, so the offset read here is the last word of this
+//     assignment, and committing it can neither pass an unfinished row nor come after the next owner's commit.
+func (p *partition) drain(ctx context.Context) (offset int64, epoch int32, changed bool) {
+	p.setLife(draining)
+	p.stop()
+	<-p.workerDone
+	p.scope.Drain(ctx)
+	written := make(chan struct{})
+	go func() { p.deadLetter.Wait(); close(written) }()
+	select {
+	case <-written:
+	case <-ctx.Done():
+	}
+	return p.close()
+}
+
+// abandon ends the assignment at once: the group has given it to another member, or will. Nothing is committed.
+func (p *partition) abandon() {
+	p.setLife(draining)
+	p.stop()
+	p.scope.Cancel()
+	<-p.workerDone
+	p.close()
+}
+
+func (p *partition) setLife(l life) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.life = l
+}
+
+func (p *partition) close() (offset int64, epoch int32, changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.life == closed {
+		return 0, 0, false
+	}
+	if p.tracker != nil {
+		offset, epoch = p.tracker.Committable()
+	}
+	p.life = closed
+	p.runner.account.add(-p.queued - p.held)
+	p.runner.unfinished.Add(int64(p.pending))
+	p.queue, p.lanes, p.own = nil, nil, nil
+	return offset, epoch, p.tracker != nil && offset != p.committed
+}
+
+// waits notes that the partition cannot be read on, and reports whether the cause is a new one.
+func (p *partition) waits(cause string, retry time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	fresh := p.wait.cause != cause
+	if fresh {
+		p.wait = wait{cause: cause, since: now}
+	}
+	p.wait.retry = now.Add(retry)
+	return fresh
+}
+
+// finished gives the offset to commit, if it is ahead of the last acknowledged commit.
+func (p *partition) finished() (offset int64, epoch int32, changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tracker == nil || p.life == closed {
+		return 0, 0, false
+	}
+	offset, epoch = p.tracker.Committable()
+	return offset, epoch, offset != p.committed
+}
+
+// acknowledged notes that the group has committed offset.
+func (p *partition) acknowledged(offset int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.committed = max(p.committed, offset)
+}
+
+// address is where rows come from: the fixed parts of the position headers and of the idempotency key.
+type address struct {
+	topic, topicID, partition string
+	key                       string // idempotency key up to the offset
+}
+
+func (a address) idempotencyKey(offset string, row int32) string {
+	return boundKey(a.key + offset + "/" + strconv.Itoa(int(row)))
+}

@@ -1,0 +1,229 @@
+package consumer
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/mapping"
+	"streamer/schemas"
+	"streamer/sink"
+)
+
+// This file is the product: poll → decode → filter, mask → map → deliver → ack → commit.
+
+// poll hands what the client has fetched to the partitions, until ctx ends. It never waits for a partition: one whose buffer is
+// full is paused, so that nothing more of it arrives.
+//
+// A rebalance waits from the moment that PollFetches returns records until AllowRebalance: records of an assignment are handed
+// to the partition object of the same assignment, never to that of a later one, which may begin further back.
+func (r *Runner) poll(ctx context.Context) {
+	for ctx.Err() == nil {
+		fetches := r.client.PollFetches(ctx)
+		fetches.EachError(r.fetchFailed)
+		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
+			if p := r.partition(f.Topic, f.Partition); p != nil && f.Err == nil {
+				r.instance.metrics.polled.Add(float64(len(f.Records)))
+				p.enqueue(f.Records, f.HighWatermark)
+			}
+		})
+		r.regulate()
+		r.client.AllowRebalance()
+	}
+}
+
+// take brings one record from its bytes to rows that are delivered, or wait in their lanes for the row before them.
+// Only the partition's worker calls it.
+func (p *partition) take(rec *kgo.Record) {
+	switch {
+	case rec.Attrs.IsControl(): // the marker of a transaction: final as it is, and counted, so that lag reaches 0
+		p.skip(rec, "")
+		return
+	case rec.Value == nil && p.runner.cfg.Tombstone == TombstoneSkip:
+		p.skip(rec, outcomeTombstone)
+		return
+	}
+	own := newRecord(rec)
+	rows, lanes := p.rows[:0], p.lanesOf[:0]
+	for _, x := range p.extract(rec) {
+		if x.err == nil && x.verdict != mapping.Send {
+			p.runner.counted(verdictOutcome(x.verdict))
+			continue
+		}
+		row := &row{partition: p, record: own, index: x.index, payload: x.err}
+		row.Request, row.Final, row.Row = x.request, p.runner.final, row
+		row.bytes = requestBytes(&row.Request)
+		rows, lanes = append(rows, row), append(lanes, x.lane)
+	}
+	p.rows, p.lanesOf = rows, lanes
+	if len(rows) == 0 {
+		p.skip(rec, "")
+		return
+	}
+	for _, row := range p.enter(own, rows, lanes) {
+		p.deliver(row)
+	}
+	clear(p.rows)
+}
+
+// extract does decode → filter, mask → map. The whole value is decoded before the first row of it can be sent. A record that
+// cannot be decoded is one row with the error.
+func (x *extraction) extract(rec *kgo.Record) []extracted {
+	x.out = x.out[:0]
+	batch, err := x.decode(rec)
+	if err != nil {
+		return append(x.out, extracted{index: wholeRecord, lane: x.recordLane(rec), err: err})
+	}
+	message, count := mapping.Message{Msg: null, Tombstone: rec.Value == nil}, 1
+	if x.usesKafka {
+		message.Kafka = x.kafka(rec)
+	}
+	if batch != nil {
+		message.Avro, count = batch.Schema(), batch.Len()
+	}
+	offset := strconv.FormatInt(rec.Offset, 10)
+	for i := range int32(count) {
+		if batch != nil {
+			message.Msg = batch.Row(int(i))
+		}
+		row := extracted{index: i}
+		if row.lane, row.err = x.rowLane(rec, batch, &message); row.err == nil { // before masking hides what it may need
+			row.verdict, row.err = x.mapper.Map(&message, &x.mapped)
+		}
+		if row.err == nil && row.verdict == mapping.Send {
+			row.request = x.request(offset, i)
+		}
+		x.out = append(x.out, row)
+	}
+	return x.out
+}
+
+// enter notes the record and its rows as pending and gives those that wait for nobody: the first row of each lane.
+func (p *partition) enter(own *record, rows []*row, lanes []laneValue) []*row {
+	bytes := own.bytes
+	for _, row := range rows {
+		bytes += row.bytes
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.life != open || own.Offset < p.tracker.Next() { // revoked meanwhile, or a fetch that repeats what was read
+		return nil
+	}
+	p.runner.account.add(bytes)
+	p.held += bytes
+	p.pending += len(rows)
+	p.tracker.Track(&own.Record, int32(len(rows)))
+	first := rows[:0]
+	for i, row := range rows {
+		if lanes[i].none || p.join(row, lanes[i].value, lanes[i].own) {
+			first = append(first, row)
+		}
+	}
+	return first
+}
+
+// deliver starts what a row needs to become final. It never waits.
+func (p *partition) deliver(r *row) {
+	if r.payload != nil {
+		p.giveUp(r, sink.Outcome{Class: sink.Payload, Reason: r.payload.Error()})
+		return
+	}
+	p.scope.Deliver(&r.Delivery)
+}
+
+// final takes the outcome of a delivered row from the sink.
+func (r *Runner) final(d *sink.Delivery, o sink.Outcome) {
+	row := d.Row.(*row)
+	switch o.Class {
+	case sink.Delivered:
+		row.partition.ack(row, outcomeDelivered)
+	case sink.Interrupted: // our own stop: the row is not final, and the next owner sends it
+	default:
+		row.partition.giveUp(row, o)
+	}
+}
+
+// ack notes that a row is final and starts the next one of its lane.
+func (p *partition) ack(r *row, outcome string) {
+	p.mu.Lock()
+	if p.life == closed { // refused: another member owns the partition now
+		p.mu.Unlock()
+		return
+	}
+	freed := r.bytes
+	if p.tracker.Done(&r.record.Record) {
+		freed += r.record.bytes
+	}
+	p.held -= freed
+	p.pending--
+	next := p.leave(r)
+	more, roomy := len(p.queue) > 0, p.paused && float64(p.held+p.queued) < lowMark*float64(p.runner.share())
+	if p.life != open {
+		next = nil
+	}
+	p.mu.Unlock()
+	p.runner.account.add(-freed)
+	p.runner.counted(outcome)
+	p.runner.instance.metrics.deliverySeconds.Observe(time.Since(r.record.Polled).Seconds())
+	if more {
+		p.signal()
+	}
+	if roomy {
+		p.runner.signalRoom()
+	}
+	if next != nil {
+		p.deliver(next)
+	}
+}
+
+// skip notes that a record is final as it was read.
+func (p *partition) skip(rec *kgo.Record, outcome string) {
+	p.mu.Lock()
+	p.tracker.Skip(rec.Offset, rec.LeaderEpoch)
+	p.mu.Unlock()
+	if outcome != "" {
+		p.runner.counted(outcome)
+	}
+}
+
+// commitLoop commits what is finished, every cfg.Commit while something changed, until ctx ends. A slow commit delays the next
+// one: there is one at a time, and it takes all that finished meanwhile.
+func (r *Runner) commitLoop(ctx context.Context) {
+	tick := time.NewTicker(r.cfg.Commit)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			r.regulate()
+			r.commitFinished(ctx)
+		case <-r.room:
+			r.regulate()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// commitFinished commits the finished work of all open partitions. The positions are read, and the commit is handed to the
+// client, under the lock that revoke takes to remove a partition, else:
+//
+//  1. The loop reads offset 100 of partition P and is put aside by the scheduler.
+//  2. P is revoked: its drain ends at 120, which is committed. Another member takes P over and commits 130.
+//  3. The loop goes on and commits 100, as a valid member of the group that no longer owns P; the broker accepts it.
+//  4. A crash of the other member sends 30 finished records again.
+//
+// Under the lock the client has our commit of 100 before revoke can hand it that of 120, and it sends them in this order.
+func (r *Runner) commitFinished(ctx context.Context) {
+	r.commits.Lock()
+	offsets := r.positions()
+	if len(offsets) == 0 {
+		r.commits.Unlock()
+		return
+	}
+	done := make(chan struct{})
+	r.commit(ctx, offsets, func() { close(done) })
+	r.commits.Unlock()
+	<-done
+}

@@ -1,0 +1,121 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/mapping"
+	"streamer/schemas"
+	"streamer/sink"
+)
+
+// Record is a Kafka record for a dry run.
+type Record struct {
+	Topic      string
+	Partition  int32
+	Offset     int64
+	Timestamp  time.Time
+	Key, Value []byte
+	Headers    []RecordHeader
+}
+
+// RecordHeader is a header of a Record.
+type RecordHeader struct {
+	Key   string
+	Value []byte
+}
+
+// Rendered is what a job makes of one row.
+type Rendered struct {
+	// Row is its place in the record, from 0; -1 stands for a record that could not be decoded.
+	Row int
+	// Verdict is send, filtered, not emitted, or payload error; Problem says why in the last case.
+	Verdict, Problem string
+	// Lane says for which rows it waits: a value, "the partition" or "nobody".
+	Lane string
+	// Request is what would be sent, without authentication; only when Verdict is send.
+	Request sink.Request
+}
+
+// Render says which requests a job makes of a record, by the very steps that Run takes. It sends nothing.
+func Render(cfg Config, rec Record) []Rendered {
+	cfg = cfg.withDefaults()
+	from := address{topic: rec.Topic, partition: fmt.Sprint(rec.Partition),
+		key: fmt.Sprintf("<cluster>/%s/%s/<topic id>/%d/", cfg.Namespace, cfg.Group, rec.Partition)}
+	x := newExtraction(&cfg, schemas.NewCache(schemaCacheBytes), from)
+	in := &kgo.Record{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Timestamp: rec.Timestamp, Key: rec.Key, Value: rec.Value}
+	for _, h := range rec.Headers {
+		in.Headers = append(in.Headers, kgo.RecordHeader(h))
+	}
+	if in.Value == nil && cfg.Tombstone == TombstoneSkip {
+		return nil
+	}
+	var out []Rendered
+	for _, row := range x.extract(in) {
+		out = append(out, rendered(row))
+	}
+	return out
+}
+
+func rendered(x extracted) Rendered {
+	r := Rendered{Row: int(x.index), Verdict: "send", Lane: x.lane.value, Request: x.request}
+	switch {
+	case x.err != nil:
+		r.Verdict, r.Problem = "payload error", x.err.Error()
+	case x.verdict == mapping.Filtered:
+		r.Verdict = "filtered"
+	case x.verdict == mapping.NotEmitted:
+		r.Verdict = "not emitted"
+	}
+	switch {
+	case x.lane.none:
+		r.Lane = "nobody"
+	case x.lane.own:
+		r.Lane = "the partition"
+	}
+	return r
+}
+
+// ErrNoRecord says that a partition holds no record at an offset: expired, compacted away, or not written yet.
+var ErrNoRecord = errors.New("no record at this offset")
+
+// ReadRecord reads the record at one offset, without a group. A record of an aborted transaction counts as none.
+func ReadRecord(ctx context.Context, c Client, topic string, partition int32, offset int64, log *slog.Logger) (Record, error) {
+	opts, err := c.options("streamer.read", log)
+	if err != nil {
+		return Record{}, err
+	}
+	client, err := kgo.NewClient(append(opts,
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(offset)}}),
+	)...)
+	if err != nil {
+		return Record{}, err
+	}
+	defer client.Close()
+	fetches := client.PollRecords(ctx, 1)
+	if err := fetches.Err(); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w in time", ErrNoRecord)
+		}
+		return Record{}, fmt.Errorf("read %s/%d at %d: %w", topic, partition, offset, err)
+	}
+	for _, rec := range fetches.Records() {
+		if rec.Offset != offset || rec.Attrs.IsControl() {
+			return Record{}, fmt.Errorf("read %s/%d at %d: %w; the next one is at %d", topic, partition, offset, ErrNoRecord, rec.Offset)
+		}
+		out := Record{Topic: topic, Partition: partition, Offset: offset, Timestamp: rec.Timestamp, Key: rec.Key, Value: rec.Value}
+		for _, h := range rec.Headers {
+			out.Headers = append(out.Headers, RecordHeader(h))
+		}
+		return out, nil
+	}
+	return Record{}, fmt.Errorf("read %s/%d at %d: %w", topic, partition, offset, ErrNoRecord)
+}

@@ -1,0 +1,257 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// RefusedError says that a job cannot run as it is defined, or as the cluster is set up, and that trying again soon is of no use.
+type RefusedError struct{ Cause error }
+
+func (e *RefusedError) Error() string { return e.Cause.Error() }
+func (e *RefusedError) Unwrap() error { return e.Cause }
+
+// prepareRetry is the longest wait between two tries to get a job ready to join its group.
+const prepareRetry = 10 * time.Second
+
+// prepare gets the group ready to be joined: the cluster answers, nobody foreign is in the group, and a new group has its
+// offsets. Whatever may pass (no broker, a coordinator on the move) is tried again until ctx ends.
+func (r *Runner) prepare(ctx context.Context) error {
+	for try := 1; ; try++ {
+		err := r.prepareOnce(ctx)
+		var refused *RefusedError
+		if err == nil || errors.As(err, &refused) || ctx.Err() != nil {
+			return err
+		}
+		if r.status.set(Starting, err.Error()) {
+			r.log.Warn("not ready to join the group; trying again", "cause", err)
+		}
+		select {
+		case <-time.After(rand.N(min(prepareRetry, 200*time.Millisecond<<min(try, 6)))):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (r *Runner) prepareOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
+	defer cancel()
+	meta, err := r.instance.admin.BrokerMetadata(ctx)
+	if err != nil {
+		return r.instance.reach(err)
+	}
+	r.cluster = meta.Cluster
+	if err := r.checkMembers(ctx); err != nil {
+		return err
+	}
+	return r.resolveStart(ctx)
+}
+
+// checkMembers refuses a group that somebody else works in: its offsets are not ours to move, and ours not theirs.
+func (r *Runner) checkMembers(ctx context.Context) error {
+	groups, err := r.instance.admin.DescribeGroups(ctx, r.cfg.Group)
+	if err != nil {
+		return fmt.Errorf("describe group %s: %w", r.cfg.Group, err)
+	}
+	group := groups[r.cfg.Group]
+	switch {
+	case errors.Is(group.Err, kerr.GroupAuthorizationFailed):
+		return &RefusedError{fmt.Errorf("kafka refuses group %s to this user; it needs READ and DESCRIBE on the group", r.cfg.Group)}
+	case errors.Is(group.Err, kerr.GroupIDNotFound):
+		return nil
+	case group.Err != nil:
+		return fmt.Errorf("describe group %s: %w", r.cfg.Group, group.Err)
+	}
+	for _, m := range group.Members {
+		if m.ClientID != r.clientID() {
+			return &RefusedError{fmt.Errorf("group %s has a member that is not of this job: client %q at %s; stop it, or give this job another group",
+				r.cfg.Group, m.ClientID, m.ClientHost)}
+		}
+	}
+	return nil
+}
+
+// clientID names this job's members in its group.
+func (r *Runner) clientID() string { return r.instance.clientID + "." + r.cfg.Job }
+
+// resolveStart gives a group without any commit its first offsets, for all partitions in one commit, before anybody fetches.
+// The commit is made outside the group, which Kafka accepts only while the group has no members:
+//
+//  1. Instances A and B start a new job with start: latest. Neither finds a commit.
+//  2. A commits the end of the log, 100, joins and reads on from there.
+//  3. B, slower, would commit the end as it sees it, 110. Were that accepted, a crash of A would skip 100 to 109.
+//  4. It is refused, since A is a member; B looks again, finds A's commit, and joins.
+//
+// A partition that appears later has no commit in a group that has others: it is new, and begins at its log start (onOffsets).
+func (r *Runner) resolveStart(ctx context.Context) error {
+	topics, err := r.existingTopics(ctx)
+	if err != nil || len(topics) == 0 {
+		return err
+	}
+	committed, err := r.instance.admin.FetchOffsets(ctx, r.cfg.Group)
+	if err != nil {
+		return fmt.Errorf("read the committed offsets of group %s: %w", r.cfg.Group, err)
+	}
+	for _, topic := range topics {
+		if len(committed[topic]) > 0 {
+			return nil
+		}
+	}
+	offsets, err := r.startOffsets(ctx, topics)
+	if err != nil {
+		return fmt.Errorf("look up where to start: %w", err)
+	}
+	resp, err := r.instance.admin.CommitOffsets(ctx, r.cfg.Group, offsets)
+	if err == nil {
+		err = resp.Error()
+	}
+	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.IllegalGeneration) {
+		return r.startedByOther(ctx, topics)
+	}
+	if err != nil {
+		return fmt.Errorf("commit where to start: %w", err)
+	}
+	r.log.Info("new group: first offsets committed", "group", r.cfg.Group, "start", r.cfg.Start.String(), "topics", topics)
+	return nil
+}
+
+// startedByOther is reached when the group had no commit and then members. Another instance of this job commits before it joins.
+func (r *Runner) startedByOther(ctx context.Context, topics []string) error {
+	committed, err := r.instance.admin.FetchOffsets(ctx, r.cfg.Group)
+	if err != nil {
+		return fmt.Errorf("read the committed offsets of group %s: %w", r.cfg.Group, err)
+	}
+	if slices.ContainsFunc(topics, func(t string) bool { return len(committed[t]) > 0 }) || len(committed) > 0 {
+		return nil
+	}
+	return fmt.Errorf("group %s has members but no committed offsets; waiting for it to be empty", r.cfg.Group)
+}
+
+// existingTopics are those of the job's topics that the cluster has. Missing ones are named in the status and waited for;
+// they are never created.
+func (r *Runner) existingTopics(ctx context.Context) ([]string, error) {
+	wanted := r.cfg.Topics
+	if r.cfg.Pattern {
+		wanted = nil // all
+	}
+	meta, err := r.instance.admin.Metadata(ctx, wanted...)
+	if err != nil {
+		return nil, r.instance.reach(err)
+	}
+	var found, missing []string
+	for _, t := range meta.Topics.Sorted() {
+		switch {
+		case r.cfg.Pattern && !r.matches(t.Topic):
+		case errors.Is(t.Err, kerr.TopicAuthorizationFailed):
+			return nil, &RefusedError{fmt.Errorf("kafka refuses topic %s to this user; it needs READ and DESCRIBE on the topic", t.Topic)}
+		case t.Err != nil && !r.cfg.Pattern:
+			missing = append(missing, t.Topic)
+		case t.Err == nil:
+			found = append(found, t.Topic)
+		}
+	}
+	cause := ""
+	switch {
+	case len(missing) > 0:
+		cause = "waiting for topics that do not exist: " + strings.Join(missing, ", ")
+	case r.cfg.Pattern && len(found) == 0:
+		cause = "no topic matches " + strings.Join(r.cfg.Topics, ", ")
+	}
+	if r.status.note(&r.status.topics, cause) && cause != "" {
+		r.log.Warn(cause)
+	}
+	return found, nil
+}
+
+// matches says whether a pattern of the job takes a topic.
+func (r *Runner) matches(topic string) bool {
+	if strings.HasPrefix(topic, "__") {
+		return false
+	}
+	return slices.ContainsFunc(r.patterns, func(p *regexp.Regexp) bool { return p.MatchString(topic) })
+}
+
+func (r *Runner) startOffsets(ctx context.Context, topics []string) (kadm.Offsets, error) {
+	var listed kadm.ListedOffsets
+	var err error
+	switch {
+	case r.cfg.Start.Latest: // before an open transaction, as a reader of committed records sees the end
+		listed, err = r.instance.admin.ListCommittedOffsets(ctx, topics...)
+	case !r.cfg.Start.Time.IsZero():
+		listed, err = r.instance.admin.ListOffsetsAfterMilli(ctx, r.cfg.Start.Time.UnixMilli(), topics...)
+	default:
+		listed, err = r.instance.admin.ListStartOffsets(ctx, topics...)
+	}
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return listed.Offsets(), nil
+}
+
+// onOffsets sees the committed offsets of newly assigned partitions before they are fetched. A partition without one is new and
+// begins at its log start, which is committed first: there is no automatic reset, ever.
+func (r *Runner) onOffsets(ctx context.Context, fetched map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	var fresh kadm.TopicsSet
+	for topic, ids := range fetched {
+		for id, o := range ids {
+			if o.EpochOffset().Offset < 0 {
+				fresh.Add(topic, id)
+			}
+		}
+	}
+	if len(fresh) > 0 {
+		if err := r.beginAtLogStart(ctx, fetched, fresh); err != nil {
+			return nil, err
+		}
+	}
+	for topic, ids := range fetched {
+		for id, o := range ids {
+			if p := r.partition(topic, id); p != nil {
+				p.begin(o.EpochOffset().Offset, o.EpochOffset().Epoch)
+				p.signal()
+			}
+		}
+	}
+	return fetched, nil
+}
+
+func (r *Runner) beginAtLogStart(ctx context.Context, fetched map[string]map[int32]kgo.Offset, fresh kadm.TopicsSet) error {
+	listed, err := r.instance.admin.ListStartOffsets(ctx, fresh.Topics()...)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("look up the log start of new partitions: %w", err)
+	}
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	for topic, ids := range fresh {
+		offsets[topic] = map[int32]kgo.EpochOffset{}
+		for id := range ids {
+			o, ok := listed.Lookup(topic, id)
+			if !ok {
+				return fmt.Errorf("look up the log start of %s/%d: no answer", topic, id)
+			}
+			offsets[topic][id] = kgo.EpochOffset{Epoch: -1, Offset: o.Offset}
+			fetched[topic][id] = kgo.NewOffset().At(o.Offset)
+		}
+	}
+	if err := r.commitNow(ctx, offsets); err != nil {
+		return fmt.Errorf("commit the log start of new partitions: %w", err)
+	}
+	r.log.Info("new partitions begin at their log start", "partitions", fresh)
+	return nil
+}

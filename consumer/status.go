@@ -1,0 +1,151 @@
+package consumer
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"streamer/sink"
+)
+
+// State is what a runner is doing.
+type State string
+
+// A runner starts (looks for its cluster, topics and group), runs (is a member of its group), and has stopped.
+const (
+	Starting State = "starting"
+	Running  State = "running"
+	Stopped  State = "stopped"
+)
+
+// Status is what an operator is told about a job on this instance.
+type Status struct {
+	State State
+	// Cause says why the state is not the wanted one, or what a running job waits for; empty: nothing.
+	Cause string
+	Since time.Time
+	// Partitions are those assigned to this instance, by topic and number.
+	Partitions []PartitionStatus
+	// Lag is the sum over Partitions; -1 while no high watermark is known.
+	Lag int64
+	// OldestPending is how long ago the oldest record that is not finished was polled; 0: none.
+	OldestPending time.Duration
+	// Delivery says what the sink is doing.
+	Delivery sink.Stats
+	// Unfinished is the number of rows that the last assignments left undelivered; they are sent again by their next owner.
+	Unfinished int64
+}
+
+// PartitionStatus is one assigned partition.
+type PartitionStatus struct {
+	Topic     string
+	Partition int32
+	// Cause says why the partition is not read on; empty: it is. Since is when that began, Retry when it is tried again.
+	Cause        string
+	Since, Retry time.Time
+	// Committed is the last acknowledged offset, HighWatermark the end of what may be read; -1: not known yet.
+	Committed, HighWatermark int64
+	// Pending is the number of records that were polled and are not finished.
+	Pending int
+	// Paused is true while its buffer is full.
+	Paused bool
+
+	oldest time.Time
+}
+
+// Lag is the records between the committed offset and the high watermark; -1 if one of them is unknown.
+func (p PartitionStatus) Lag() int64 {
+	if p.Committed < 0 || p.HighWatermark < 0 {
+		return -1
+	}
+	return max(p.HighWatermark-p.Committed, 0)
+}
+
+// status holds the part of a runner's status that is no partition's.
+type status struct {
+	mu       sync.Mutex
+	state    State
+	cause    string
+	since    time.Time
+	topics   string // missing topics
+	group    string // what the group answered last, if that was an error
+	commits  string // what the last commit was refused with
+	dead     string // why dead letters cannot be written
+	delivery string // why rows wait at the target
+}
+
+// set changes the state and reports whether state or cause are new.
+func (s *status) set(state State, cause string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == state && s.cause == cause && !s.since.IsZero() {
+		return false
+	}
+	s.state, s.cause, s.since = state, cause, time.Now()
+	return true
+}
+
+// note replaces one of the causes and reports whether it is a new one.
+func (s *status) note(field *string, cause string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh := *field != cause
+	*field = cause
+	return fresh
+}
+
+func (s *status) read() (State, string, time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var causes []string
+	for _, c := range []string{s.cause, s.topics, s.group, s.commits, s.dead, s.delivery} {
+		if c != "" {
+			causes = append(causes, c)
+		}
+	}
+	return s.state, strings.Join(causes, "; "), s.since
+}
+
+// Status reads the runner's state; it may be a moment old.
+func (r *Runner) Status() Status {
+	state, cause, since := r.status.read()
+	out := Status{State: cmp.Or(state, Starting), Cause: cause, Since: since, Unfinished: r.unfinished.Load()}
+	if s := r.delivering.Load(); s != nil {
+		out.Delivery = s.Stats()
+	}
+	now := time.Now()
+	for _, p := range r.all() {
+		ps := p.status()
+		if !ps.oldest.IsZero() {
+			out.OldestPending = max(out.OldestPending, now.Sub(ps.oldest))
+		}
+		if lag := ps.Lag(); lag < 0 || out.Lag < 0 {
+			out.Lag = -1
+		} else {
+			out.Lag += lag
+		}
+		out.Partitions = append(out.Partitions, ps)
+	}
+	slices.SortFunc(out.Partitions, func(a, b PartitionStatus) int {
+		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return out
+}
+
+func (p *partition) status() PartitionStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := PartitionStatus{
+		Topic: p.topic, Partition: p.id, Cause: p.wait.cause, Since: p.wait.since, Retry: p.wait.retry,
+		Committed: p.committed, HighWatermark: p.highWater, Pending: len(p.queue), Paused: p.paused,
+	}
+	if p.tracker != nil {
+		s.Pending += p.tracker.Pending()
+		if oldest := p.tracker.Oldest(); oldest != nil {
+			s.oldest = oldest.Polled
+		}
+	}
+	return s
+}

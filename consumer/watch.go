@@ -1,0 +1,145 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	// watchEvery is how often the ends of the logs are looked up: a partition that is paused, or behind an open transaction,
+	// learns of no new ones by fetching.
+	watchEvery = 10 * time.Second
+	// fetchRetry is the wait before a partition that could not be fetched is tried again.
+	fetchRetry = 10 * time.Second
+	// minShareBytes is what a partition may buffer even if a job has many.
+	minShareBytes = 1 << 20
+)
+
+// watch keeps high watermarks and the list of missing topics fresh, until ctx ends.
+func (r *Runner) watch(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		r.look(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Runner) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, watchEvery)
+	defer cancel()
+	topics, err := r.existingTopics(ctx)
+	if err != nil || len(topics) == 0 {
+		return
+	}
+	ends, err := r.instance.admin.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return
+	}
+	for _, p := range r.all() {
+		if end, ok := ends.Lookup(p.topic, p.id); ok && end.Err == nil {
+			p.mu.Lock()
+			p.highWater = max(p.highWater, end.Offset)
+			p.mu.Unlock()
+		}
+	}
+	if s := r.sink.Stats(); s.Waiting == 0 {
+		r.status.note(&r.status.delivery, "")
+	}
+}
+
+// fetchFailed makes an error of the client the state of its partition, which then waits and is tried again; others go on.
+func (r *Runner) fetchFailed(topic string, id int32, err error) {
+	var session *kgo.ErrGroupSession
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, kgo.ErrClientClosed):
+		return
+	case errors.As(err, &session):
+		cause := fmt.Sprintf("the group answered: %v", session.Err)
+		if r.status.note(&r.status.group, cause) {
+			r.log.Warn("out of the group; joining again", "cause", session.Err)
+		}
+		return
+	}
+	cause := fetchCause(err)
+	for _, p := range r.all() {
+		if p.topic == topic && (p.id == id || id < 0) && p.waits(cause, fetchRetry) {
+			r.log.Error("partition waits", "topic", topic, "partition", p.id, "cause", cause)
+		}
+	}
+}
+
+// fetchCause says what an error of a fetch means and what an operator can do.
+func fetchCause(err error) string {
+	var truncated *kgo.ErrDataLoss
+	switch {
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		return "the committed offset is not in the log any more: records expired, or the topic was made anew; nothing is skipped until the offsets are reset"
+	case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.InconsistentTopicID):
+		return "the topic was deleted, or deleted and made anew; nothing of the new one is read until the job is started again"
+	case errors.As(err, &truncated):
+		return fmt.Sprintf("the log was cut behind us: we had read up to %d, it now ends at %d", truncated.ConsumedTo, truncated.ResetTo)
+	case errors.Is(err, kerr.TopicAuthorizationFailed):
+		return "kafka refuses the topic to this user; it needs READ on the topic"
+	case errors.Is(err, kerr.RecordListTooLarge), errors.Is(err, kerr.MessageTooLarge):
+		return "a batch is larger than the client reads: " + err.Error()
+	}
+	return "fetch: " + err.Error()
+}
+
+// share is what one partition may hold in memory: its part of the job's limit.
+func (r *Runner) share() int64 {
+	return max(r.account.limit()/max(r.assigned.Load(), 1), minShareBytes)
+}
+
+// regulate pauses the fetch of partitions that are full or cannot be read, and resumes it when there is room. It is the one
+// place that pauses and resumes an assigned partition. It is called by the poll loop and by the commit loop.
+func (r *Runner) regulate() {
+	r.regulating.Lock()
+	defer r.regulating.Unlock()
+	level, share, now := r.account.level(), r.share(), time.Now()
+	r.memoryFull.Store(level >= 1)
+	pause, resume := map[string][]int32{}, map[string][]int32{}
+	for _, p := range r.all() {
+		p.mu.Lock()
+		used := float64(p.held+p.queued) / float64(share)
+		waiting := p.wait.cause != "" && now.Before(p.wait.retry)
+		switch {
+		case !p.paused && (waiting || used >= 1 || level >= 1 && used > 0):
+			p.paused = true
+			pause[p.topic] = append(pause[p.topic], p.id)
+		case p.paused && !waiting && used < lowMark && (level < lowMark || used == 0):
+			p.paused = false
+			resume[p.topic] = append(resume[p.topic], p.id)
+		}
+		p.mu.Unlock()
+		p.signal() // room may have come from another partition or job
+	}
+	if len(pause) > 0 {
+		r.client.PauseFetchPartitions(pause)
+	}
+	if len(resume) > 0 {
+		r.client.ResumeFetchPartitions(resume)
+	}
+}
+
+// number is the partition as a label.
+func (s PartitionStatus) number() string { return strconv.Itoa(int(s.Partition)) }
+
+// signalRoom makes the commit loop regulate now.
+func (r *Runner) signalRoom() {
+	select {
+	case r.room <- struct{}{}:
+	default:
+	}
+}
