@@ -1,0 +1,69 @@
+# `make help` lists the targets. CI (.ci/run) runs these very targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build test race kafka fuzz lint fmt bench demo down
+
+# What a real Kafka and the tools need is kept here, outside the tree.
+CACHE := $(or $(STREAMER_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/streamer-test)
+KAFKA_VERSION ?= 4.1.2
+export KAFKA_VERSION
+# Go packages and more flags for test, race and kafka, such as TESTFLAGS='-v -run Order'.
+PKG ?= ./...
+TESTFLAGS ?=
+FUZZTIME ?= 10s
+BENCH ?= .
+FOR ?=
+
+LINT_VERSION := 2.15.0
+LINT := $(CACHE)/bin/golangci-lint-$(LINT_VERSION)
+
+help: ## this list
+	@awk -F ' *## ' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/streamer
+	go build -trimpath -o bin/streamer ./cmd/streamer
+
+test: ## all tests, also those on a real Kafka, which it installs and starts (KAFKA_VERSION=4.3.1 for another one)
+	@test/realparts/setup.sh
+	go test -count=1 -timeout 20m $(TESTFLAGS) $(PKG)
+
+race: ## the tests that need no real Kafka, with the race detector
+	go test -race -skip '^TestKafka' -timeout 20m $(TESTFLAGS) $(PKG)
+
+kafka: ## only the tests on a real Kafka
+	@test/realparts/setup.sh
+	go test -count=1 -run '^TestKafka' -timeout 20m $(TESTFLAGS) $$(git ls-files -co --exclude-standard '*_kafka_test.go' | xargs -r dirname | sort -u | sed 's|^|./|')
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@found=0; \
+	for dir in $$(git grep --untracked -l '^func Fuzz' -- '*_test.go' | xargs -r dirname | sort -u); do \
+	  for target in $$(go test -list '^Fuzz' ./$$dir | grep '^Fuzz'); do \
+	    found=$$((found + 1)); echo "== $$dir $$target"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s ./$$dir; \
+	  done; \
+	done; \
+	[ $$found -gt 0 ] || { echo "no fuzz target found" >&2; exit 1; }
+
+lint: $(LINT) ## formatting, vet and golangci-lint
+	$(LINT) run ./...
+
+fmt: $(LINT) ## write the formatting that lint wants
+	$(LINT) fmt ./...
+
+bench: ## benchmarks (BENCH=name chooses)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+demo: build ## watch it work, with nothing installed (FOR=20s ends it by itself)
+	bin/streamer demo $(if $(FOR),--for $(FOR))
+
+down: ## end the container engine that make test started
+	test/realparts/setup.sh down
+
+# One go install, kept by version; a golangci-lint of that very version which is there already is used.
+$(LINT):
+	@mkdir -p $(@D)
+	@have=$$(PATH="$$PATH:$$(go env GOPATH)/bin" command -v golangci-lint || true); \
+	if [ -n "$$have" ] && "$$have" version 2>/dev/null | grep -qF 'version $(LINT_VERSION) '; then ln -sf "$$have" $@; else \
+	  echo "installing golangci-lint $(LINT_VERSION)"; \
+	  GOBIN=$(@D)/new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(LINT_VERSION) && mv $(@D)/new/golangci-lint $@; fi
