@@ -50,7 +50,7 @@ var keys = map[string][]key{
 	"delivery.rate_limit": {{"rate", ours}, {"per", ours}, {"burst", ours}},
 	"delivery.retry":      {{"initial", ours}, {"max", ours}, {"max_after", ours}, {"attempts", ours}},
 	"delivery.breaker":    {{"failures", ours}, {"open", ours}, {"health", ours}},
-	"limits": {{"record_bytes", ours}, {"inflated_bytes", ours}, {"rows", ours}, {"nesting", ours}, {"values", ours}},
+	"limits":              {{"record_bytes", ours}, {"inflated_bytes", ours}, {"rows", ours}, {"nesting", ours}, {"values", ours}},
 	"dead_letter":         {{"topic", ours}, {"hold_share", ours}, {"key", ours}, {"retention", ours}},
 }
 

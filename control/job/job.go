@@ -53,6 +53,12 @@ func newDefinition(file string, d document) *Definition {
 	return def
 }
 
+// Text gives a field of the job itself as it was written; empty where it is no text.
+func (d *Definition) Text(field string) string {
+	s, _ := d.value.Field(field).Str()
+	return strings.Clone(s)
+}
+
 // Findings puts faults of this job into its file.
 func (d *Definition) Findings(faults fault.List) []Finding {
 	found := make([]Finding, len(faults))

@@ -76,7 +76,6 @@ func Load(flags *pflag.FlagSet, environ []string) (Settings, error) {
 		case def.Later:
 			continue
 		case !ok || value == "":
-			// Empty means not given, so that a deployment can carry variables it does not fill in.
 			value = def.Default
 		}
 		if value == "" {
@@ -134,7 +133,8 @@ func (l *loader) readEnv(env map[string]string) {
 		case !known:
 			l.faults.Add("environment variable "+name, "unknown setting", l.meant(name, func(s Setting) string { return s.Env },
 				"values for jobs are named "+ValuePrefix+"…"))
-		case key != "":
+		case key != "" && env[name] != "":
+			// An empty variable is not given, so that a deployment can carry those it does not fill in.
 			l.put(key, env[name], "environment variable "+name)
 		}
 	}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"streamer/cmd/streamer/settings"
+	"streamer/consumer"
+	"streamer/control/job"
+	"streamer/sink"
+)
+
+// process is what compiling jobs takes from the settings. masked jobs can be shown, and not run.
+func process(s settings.Settings, env func(string) (string, bool), masked bool) job.Process {
+	return job.Process{
+		Namespace: s.Namespace,
+		Instance:  s.Instance,
+		Secrets:   job.Secrets{Env: env, Dir: s.SecretsDir, Masked: masked},
+		Guard:     sink.Guard{Hosts: s.AllowHosts, CIDRs: s.AllowCIDRs},
+	}
+}
+
+// summary is a job's faults in one line: the first error, and how many more there are.
+func summary(c job.Compiled) string {
+	errs := c.Findings(c.Faults.Errors())
+	if len(errs) == 0 {
+		return ""
+	}
+	first := errs[0].String()
+	if more := len(errs) - 1; more > 0 {
+		first += fmt.Sprintf(" (and %d more; streamer validate %s shows all)", more, c.File)
+	}
+	return first
+}
+
+// laneRule says in words which rows wait for each other.
+func laneRule(o consumer.Order, expr string) string {
+	switch o.By {
+	case consumer.OrderKey:
+		return "by record key"
+	case consumer.OrderPartition:
+		return "all rows of a partition one after another"
+	case consumer.OrderNone:
+		return "none: rows may overtake each other"
+	case consumer.OrderPath:
+		return "by " + expr
+	}
+	return "rows of container files by $.msg.id, all others by record key"
+}
+
+// findings are those of all jobs and files, in order.
+func findings(set job.Set, compiled []job.Compiled) []job.Finding {
+	all := append([]job.Finding(nil), set.Broken...)
+	for _, c := range compiled {
+		all = append(all, c.Findings(c.Faults)...)
+	}
+	return all
+}
+
+func anyError(all []job.Finding) bool {
+	for _, f := range all {
+		if !f.Warning {
+			return true
+		}
+	}
+	return false
+}
+
+// firstErrors is an error of all findings that are no warnings.
+func firstErrors(all []job.Finding) error {
+	var lines []string
+	for _, f := range all {
+		if !f.Warning {
+			lines = append(lines, f.String())
+		}
+	}
+	return fmt.Errorf("%s", strings.Join(lines, "\n"))
+}
+
+// shownFinding is a finding as -o json and yaml have it.
+type shownFinding struct {
+	File     string `json:"file"`
+	Line     int    `json:"line,omitempty"`
+	Column   int    `json:"column,omitempty"`
+	Job      string `json:"job,omitempty"`
+	Path     string `json:"path,omitempty"`
+	Problem  string `json:"problem"`
+	Mend     string `json:"mend,omitempty"`
+	Severity string `json:"severity"`
+}
+
+func show(f job.Finding) shownFinding {
+	s := shownFinding{File: f.File, Line: f.Line, Column: f.Column, Job: f.Job, Path: f.Path, Problem: f.Problem, Mend: f.Mend, Severity: "error"}
+	if f.Warning {
+		s.Severity = "warning"
+	}
+	return s
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"streamer/cmd/streamer/settings"
+	"streamer/internal/nearest"
+)
+
+// newRoot builds the commands. environ is NAME=value, as os.Environ gives it.
+func newRoot(environ []string) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "streamer",
+		Short: "carries Kafka records to HTTP APIs, in order per key",
+		Long: "streamer carries Kafka records to HTTP APIs, in order per key, and never moves a committed offset past a row that is\n" +
+			"not final. Jobs say which topics are read, what is taken from a row, and which request is made.",
+		Args:              cobra.NoArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(runCommand(environ), validateCommand(environ), testCommand(environ), versionCommand(), settingsTopic())
+	return root
+}
+
+// settingsTopic is read by `streamer help settings`.
+func settingsTopic() *cobra.Command {
+	return &cobra.Command{Use: "settings", Short: "every setting: flag, environment variable, key in the file, default", Long: settings.Help()}
+}
+
+// flagError names the flag that a misspelt one is near to.
+func flagError(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	if n := nearest.Name(unknown.GetSpecifiedName(), names); n != "" {
+		return fmt.Errorf("%w; did you mean --%s?", err, n)
+	}
+	return fmt.Errorf("%w; see streamer help %s", err, c.Name())
+}
+
+// atLeastOne wants arguments, and names what they are.
+func atLeastOne(what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("%s needs %s; usage: %s", c.Name(), what, c.UseLine())
+		}
+		return nil
+	}
+}
+
+// load reads the settings for a command.
+func load(c *cobra.Command, environ []string) (settings.Settings, error) {
+	s, err := settings.Load(c.Flags(), environ)
+	if err != nil {
+		return s, fmt.Errorf("settings:\n  %s", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	}
+	return s, nil
+}
+
+// lookup finds a variable for references in jobs.
+func lookup(environ []string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		for _, pair := range environ {
+			if value, ok := strings.CutPrefix(pair, name+"="); ok {
+				return value, true
+			}
+		}
+		return "", false
+	}
+}

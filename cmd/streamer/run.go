@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"streamer/cmd/streamer/settings"
+	"streamer/consumer"
+	"streamer/control"
+	"streamer/control/job"
+)
+
+func runCommand(environ []string) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "runs the jobs until it is told to stop",
+		Long: "Runs every job of the job files until SIGTERM or SIGINT: then requests in flight may end, finished rows are committed, and\n" +
+			"the groups are left. A second signal ends at once. Settings: see streamer help settings.",
+		Args: cobra.NoArgs,
+	}
+	settings.Flags(c.Flags())
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		s, err := load(c, environ)
+		if err != nil {
+			return err
+		}
+		soft, hard, end := signals()
+		defer end()
+		err = Run(soft, hard, Options{Settings: s, Env: lookup(environ), Log: newLog(c.ErrOrStderr(), s)})
+		if err != nil {
+			return failure{err}
+		}
+		return nil
+	}
+	return c
+}
+
+// signals gives a context that ends with the first SIGTERM or SIGINT and one that ends with the second. end frees them.
+func signals() (soft, hard context.Context, end func()) {
+	soft, softly := context.WithCancel(context.Background())
+	hard, hardly := context.WithCancel(context.Background())
+	heard := make(chan os.Signal, 2)
+	signal.Notify(heard, syscall.SIGTERM, syscall.SIGINT)
+	go func() { // ends with end, or with the second signal
+		for _, cancel := range []func(){softly, hardly} {
+			select {
+			case <-heard:
+				cancel()
+			case <-hard.Done():
+				return
+			}
+		}
+	}()
+	return soft, hard, func() {
+		signal.Stop(heard)
+		softly()
+		hardly()
+	}
+}
+
+func newLog(w io.Writer, s settings.Settings) *slog.Logger {
+	o := &slog.HandlerOptions{Level: s.LogLevel}
+	if s.LogFormat == "text" {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+// Options are what Run needs.
+type Options struct {
+	Settings settings.Settings
+	// Env looks up variables for the references of jobs.
+	Env func(string) (string, bool)
+	Log *slog.Logger
+}
+
+// stopMargin is what stopping may take beyond the longest drain: a last commit and leaving the group, each with an own bound.
+const stopMargin = 15 * time.Second
+
+// Run runs the jobs until soft ends, and then until all have stopped: at the latest some seconds after the longest drain of a job,
+// or at once when hard ends. The error says why it could not start; jobs that cannot run are no error, they are shown as failed.
+func Run(soft, hard context.Context, o Options) error {
+	a, err := New(o)
+	if err != nil {
+		return err
+	}
+	return a.Run(soft, hard)
+}
+
+// App is the whole program: made by New, which opens what may fail, and run once by Run.
+type App struct {
+	log        *slog.Logger
+	instance   *consumer.Instance
+	server     *control.Server
+	supervisor *control.Supervisor
+	drain      time.Duration
+}
+
+// New reads the job files and listens, from sink to source; nothing is read from Kafka before Run. An App that is not run has to
+// be closed.
+func New(o Options) (*App, error) {
+	set, err := job.Load(o.Settings.Jobs)
+	if err != nil {
+		return nil, fmt.Errorf("%w; say where they are by STREAMER_JOBS_DIR or --jobs", err)
+	}
+	jobs, drain := jobsOf(set, o)
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a := &App{log: o.Log, drain: drain}
+	a.instance, err = consumer.NewInstance(o.Settings.Kafka, o.Settings.MemoryBytes, reg, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	a.supervisor = control.NewSupervisor(control.Options{
+		Jobs:      jobs,
+		Files:     brokenFiles(set),
+		NewRunner: func(cfg consumer.Config) control.Runner { return a.instance.NewRunner(cfg) },
+		Reach:     a.instance.Reach,
+		Metrics:   reg,
+		Log:       o.Log,
+	})
+	a.server = control.NewServer(control.ServerOptions{
+		Listen: o.Settings.Listen, Readiness: a.supervisor.Readiness, Metrics: reg, Log: o.Log})
+	if err := a.server.Start(); err != nil {
+		a.instance.Close()
+		return nil, err
+	}
+	o.Log.Info("streamer started", "version", version, "listen", a.server.Addr(), "namespace", o.Settings.Namespace,
+		"brokers", o.Settings.Kafka.Brokers, "jobs", len(jobs))
+	return a, nil
+}
+
+// Addr is where the HTTP server listens.
+func (a *App) Addr() string { return a.server.Addr() }
+
+// Run runs the jobs and closes the App.
+func (a *App) Run(soft, hard context.Context) error {
+	hard, now := context.WithCancel(hard)
+	defer now()
+	defer context.AfterFunc(soft, func() {
+		a.log.Info("stopping: requests in flight may end, finished rows are committed", "at_most", (a.drain + stopMargin).String())
+		deadline := time.AfterFunc(a.drain+stopMargin, now)
+		context.AfterFunc(hard, func() { deadline.Stop() })
+	})()
+	err := a.supervisor.Run(soft, hard)
+	a.Close()
+	if err != nil {
+		return err
+	}
+	if left := a.supervisor.Unfinished(); left > 0 {
+		a.log.Warn("stopped; rows left unfinished may be delivered again", "rows", left)
+	} else {
+		a.log.Info("stopped; no row left unfinished", "rows", 0)
+	}
+	return nil
+}
+
+// Close frees what New has opened, from source to sink. Run does it too; twice is harmless.
+func (a *App) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	a.server.Stop(ctx)
+	a.instance.Close()
+}
+
+// jobsOf compiles the jobs, logs what is wrong with them, and gives the longest drain.
+func jobsOf(set job.Set, o Options) ([]control.Job, time.Duration) {
+	compiled := set.Compile(process(o.Settings, o.Env, false))
+	for _, f := range findings(set, compiled) {
+		level := slog.LevelError
+		if f.Warning {
+			level = slog.LevelWarn
+		}
+		o.Log.Log(context.Background(), level, "job file: "+f.Fault.Error(), "file", f.File, "line", f.Line, "job", f.Job)
+	}
+	var jobs []control.Job
+	var drain time.Duration
+	for _, c := range compiled {
+		j := control.Job{ID: c.ID, Owner: c.Owner, File: c.File, Config: c.Config, Broken: summary(c)}
+		if j.Broken == "" {
+			drain = max(drain, c.Config.Drain)
+		}
+		jobs = append(jobs, j)
+	}
+	if len(jobs) == 0 {
+		o.Log.Warn("there is no job to run", "jobs", o.Settings.Jobs)
+	}
+	return jobs, drain
+}
+
+func brokenFiles(set job.Set) []string {
+	var files []string
+	for _, f := range set.Broken {
+		files = append(files, f.String())
+	}
+	return files
+}

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/textproto"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"streamer/cmd/streamer/settings"
+	"streamer/consumer"
+	"streamer/control/job"
+)
+
+// readTimeout bounds fetching one record from Kafka.
+const readTimeout = 30 * time.Second
+
+// maxRecordBytes bounds --record: the largest record that limits can be raised to.
+const maxRecordBytes = 1 << 30
+
+// shownRequest is what a row becomes, as -o json and yaml have it.
+type shownRequest struct {
+	Job string `json:"job"`
+	Row int    `json:"row"`
+	// Lane is the JSON text of the value that the row is ordered by.
+	Lane    string `json:"lane,omitempty"`
+	Verdict string `json:"verdict"`
+	Problem string `json:"problem,omitempty"`
+	Method  string `json:"method,omitempty"`
+	URL     string `json:"url,omitempty"`
+	// Headers are in the order they are sent in; a name may stand twice.
+	Headers []shownHeader `json:"headers,omitempty"`
+	// Body is text; one that is no UTF-8 is in BodyBase64 instead.
+	Body       string `json:"body,omitempty"`
+	BodyBase64 []byte `json:"body_base64,omitempty"`
+
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
+}
+
+type shownHeader struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// recordFlags say which record is tried.
+type recordFlags struct {
+	file, topic, key, job string
+	partition             int32
+	offset                int64
+}
+
+func testCommand(environ []string) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "test FILE (--record FILE | --topic NAME --partition N --offset N)",
+		Short: "prints the HTTP requests that a record would make, and sends nothing",
+		Long: "Takes one record, from a file that holds its value or from Kafka, and prints the exact requests that the jobs of FILE would\n" +
+			"make of it. Nothing is sent, secrets are shown as ********. Exit code 1 if a row could not become a request.",
+		Args: cobra.ExactArgs(1),
+	}
+	var r recordFlags
+	c.Flags().StringVar(&r.file, "record", "", "file with the record's value, - for standard input")
+	c.Flags().StringVar(&r.topic, "topic", "", "topic of the record")
+	c.Flags().Int32Var(&r.partition, "partition", 0, "partition of the record")
+	c.Flags().Int64Var(&r.offset, "offset", 0, "offset of the record")
+	c.Flags().StringVar(&r.key, "key", "", "the record's key, with --record")
+	c.Flags().StringVar(&r.job, "job", "", "id of the job, if not all of the file are meant")
+	output := outputFlag(c)
+	settings.Flags(c.Flags())
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := r.check(c); err != nil {
+			return err
+		}
+		s, err := load(c, environ)
+		if err != nil {
+			return err
+		}
+		jobs, err := r.jobs(args[0], process(s, lookup(environ), true))
+		if err != nil {
+			return failure{err}
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), readTimeout)
+		defer cancel()
+		var shown []shownRequest
+		for _, cfg := range jobs {
+			rec, err := r.record(ctx, c, s.Kafka, cfg)
+			if err != nil {
+				return failure{err}
+			}
+			rows, err := render(ctx, cfg, rec)
+			if err != nil {
+				return failure{fmt.Errorf("job %q: %w", cfg.Job, err)}
+			}
+			shown = append(shown, rows...)
+		}
+		return printRequests(c.OutOrStdout(), *output, shown)
+	}
+	return c
+}
+
+// check refuses flags that do not say one record.
+func (r recordFlags) check(c *cobra.Command) error {
+	given := c.Flags().Changed
+	switch {
+	case r.file != "" && (given("partition") || given("offset")):
+		return errors.New("test takes either --record or --topic, --partition and --offset")
+	case r.file != "":
+		return nil
+	case given("key"):
+		return errors.New("--key goes with --record; a record in Kafka has its own")
+	case !given("topic") || !given("partition") || !given("offset"):
+		return errors.New("test needs a record: --record FILE, or --topic, --partition and --offset")
+	}
+	return nil
+}
+
+// jobs gives the valid jobs of a file; the error has all faults.
+func (r recordFlags) jobs(file string, p job.Process) ([]consumer.Config, error) {
+	set, err := job.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	compiled := set.Compile(p)
+	if found := findings(set, compiled); anyError(found) {
+		return nil, firstErrors(found)
+	}
+	var jobs []consumer.Config
+	var ids []string
+	for _, c := range compiled {
+		ids = append(ids, c.ID)
+		if r.job == "" || r.job == c.ID {
+			jobs = append(jobs, c.Config)
+		}
+	}
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("%s has no job %q, but %s", file, r.job, strings.Join(ids, ", "))
+	}
+	return jobs, nil
+}
+
+// record reads the record that is tried. One from a file stands at the start of the job's first topic, unless --topic says where.
+func (r recordFlags) record(ctx context.Context, c *cobra.Command, kafka consumer.Client, cfg consumer.Config) (consumer.Record, error) {
+	if r.file == "" {
+		return consumer.ReadRecord(ctx, kafka, r.topic, r.partition, r.offset)
+	}
+	value, err := readRecordFile(r.file, c.InOrStdin())
+	if err != nil {
+		return consumer.Record{}, fmt.Errorf("record: %w", err)
+	}
+	rec := consumer.Record{Topic: r.topic, Value: value, Timestamp: time.Now()}
+	if rec.Topic == "" {
+		rec.Topic = cfg.Topics[0]
+	}
+	if c.Flags().Changed("key") {
+		rec.Key = []byte(r.key)
+	}
+	return rec, nil
+}
+
+func readRecordFile(name string, in io.Reader) ([]byte, error) {
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	value, err := io.ReadAll(io.LimitReader(in, maxRecordBytes+1))
+	if err == nil && len(value) > maxRecordBytes {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxRecordBytes)
+	}
+	return value, err
+}
+
+func render(ctx context.Context, cfg consumer.Config, rec consumer.Record) ([]shownRequest, error) {
+	rows, err := consumer.Render(ctx, cfg, rec)
+	if err != nil {
+		return nil, err
+	}
+	shown := make([]shownRequest, len(rows))
+	for i, row := range rows {
+		s := shownRequest{Job: cfg.Job, Row: row.Row, Lane: row.Lane, Verdict: row.Verdict, Problem: row.Problem, Method: row.Method,
+			URL: row.URL, IdempotencyKey: row.IdempotencyKey}
+		for _, h := range row.Header {
+			s.Headers = append(s.Headers, shownHeader{Name: h.Name, Value: mask(h.Name, h.Value)})
+		}
+		if utf8.Valid(row.Body) {
+			s.Body = string(row.Body)
+		} else {
+			s.BodyBase64 = row.Body
+		}
+		shown[i] = s
+	}
+	return shown, nil
+}
+
+// secretHeaders carry credentials however they were written in the job.
+var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Api-Key", "X-Auth-Token"}
+
+func mask(name, value string) string {
+	if slices.Contains(secretHeaders, textproto.CanonicalMIMEHeaderKey(name)) {
+		return "********"
+	}
+	return value
+}
+
+func printRequests(w io.Writer, f format, shown []shownRequest) error {
+	var err error
+	if f == asText {
+		err = requestsText(w, shown)
+	} else {
+		if shown == nil {
+			shown = []shownRequest{}
+		}
+		err = f.write(w, shown)
+	}
+	if err != nil {
+		return failure{err}
+	}
+	for _, s := range shown {
+		if s.Problem != "" {
+			return errShown
+		}
+	}
+	return nil
+}
+
+// requestsText prints requests as they go over the wire, after a line that says whose they are.
+func requestsText(w io.Writer, shown []shownRequest) error {
+	var b strings.Builder
+	for i, s := range shown {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "# job %s, row %d: %s", s.Job, s.Row, s.Verdict)
+		if s.Lane != "" {
+			b.WriteString(", lane " + s.Lane)
+		}
+		if s.Problem != "" {
+			b.WriteString(": " + s.Problem)
+		}
+		b.WriteString("\n")
+		if s.Method == "" {
+			continue
+		}
+		fmt.Fprintf(&b, "%s %s\n", s.Method, s.URL)
+		for _, h := range s.Headers {
+			fmt.Fprintf(&b, "%s: %s\n", h.Name, h.Value)
+		}
+		switch {
+		case s.Body != "":
+			b.WriteString("\n" + s.Body + "\n")
+		case len(s.BodyBase64) > 0:
+			fmt.Fprintf(&b, "\n(%d bytes that are no text)\n", len(s.BodyBase64))
+		}
+	}
+	if len(shown) == 0 {
+		b.WriteString("# the record has no rows\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"streamer/cmd/streamer/settings"
+	"streamer/control/job"
+)
+
+// validation is what validate prints.
+type validation struct {
+	Valid    bool           `json:"valid"`
+	Jobs     []validatedJob `json:"jobs"`
+	Findings []shownFinding `json:"findings"`
+	// Note holds for every job.
+	Note string `json:"note"`
+}
+
+// validatedJob says what a valid job comes to; of one with errors only where it stands.
+type validatedJob struct {
+	ID          string   `json:"id"`
+	File        string   `json:"file"`
+	Line        int      `json:"line"`
+	Valid       bool     `json:"valid"`
+	Group       string   `json:"group,omitempty"`
+	Topics      []string `json:"topics,omitempty"`
+	Order       string   `json:"order,omitempty"`
+	DeadLetters string   `json:"dead_letters,omitempty"`
+}
+
+const orderNote = "order holds within a partition only: rows of two partitions never wait for each other"
+
+func validateCommand(environ []string) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "validate FILE…",
+		Short: "checks job files and shows all faults at once",
+		Long: "Checks job files (or directories of them) and shows every fault with file, line, path and what to write instead.\n" +
+			"A secret that is not there on this machine is a warning. Nothing is dialled.",
+		Args: atLeastOne("a job file"),
+	}
+	output := outputFlag(c)
+	settings.Flags(c.Flags())
+	c.RunE = func(c *cobra.Command, files []string) error {
+		s, err := load(c, environ)
+		if err != nil {
+			return err
+		}
+		set, err := job.Load(files...)
+		if err != nil {
+			return failure{err}
+		}
+		v := validate(set, process(s, lookup(environ), true))
+		if *output == asText {
+			err = v.text(c.OutOrStdout())
+		} else {
+			err = output.write(c.OutOrStdout(), v)
+		}
+		if err != nil {
+			return failure{err}
+		}
+		if !v.Valid {
+			return errShown
+		}
+		return nil
+	}
+	return c
+}
+
+func validate(set job.Set, p job.Process) validation {
+	compiled := set.Compile(p)
+	found := findings(set, compiled)
+	v := validation{Valid: !anyError(found), Jobs: []validatedJob{}, Findings: []shownFinding{}, Note: orderNote}
+	for _, c := range compiled {
+		j := validatedJob{ID: c.ID, File: c.File, Line: c.Line, Valid: c.Faults.Err() == nil}
+		if j.Valid {
+			j.Group, j.Topics, j.DeadLetters = c.Config.Group, c.Config.Topics, c.Config.DeadLetterTopic
+			j.Order = laneRule(c.Config.Order, c.Text("order"))
+			if j.DeadLetters == "" {
+				j.DeadLetters = "off: the row's lane waits instead"
+			}
+		}
+		v.Jobs = append(v.Jobs, j)
+	}
+	for _, f := range found {
+		v.Findings = append(v.Findings, show(f))
+	}
+	return v
+}
+
+func (v validation) text(w io.Writer) error {
+	var b strings.Builder
+	for _, f := range v.Findings {
+		b.WriteString(f.File)
+		if f.Line > 0 {
+			fmt.Fprintf(&b, ":%d", f.Line)
+		}
+		b.WriteString(": ")
+		if f.Severity == "warning" {
+			b.WriteString("warning: ")
+		}
+		if f.Path != "" {
+			b.WriteString(f.Path + ": ")
+		}
+		b.WriteString(f.Problem)
+		if f.Mend != "" {
+			b.WriteString("\n    " + f.Mend)
+		}
+		b.WriteString("\n")
+	}
+	faults := 0
+	for _, f := range v.Findings {
+		if f.Severity == "error" {
+			faults++
+		}
+	}
+	for _, j := range v.Jobs {
+		if !j.Valid {
+			continue
+		}
+		fmt.Fprintf(&b, "job %s: valid\n    group: %s\n    topics: %s\n    order: %s\n    dead letters: %s\n",
+			j.ID, j.Group, strings.Join(j.Topics, ", "), j.Order, j.DeadLetters)
+	}
+	if faults > 0 {
+		plural := "s"
+		if faults == 1 {
+			plural = ""
+		}
+		fmt.Fprintf(&b, "%d fault%s\n", faults, plural)
+	} else {
+		b.WriteString("note: " + v.Note + "\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,124 @@
+package control
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"streamer/consumer"
+)
+
+// Readiness is what /readyz answers.
+type Readiness struct {
+	// Ready: the job files were read, Kafka has answered, and the process is not stopping. A job that failed or waits does not make
+	// an instance unready: the others need it.
+	Ready bool `json:"ready"`
+	// Kafka is empty or says why Kafka was not reached yet.
+	Kafka    string      `json:"kafka,omitempty"`
+	Stopping bool        `json:"stopping,omitempty"`
+	Jobs     []JobStatus `json:"jobs"`
+	// Files names the job files that could not be read, and why.
+	Files []string `json:"files,omitempty"`
+}
+
+// JobStatus is one job on this instance.
+type JobStatus struct {
+	ID    string    `json:"id"`
+	Owner string    `json:"owner,omitempty"`
+	File  string    `json:"file"`
+	State State     `json:"state"`
+	Cause string    `json:"cause,omitempty"`
+	Since time.Time `json:"since"`
+	// Partitions is how many are assigned to this instance; Waits are those that are not read on.
+	Partitions int    `json:"partitions"`
+	Waits      []Wait `json:"waits,omitempty"`
+	// Lag in records; absent while it is not known.
+	Lag                  *int64  `json:"lag,omitempty"`
+	InFlight             int     `json:"in_flight"`
+	OldestPendingSeconds float64 `json:"oldest_pending_seconds"`
+	// BreakersOpen names the targets that get no attempts now.
+	BreakersOpen []string `json:"breakers_open,omitempty"`
+}
+
+// Wait is a partition that is not read on, or whose buffer is full.
+type Wait struct {
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	Cause     string    `json:"cause"`
+	Since     time.Time `json:"since"`
+	Committed int64     `json:"committed"`
+	Pending   int       `json:"pending"`
+}
+
+// fill takes over what the runner says of its partitions and deliveries.
+func (s *JobStatus) fill(rs consumer.Status) {
+	s.Partitions = len(rs.Partitions)
+	if rs.Lag >= 0 && len(rs.Partitions) > 0 {
+		lag := rs.Lag
+		s.Lag = &lag
+	}
+	s.InFlight = rs.Delivery.InFlight
+	s.OldestPendingSeconds = rs.OldestPending.Seconds()
+	for _, t := range rs.Delivery.Targets {
+		if t.Open {
+			s.BreakersOpen = append(s.BreakersOpen, t.Target)
+		}
+	}
+	for _, p := range rs.Partitions {
+		if p.Cause != "" {
+			s.Waits = append(s.Waits, Wait{Topic: p.Topic, Partition: p.Partition, Cause: p.Cause, Since: p.Since.UTC(),
+				Committed: p.Committed, Pending: p.Pending})
+		}
+	}
+}
+
+// Readiness tells how the instance and its jobs are, now.
+func (s *Supervisor) Readiness() Readiness {
+	s.mu.Lock()
+	r := Readiness{Kafka: s.unreach, Stopping: s.stopping, Files: s.options.Files, Jobs: make([]JobStatus, 0, len(s.jobs))}
+	reached, begun := s.reached, s.begun
+	s.mu.Unlock()
+	for _, j := range s.jobs {
+		st := j.status()
+		st.Since = st.Since.UTC()
+		r.Jobs = append(r.Jobs, st)
+		// A member of a group has reached Kafka, whatever the first question said.
+		reached = reached || st.State == Running
+	}
+	if !reached && r.Kafka == "" {
+		r.Kafka = "not reached yet"
+	}
+	if reached {
+		r.Kafka = ""
+	}
+	r.Ready = begun && reached && !r.Stopping
+	return r
+}
+
+// stateMetric gives streamer_job_state when metrics are asked for: 1 for the state a job is in, 0 for the others.
+type stateMetric struct{ s *Supervisor }
+
+var jobState = prometheus.NewDesc("streamer_job_state", "1 for the state that the job is in on this instance, 0 for the others.",
+	[]string{"job", "state"}, nil)
+
+// Describe implements prometheus.Collector.
+func (m stateMetric) Describe(out chan<- *prometheus.Desc) { out <- jobState }
+
+// Collect implements prometheus.Collector. Jobs without an id have no line; of jobs that share one, all failed, it is one line.
+func (m stateMetric) Collect(out chan<- prometheus.Metric) {
+	seen := map[string]bool{"": true}
+	for _, j := range m.s.jobs {
+		if seen[j.ID] {
+			continue
+		}
+		seen[j.ID] = true
+		now := j.status().State
+		for _, state := range States {
+			value := 0.0
+			if state == now {
+				value = 1
+			}
+			out <- prometheus.MustNewConstMetric(jobState, prometheus.GaugeValue, value, j.ID, string(state))
+		}
+	}
+}
