@@ -75,7 +75,7 @@ const (
 func (d *Doc) reset() {
 	d.nodes = d.nodes[:0]
 	d.text = d.text[:0]
-	d.types = d.types[:0]
+	d.types = nil // a Decoder's are the schema's own
 	d.open = d.open[:0]
 	d.hides = false
 }
