@@ -1,45 +1,218 @@
-// Package sink is being built.
+// Package sink delivers rows: it makes their requests, tries again what may succeed later, and says when a row is final.
+//
+// A Sink belongs to one job on one instance. Rows come through a Scope (one assignment of one partition), each as a Delivery, and
+// leave through Delivery.Final. chain.go has the whole way of a row, top to bottom:
+//
+//	scope alive? → permit → breaker → rate → attempt → class → final, or wait and again
+//
+// Up to Config.Concurrency workers make attempts, one at a time each. A row that waits holds none of them: it lies in its target's
+// queue (behind an open breaker, the rate, the permit or others) or in one heap of times (back-off, Retry-After).
+//
+// # Locks
+//
+// Sink.mu guards everything but the attempts themselves. Order: Sink.mu, then a breaker's, the rate limiter's, a wire.Call's or the
+// wire.Client's own lock. Neither Final nor Observer nor permit is called with a lock held.
+//
+// # Not obvious, told as races
+//
+//  1. Cancel wants to break the attempt of a row; its worker is just about to begin it. Picking the row (worker noted, Call.Reset)
+//     is one step under mu, and so is Cancel's Abort: it comes before the pick, then the row is gone from the queue; or after, then
+//     the Call is marked and ends before it writes. It cannot hit the worker's next row: the worker lets go of this one under mu.
+//  2. A row's attempt failed; while the observer is told, without the lock, its scope is cancelled. The row is in no queue then, so
+//     Cancel does not drop it; it counts as running, Cancel waits. Before it is put to wait the scope is looked at again.
+//  3. A worker finds nothing to do and goes to sleep; a row is delivered at that moment. Both are steps under mu: the row is seen
+//     by the worker, or the worker by the Deliver.
+//  4. A row is delivered from within Final. Its worker is about to look for work, so nobody else is woken (Sink.searching counts
+//     those who will look): a lane goes on without a switch of goroutines.
+//  5. The breaker opens while attempts of its target run. Their results belong to the time before: gobreaker ignores them by
+//     generation, so that a late success does not close it and a late failure does not prolong it. Their rows queue up.
+//  6. The process is frozen between the permit and the first byte. The permit is asked twice: when a row is picked and right
+//     before the write; what remains is the moment of the system call.
 package sink
 
 import (
-	"context"
-	"errors"
+	"math/rand/v2"
+	"sort"
+	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
+
+	"streamer/sink/wire"
 )
 
-type state struct{}
+// Sink delivers the rows of one job on one instance. Its methods may be called from any goroutine.
+type Sink struct {
+	c             Config
+	permit        func() time.Duration // nil: always
+	observer      Observer
+	classes       classes
+	authorization string // of the job's auth; empty: none
+	client        *wire.Client
+	health        health
+	attempt       func(*worker, *Delivery) result // request; tests put another in its place
+	jitter        func(time.Duration) time.Duration
+	limiter       *rate.Limiter // nil: no limit
+	start         time.Time
+	ticks         sync.WaitGroup // timer callbacks scheduled or running
+	gone          sync.WaitGroup // workers
 
-// Sink delivers.
-type Sink struct{}
+	mu             sync.Mutex
+	closed, paused bool
+	scopes         map[*Scope]struct{}
 
-// New makes a Sink.
-func New(c Config, permit func() time.Duration, o Observer) (*Sink, error) {
-	return nil, errors.New("not built yet")
+	targets map[string]*target
+	places  map[string]*place
+	nowhere *target // of requests that cannot be sent
+	ring    []*target
+	turn    int // of the ring
+	ready   int // rows offered by the ring
+	users   int // targets with rows
+
+	workers   int // goroutines
+	searching int // of them: on their way to pick
+	idle      []*worker
+	idleLow   int // the fewest idle since the last trim
+	trim      alarm
+	inFlight  int
+	waiting   int // rows in alarms
+
+	shut   bool  // the permit said no
+	gate   alarm // when it is asked again
+	token  bool  // the next attempt's place in the rate is reserved
+	turnAt time.Duration
+	pace   alarm         // when it is up
+	refill time.Duration // the rate's burst takes so long to come back
+
+	alarms   alarms
+	timer    *time.Timer
+	timerSet bool
+	timerAt  time.Duration
+
+	events   []event
+	flushing bool
 }
 
-// NewScope makes a scope.
-func (s *Sink) NewScope() *Scope { return nil }
+// New makes a Sink; c's zero fields mean their defaults. permit is asked before every attempt, from many goroutines: 0 lets it
+// start, anything else is how long to wait before asking again; nil always lets it start. o may be nil. The error is a fault.List.
+// Close the Sink when done; it has no goroutine before the first row.
+func New(c Config, permit func() time.Duration, o Observer) (*Sink, error) {
+	return build(c, permit, o, wire.Options{})
+}
 
-// Pause pauses.
-func (s *Sink) Pause() {}
+func build(c Config, permit func() time.Duration, o Observer, w wire.Options) (*Sink, error) {
+	if err := c.Validate().Err(); err != nil {
+		return nil, err
+	}
+	if o == nil {
+		o = silent{}
+	}
+	c = c.Defaults()
+	w.IdlePerHost, w.Allow = c.Concurrency, c.Guard.Allow
+	s := &Sink{
+		c: c, permit: permit, observer: o,
+		classes:       newClasses(c.Statuses),
+		authorization: c.Auth.header(),
+		client:        wire.NewClient(w),
+		jitter:        func(most time.Duration) time.Duration { return rand.N(most + 1) },
+		start:         time.Now(),
+		scopes:        map[*Scope]struct{}{},
+		targets:       map[string]*target{},
+		places:        map[string]*place{},
+		nowhere:       &target{},
+	}
+	s.attempt = s.request
+	s.health = s.newHealth()
+	s.nowhere.wake.target = s.nowhere
+	s.gate.sink = func(time.Duration) { s.shut = false }
+	s.pace.sink = func(time.Duration) {}
+	s.trim.sink = s.trimIdle
+	if r := c.Rate; r.Count > 0 {
+		perSecond := r.Count / r.Per.Seconds()
+		// Timers are no finer than about a millisecond: what falls due within two of them may go at once.
+		burst := max(r.Burst, int(perSecond/500))
+		s.limiter = rate.NewLimiter(rate.Limit(perSecond), burst)
+		s.refill = time.Duration(min(float64(burst)/perSecond, 3600) * float64(time.Second))
+	}
+	return s, nil
+}
 
-// Resume resumes.
-func (s *Sink) Resume() {}
+// now is the time since the sink began, on the monotonic clock.
+func (s *Sink) now() time.Duration { return time.Since(s.start) }
 
-// Stats tells.
-func (s *Sink) Stats() Stats { return Stats{} }
+// Pause lets no new attempt start; those running go on. Rows can be delivered meanwhile.
+func (s *Sink) Pause() {
+	s.mu.Lock()
+	s.paused = true
+	s.mu.Unlock()
+}
 
-// Close ends.
-func (s *Sink) Close() {}
+// Resume ends Pause.
+func (s *Sink) Resume() {
+	s.mu.Lock()
+	s.paused = false
+	s.stir(s.now())
+	s.mu.Unlock()
+}
 
-// Scope is an assignment.
-type Scope struct{}
+// Stats counts the rows in the sink. It takes time in the number of targets, not of rows.
+func (s *Sink) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Stats{InFlight: s.inFlight, Waiting: s.waiting}
+	now := s.now()
+	for _, t := range s.targets {
+		ts := TargetState{Target: t.name, Open: t.open, Cause: t.cause, InFlight: t.inFlight, Rows: t.rows}
+		if t.open {
+			ts.Probe = s.start.Add(max(t.wake.at, now))
+			st.Waiting += t.queue.n
+		} else {
+			st.Ready += t.queue.n
+		}
+		st.Targets = append(st.Targets, ts)
+	}
+	st.Ready += s.nowhere.queue.n
+	if s.shut || s.pace.pos > 0 {
+		st.Waiting, st.Ready = st.Waiting+st.Ready, 0
+	}
+	sort.Slice(st.Targets, func(i, j int) bool { return st.Targets[i].Target < st.Targets[j].Target })
+	return st
+}
 
-// Deliver delivers.
-func (sc *Scope) Deliver(d *Delivery) {}
+// Close cancels all scopes, closes the connections and returns when the sink's goroutines have ended. It may be called twice.
+// Deliver does nothing from then on.
+func (s *Sink) Close() {
+	s.mu.Lock()
+	s.closed = true
+	var waits []<-chan struct{}
+	for sc := range s.scopes {
+		waits = append(waits, sc.end())
+		sc.abort()
+	}
+	for _, t := range s.targets {
+		if t.health != nil && t.health.worker != nil {
+			t.health.worker.call.Abort()
+		}
+	}
+	for _, w := range s.idle {
+		close(w.wake)
+	}
+	s.idle = nil
+	if s.timer != nil && s.timer.Stop() {
+		s.ticks.Done()
+	}
+	s.mu.Unlock()
+	for _, w := range waits {
+		<-w
+	}
+	s.gone.Wait()
+	s.ticks.Wait()
+	s.client.Close()
+}
 
-// Drain drains.
-func (sc *Scope) Drain(ctx context.Context) {}
+// silent is the Observer that nobody gave.
+type silent struct{}
 
-// Cancel cancels.
-func (sc *Scope) Cancel() {}
+func (silent) Attempt(Class, int, time.Duration)     {}
+func (silent) Waiting(*Delivery, Outcome, time.Time) {}
+func (silent) BreakerOpen(string, bool)              {}

@@ -1,0 +1,243 @@
+package sink
+
+import "time"
+
+// state is what the sink knows of a delivery. Guarded by Sink.mu, but for a worker that holds it: until settle it alone reads and
+// writes what the attempt needs.
+type state struct {
+	scope  *Scope
+	target *target
+	rest   string // the URL behind its authority
+	user   string // Authorization by the URL's user information
+	fault  string // why it can never be sent
+	health bool   // no row, but the breaker's question to the health URL
+
+	// Where it is: in a worker's hands, in the target's queue, or in the alarms.
+	held           bool
+	worker         *worker // whose attempt runs
+	queued         bool
+	prev, next     *Delivery
+	alarm          alarm
+	older, younger *Delivery // in its scope
+
+	attempts, failures int
+	first              time.Time
+	counted            bool // by the breaker
+	fresh              bool // the next attempt must not use a kept connection
+	probe              bool
+	verdict            func(error) // tells the breaker
+}
+
+// The chain, first half: pick decides which row may start now. Its steps are the ones every attempt has passed, in this order.
+// nil: none; whatever changes that will stir. The caller holds mu.
+func (s *Sink) pick(now time.Duration) *Delivery {
+	for n := len(s.ring); n > 0 && len(s.ring) > 0; n-- {
+		// Scope alive? The rows of one that is not have left all queues (Scope.end).
+		// Permit? Just asked (take); then Pause.
+		if s.shut || s.paused || s.closed {
+			return nil
+		}
+		// Breaker? A target offers nothing while it is open, and one row, or its health URL, when a probe is due (refresh).
+		t := s.ring[s.turn%len(s.ring)]
+		s.turn = (s.turn + 1) % len(s.ring)
+		if t.breaker == nil {
+			return s.hold(t, t.queue.head, now)
+		}
+		// A slot? One target may take all of them, while it is alone. Among several each may take four times what is left then
+		// free (dynamic thresholds, Choudhury and Hahne 1998), and the last one goes to a target with nothing under way: a slow one
+		// holds 4/5 at most. Over the bound it waits until attempts end.
+		if free := s.c.Concurrency - s.inFlight; s.users > 1 && (t.inFlight >= 4*free || free == 1 && t.inFlight > 0) {
+			continue
+		}
+		if t.open && t.health != nil {
+			if s.admit(t, t.health, now) {
+				return s.hold(t, t.health, now)
+			}
+			continue
+		}
+		// Rate? Only a row that could start takes a place in it.
+		if !s.mayStart(now) {
+			return nil
+		}
+		if d := t.queue.head; s.admit(t, d, now) {
+			s.token = false
+			return s.hold(t, d, now)
+		}
+	}
+	return nil
+}
+
+// admit asks the breaker, which agrees with refresh but for the grain of its clock.
+func (s *Sink) admit(t *target, d *Delivery, now time.Duration) bool {
+	verdict, err := t.breaker.Allow()
+	if err != nil {
+		s.set(&t.wake, now+time.Millisecond)
+		s.refresh(t, now)
+		return false
+	}
+	d.verdict = verdict
+	d.probe, t.probing = t.open, t.open
+	return true
+}
+
+// hold puts d into a worker's hands.
+func (s *Sink) hold(t *target, d *Delivery, now time.Duration) *Delivery {
+	if !d.health {
+		t.queue.remove(d)
+		d.held = true
+		d.scope.running++
+	}
+	t.inFlight++
+	s.inFlight++
+	s.refresh(t, now)
+	return d
+}
+
+// mayStart says that neither Pause, permit nor rate forbid the next attempt. For the rate it reserves one place ahead, for whoever
+// comes first when it is due, so that nothing is to be given back when a row is dropped. The caller holds mu.
+func (s *Sink) mayStart(now time.Duration) bool {
+	if s.shut || s.paused || s.closed {
+		return false
+	}
+	if s.limiter == nil {
+		return true
+	}
+	if s.token && now-s.turnAt > s.refill {
+		s.token = false // reserved long ago for a row that was dropped: the rate has filled up since
+	}
+	if !s.token {
+		at := s.start.Add(now)
+		s.turnAt = now + s.limiter.ReserveN(at, 1).DelayFrom(at)
+		s.token = true
+	}
+	if s.turnAt <= now {
+		return true
+	}
+	if s.pace.pos == 0 {
+		s.set(&s.pace, s.turnAt)
+	}
+	return false
+}
+
+// The chain, second half: deliver makes the attempt and does what its class asks for. The row is in the worker's hands.
+func (s *Sink) deliver(w *worker, d *Delivery) {
+	// Attempt, class.
+	began := time.Now()
+	r := result{class: Rejected, reason: d.fault, unsent: true}
+	if d.fault == "" {
+		r = s.attempt(w, d)
+	}
+	if !r.unsent && (!r.again || r.stale) && !d.health {
+		s.observer.Attempt(r.class, r.status, time.Since(began))
+	}
+
+	s.mu.Lock()
+	now := s.now()
+	s.settle(d, r, began, now)
+	if len(s.events) > 0 {
+		s.mu.Unlock()
+		s.flush()
+		s.mu.Lock()
+	}
+	if d.health {
+		s.searching++
+		s.stir(now)
+		s.mu.Unlock()
+		return
+	}
+	o := Outcome{Class: r.class, Status: r.status, Reason: r.reason, Attempts: d.attempts, First: d.first}
+
+	// Wait, and again.
+	if r.class != Delivered && r.class != Rejected && !d.scope.ending {
+		until := now
+		if !r.again {
+			until = s.until(d, r, now)
+			s.mu.Unlock()
+			s.observer.Waiting(d, o, s.start.Add(until))
+			s.mu.Lock()
+		}
+		if !d.scope.ending {
+			s.requeue(d, r, until, now)
+			s.searching++
+			s.stir(now)
+			s.mu.Unlock()
+			return
+		}
+	}
+
+	// Final.
+	if o.Class != Delivered && o.Class != Rejected {
+		o.Class = Interrupted
+	}
+	w.left = d.scope
+	s.release(d, now)
+	s.searching++
+	s.mu.Unlock()
+	d.Final(d, o)
+}
+
+// settle takes the attempt off the books and tells the breaker what it proved. The caller holds mu.
+func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration) {
+	t := d.target
+	d.worker = nil
+	t.inFlight--
+	s.inFlight--
+	switch {
+	case r.class == Interrupted, r.class == Address, r.unsent:
+	default:
+		if d.attempts++; d.attempts == 1 {
+			d.first = began
+		}
+	}
+	d.fresh = r.stale
+	if verdict := d.verdict; verdict != nil {
+		d.verdict = nil
+		if d.probe {
+			d.probe, t.probing = false, false
+		}
+		switch {
+		case r.again || r.unsent || r.class == Interrupted || r.class == Address && !d.health:
+			verdict(errUncounted)
+		case r.class == Target || d.health && r.class != Delivered:
+			t.cause = r.reason
+			// A row is counted once: many failures of one row say less of the target than one of many. A probe always counts.
+			if t.open || !d.counted {
+				d.counted = true
+				verdict(errTarget)
+			} else {
+				verdict(errUncounted)
+			}
+		default: // it answered with sense: it lives
+			t.cause = ""
+			verdict(nil)
+		}
+	}
+	s.refresh(t, now)
+}
+
+// until is when d may start again after r: behind an open breaker when that probes, else after its back-off. The caller holds mu.
+func (s *Sink) until(d *Delivery, r result, now time.Duration) time.Duration {
+	d.failures++
+	if r.class == Target && d.target.open {
+		return max(d.target.wake.at, now+min(r.after, s.c.Retry.MaxAfter))
+	}
+	return now + s.backoff(d.failures, r.after)
+}
+
+// requeue puts d where it waits. The caller holds mu.
+func (s *Sink) requeue(d *Delivery, r result, until, now time.Duration) {
+	t := d.target
+	d.held = false
+	d.scope.running--
+	switch {
+	case r.again:
+		t.queue.pushFront(d)
+	case r.class == Target && t.open && r.after == 0:
+		// The breaker is the brake now. To the back: the next probe is another row.
+		t.queue.pushBack(d)
+	default:
+		s.set(&d.alarm, until)
+		s.waiting++
+	}
+	s.refresh(t, now)
+}

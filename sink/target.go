@@ -1,0 +1,190 @@
+package sink
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"streamer/sink/wire"
+)
+
+// maxTargets is how many targets are remembered when no row is for them. A job's hosts are written in its definition, so there are
+// few; the bound is for definitions that nobody foresaw.
+const maxTargets = 256
+
+// target is scheme, host and port of a URL, with its rows, its breaker and its connections. Everything in it is guarded by Sink.mu.
+type target struct {
+	name string
+	host *wire.Host
+	// queue holds its rows that are ready but for the breaker.
+	queue queue
+	// rows counts all its rows, inFlight those with an attempt running.
+	rows, inFlight int
+	used           time.Duration // when it last got a row
+
+	// breaker is nil for the target of requests that cannot be sent.
+	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
+	// open mirrors the breaker: it is not closed. probing: the one probe is under way. wake is set to when the next may start.
+	open, probing bool
+	wake          alarm
+	health        *Delivery
+	cause         string
+
+	// offered is how many of its rows may be picked now; ring is its place in Sink.ring, from 1, if that is not 0.
+	offered, ring int
+}
+
+// place is what a URL's scheme and authority, as written, stand for.
+type place struct {
+	target *target
+	// user is the Authorization value of the URL's user information.
+	user string
+}
+
+// What the breaker is told.
+var (
+	errTarget    = errors.New("target failure")
+	errUncounted = errors.New("proves nothing")
+)
+
+// locate finds or makes the place of a URL. The caller holds mu; evicted hosts are to be closed without it. Errors are
+// *wire.RequestError.
+func (s *Sink) locate(url string, now time.Duration) (p *place, rest string, evicted []*wire.Host, err error) {
+	prefix, rest, _ := wire.SplitURL(url)
+	if p = s.places[prefix]; p != nil {
+		return p, rest, nil, nil
+	}
+	origin, rest, err := wire.ParseOrigin(url)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	t := s.targets[origin.String()]
+	if t == nil {
+		for len(s.targets) >= maxTargets {
+			h := s.evict()
+			if h == nil {
+				break // all are in use: as many as rows
+			}
+			evicted = append(evicted, h)
+		}
+		t = s.newTarget(origin)
+		t.used = now
+		s.targets[t.name] = t
+	}
+	if len(s.places) >= 4*maxTargets {
+		clear(s.places)
+	}
+	p = &place{target: t, user: origin.User}
+	s.places[strings.Clone(prefix)] = p
+	return p, rest, evicted, nil
+}
+
+// evict forgets the target not used for the longest time; nil if all are in use.
+func (s *Sink) evict() *wire.Host {
+	var oldest *target
+	for _, t := range s.targets {
+		if t.rows == 0 && t.inFlight == 0 && (oldest == nil || t.used < oldest.used) {
+			oldest = t
+		}
+	}
+	if oldest == nil {
+		return nil
+	}
+	s.unset(&oldest.wake)
+	if oldest.open {
+		s.events = append(s.events, event{oldest.name, false})
+	}
+	delete(s.targets, oldest.name)
+	clear(s.places)
+	return oldest.host
+}
+
+func (s *Sink) newTarget(o wire.Origin) *target {
+	t := &target{name: o.String(), host: s.client.Host(o)}
+	t.wake.target = t
+	failures := uint32(s.c.Breaker.Failures)
+	t.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:        t.name,
+		MaxRequests: 1,
+		Timeout:     s.c.Breaker.Open,
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= failures },
+		IsExcluded:  func(err error) bool { return errors.Is(err, errUncounted) },
+		OnStateChange: func(_ string, from, to gobreaker.State) {
+			s.breakerChanged(t, from, to)
+		},
+	})
+	if s.c.Breaker.Health != "" {
+		t.health = &Delivery{state: state{target: t, health: true}}
+	}
+	return t
+}
+
+// breakerChanged is called by the breaker from within Allow and done, which are only called with mu held.
+func (s *Sink) breakerChanged(t *target, from, to gobreaker.State) {
+	switch to {
+	case gobreaker.StateOpen:
+		t.open = true
+		// The breaker lets a probe pass when its time is over, not when it is just up: one more.
+		s.set(&t.wake, s.now()+s.c.Breaker.Open+1)
+		if from == gobreaker.StateClosed {
+			s.events = append(s.events, event{t.name, true})
+		}
+	case gobreaker.StateClosed:
+		t.open, t.cause = false, ""
+		s.unset(&t.wake)
+		s.events = append(s.events, event{t.name, false})
+	}
+}
+
+// refresh works out again how many rows of t may be picked, after anything about it changed: while its breaker is open none, but
+// one when a probe is due. The caller holds mu.
+func (s *Sink) refresh(t *target, now time.Duration) {
+	offer := t.queue.n
+	if t.open {
+		if due := t.wake.pos == 0 || t.wake.at <= now; !due || t.probing {
+			offer = 0
+		}
+		offer = min(offer, 1)
+	}
+	s.ready += offer - t.offered
+	t.offered = offer
+	switch {
+	case offer > 0 && t.ring == 0:
+		s.ring = append(s.ring, t)
+		t.ring = len(s.ring)
+	case offer == 0 && t.ring > 0:
+		last := s.ring[len(s.ring)-1]
+		s.ring[t.ring-1], last.ring = last, t.ring
+		s.ring[len(s.ring)-1] = nil
+		s.ring = s.ring[:len(s.ring)-1]
+		t.ring = 0
+	}
+}
+
+// event is a change of a breaker that the observer has not been told yet.
+type event struct {
+	target string
+	open   bool
+}
+
+// flush tells the observer about breakers, in order, one goroutine at a time, without the lock. The caller does not hold mu.
+func (s *Sink) flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flushing {
+		return // whoever does will see what was added since
+	}
+	s.flushing = true
+	for len(s.events) > 0 {
+		events := s.events
+		s.events = nil
+		s.mu.Unlock()
+		for _, e := range events {
+			s.observer.BreakerOpen(e.target, e.open)
+		}
+		s.mu.Lock()
+	}
+	s.flushing = false
+}
