@@ -1,0 +1,79 @@
+package mapping
+
+import (
+	"streamer/schemas"
+)
+
+// Config is the part of a job document that says what request a row becomes, as it stands in the document; Absent is not given.
+type Config struct {
+	Type, URL, DataMap, Constant, QueryParams, JSONBody, FormBody, Headers, Payload, Filter, Emit, Mask schemas.Value
+	// Reference gives the text behind ${env:NAME} and ${file:NAME} in headers, once, when the job is compiled; kind is env or file.
+	// It is never asked about what comes from a row. Without it such a header is refused.
+	Reference func(kind, name string) (string, error)
+}
+
+// Message is one row with what belongs to it. Its values need to be valid until Map returns, no longer.
+type Message struct {
+	// Msg is the row, Null for a tombstone.
+	Msg schemas.Value
+	// Kafka is the record's address, key and headers; needed only if UsesKafka. Event is the CloudEvents attributes, if any.
+	Kafka, Event schemas.Value
+	// Avro is the writer's schema, nil if there is none: $.schema, and the masking levels.
+	Avro *schemas.Schema
+	// Tombstone is a record without a value: emit rule, filter and mask do not apply.
+	Tombstone bool
+}
+
+// Request is what a row becomes. Its memory is its owner's; Header may be appended to.
+type Request struct {
+	Method, URL string
+	Header      []Header
+	// Body is nil for none.
+	Body []byte
+}
+
+// Header is one line of a request's header.
+type Header struct{ Name, Value string }
+
+// Verdict says what becomes of a row.
+type Verdict uint8
+
+const (
+	// Send: the request is to be made.
+	Send Verdict = iota
+	// NotEmitted: the emit rule keeps the row in; it is final without a request.
+	NotEmitted
+	// Filtered: the filter found nothing; the row is final without a request.
+	Filtered
+)
+
+// String gives the verdict in a word.
+func (v Verdict) String() string {
+	switch v {
+	case Send:
+		return "send"
+	case NotEmitted:
+		return "not emitted"
+	case Filtered:
+		return "filtered"
+	}
+	return "unknown"
+}
+
+// Error says why a row cannot become a request: a payload error, the same at every try. It never holds what the row holds.
+type Error struct {
+	// Key is the mapped key, or where in the job the expression stands: url, headers.X-Id, payload.a.
+	Key string
+	// Expr is the expression, empty where there is none.
+	Expr string
+	// Problem says what is wrong, by the kind of value found.
+	Problem string
+}
+
+// Error gives it as one line: key (expression): problem.
+func (e *Error) Error() string {
+	if e.Expr == "" || e.Expr == e.Key {
+		return e.Key + ": " + e.Problem
+	}
+	return e.Key + " (" + e.Expr + "): " + e.Problem
+}

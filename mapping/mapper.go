@@ -1,0 +1,228 @@
+package mapping
+
+import (
+	"errors"
+
+	"streamer/schemas"
+)
+
+// Mapper runs a Program. It holds scratch memory and mask plans, so it belongs to one goroutine; make one for each worker.
+type Mapper struct {
+	prog *Program
+	msg  message
+	// row is the message of paths over the row alone.
+	row    message
+	search search
+	masker masker
+	// results are the slots' values for the row m is at, known where done is set.
+	results []found
+	done    []bool
+	buf     []byte
+	text    []byte
+	check   []byte
+}
+
+// NewMapper makes a Mapper for p.
+func (p *Program) NewMapper() *Mapper {
+	return &Mapper{
+		prog:    p,
+		masker:  masker{rule: p.mask},
+		results: make([]found, len(p.slots)),
+		done:    make([]bool, len(p.slots)),
+	}
+}
+
+// Warnings gives what is to be told once to whoever runs the job, and was not given before: mostly nil. Cheap enough to call per record.
+func (m *Mapper) Warnings() []string {
+	w := m.masker.warnings
+	m.masker.warnings = nil
+	return w
+}
+
+// Map makes a request of a row: emit rule, filter, mask, data map, request, in this order. Masking hides values of msg for good, so each
+// row is mapped once. With Send out is filled in, its memory not msg's; otherwise, and with an error, out is as it was. The error is an
+// *Error. Cost: what the request itself needs (URL, body, headers that depend on the row); straight paths allocate nothing.
+func (m *Mapper) Map(msg *Message, out *Request) (Verdict, error) {
+	m.begin(msg)
+	if !msg.Tombstone {
+		if v, err := m.admit(msg); err != nil || v != Send {
+			return v, err
+		}
+	}
+	r, err := m.request()
+	if err != nil {
+		return Send, err
+	}
+	*out = r
+	return Send, nil
+}
+
+// begin points m at a row.
+func (m *Mapper) begin(msg *Message) {
+	m.search.reset()
+	clear(m.done)
+	m.msg = message{}
+	p := &m.msg.parts
+	p[0], p[2], p[3], p[4] = msg.Msg, m.prog.constant, msg.Kafka, msg.Event
+	if msg.Avro != nil {
+		p[1] = msg.Avro.JSON()
+	}
+	const kept = 1 << 20
+	if cap(m.buf) > kept {
+		m.buf = nil
+	}
+	if cap(m.text) > kept {
+		m.text, m.check = nil, nil
+	}
+}
+
+// admit applies emit rule, filter and mask.
+func (m *Mapper) admit(msg *Message) (Verdict, error) {
+	if r := m.prog.emit; r != nil {
+		m.row = message{row: msg.Msg, isRow: true}
+		if ok, err := r.passes(&m.search, &m.row); err != nil || !ok {
+			return NotEmitted, err
+		}
+	}
+	if p := m.prog.filter; p != nil {
+		f, err := m.search.find(p, &m.msg)
+		if err != nil {
+			return Filtered, &Error{"filter", p.text, err.Error()}
+		}
+		if f.nothing() {
+			return Filtered, nil
+		}
+	}
+	if m.prog.mask != nil {
+		m.masker.apply(msg.Msg, msg.Avro)
+	}
+	return Send, nil
+}
+
+// Lane gives the JSON text of what p finds in the message, in memory of its own; false if it finds nothing, or null. Call it before Map,
+// which hides masked values. The error is an *Error.
+func (m *Mapper) Lane(p *Path, msg *Message) (string, bool, error) {
+	m.begin(msg)
+	f, err := m.search.find(p, &m.msg)
+	if err != nil {
+		return "", false, &Error{"order", p.text, err.Error()}
+	}
+	if f.many == nil && !given(f.one) {
+		return "", false, nil
+	}
+	if m.buf, err = appendFound(m.buf[:0], &f); err != nil {
+		return "", false, &Error{"order", p.text, problemOf(err)}
+	}
+	return string(m.buf), true, nil
+}
+
+// value gives what slot i finds in the row.
+func (m *Mapper) value(i int) (*found, error) {
+	f := &m.results[i]
+	if m.done[i] {
+		return f, nil
+	}
+	s := &m.prog.slots[i]
+	if s.path == nil {
+		*f = s.fixed
+	} else {
+		var err error
+		if *f, err = m.search.find(s.path, &m.msg); err != nil {
+			return nil, s.error(err.Error())
+		}
+	}
+	m.done[i] = true
+	return f, nil
+}
+
+func (s *slot) error(problem string) error { return &Error{s.key, s.text, problem} }
+
+// appendFound appends what was found as JSON: one value as it is, several as a list.
+func appendFound(dst []byte, f *found) ([]byte, error) {
+	if f.many == nil {
+		return f.one.AppendJSON(dst)
+	}
+	start := len(dst)
+	for i, v := range f.many {
+		dst = append(dst, "[,"[min(i, 1)])
+		var err error
+		if dst, err = v.AppendJSON(dst); err != nil {
+			return dst[:start], err
+		}
+	}
+	return append(dst, ']'), nil
+}
+
+// problemOf words an error of schemas without what a row holds.
+func problemOf(err error) string {
+	if errors.Is(err, schemas.ErrNoJSON) {
+		return "found a number that JSON cannot write (NaN or infinity)"
+	}
+	return "found a value that JSON cannot write"
+}
+
+// request renders the request of the row m is at.
+func (m *Mapper) request() (r Request, err error) {
+	if r.Method, err = choose(m, m.prog.method); err != nil {
+		return r, err
+	}
+	if r.URL, err = m.url(); err != nil {
+		return r, err
+	}
+	if r.Body, err = m.body(); err != nil {
+		return r, err
+	}
+	r.Header, err = m.header()
+	return r, err
+}
+
+func (m *Mapper) header() ([]Header, error) {
+	h := &m.prog.header
+	if len(h.made) == 0 {
+		return h.fixed[:len(h.fixed):len(h.fixed)], nil
+	}
+	out := make([]Header, len(h.fixed), len(h.fixed)+len(h.made))
+	copy(out, h.fixed)
+	for i := range h.made {
+		value, ok, err := m.headerValue(&h.made[i])
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, Header{h.made[i].name, value})
+		}
+	}
+	return out, nil
+}
+
+// headerValue renders one header; false drops it: a placeholder finds nothing or null.
+func (m *Mapper) headerValue(t *headerTemplate) (string, bool, error) {
+	m.buf = m.buf[:0]
+	for _, p := range t.parts {
+		if p.slot < 0 {
+			m.buf = append(m.buf, p.text...)
+			continue
+		}
+		f, err := m.value(p.slot)
+		if err != nil {
+			return "", false, err
+		}
+		if f.many == nil && !given(f.one) {
+			return "", false, nil
+		}
+		before := len(m.buf)
+		if f.many == nil {
+			m.buf, err = f.one.AppendText(m.buf)
+		} else {
+			m.buf, err = appendFound(m.buf, f)
+		}
+		s := &m.prog.slots[p.slot]
+		if err != nil {
+			return "", false, s.error(problemOf(err))
+		}
+		if !isHeaderText(m.buf[before:]) {
+			return "", false, s.error("found a text with a line end or control character, which " + t.at + " cannot hold")
+		}
+	}
+	return string(m.buf), true, nil
+}

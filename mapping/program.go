@@ -1,0 +1,197 @@
+package mapping
+
+import (
+	"streamer/internal/fault"
+	"streamer/schemas"
+)
+
+// Program makes requests of rows: a job's emit rule, filter, mask, data map and templates, compiled. It is immutable and safe for
+// concurrent use; each worker maps with a Mapper of its own.
+type Program struct {
+	slots    []slot
+	constant schemas.Value
+
+	emit   *emitRule
+	filter *Path
+	mask   *maskRule
+
+	method *choice[string]
+	url    *choice[*urlTemplate]
+	query  []queryKey
+	body   body
+	header headers
+
+	usesKafka bool
+}
+
+// slot is one expression whose value the request needs; each is evaluated at most once for a row.
+type slot struct {
+	// key is what errors call it: the mapped key, or its place in the job.
+	key  string
+	path *Path
+	// fixed is what it finds in every row: a constant, or null. path is nil then.
+	fixed found
+	text  string
+}
+
+// compiler collects the parts of a Program and everything wrong with them.
+type compiler struct {
+	prog   *Program
+	faults fault.List
+	// mapped gives the slot of a mapped key; names are the keys in order. broken are keys whose expression is faulty: they are
+	// known, so that no second fault is made of them.
+	mapped map[string]int
+	names  []string
+	inline map[string]int
+	search search
+	config Config
+}
+
+// Compile makes a Program of c. It finds all that is wrong at once, with paths from the job's root ("datamap.name", "payload.a[2]"); the
+// Program is nil if the list has an error, and good to use if it has warnings only.
+func Compile(c Config) (*Program, fault.List) {
+	c = c.owned()
+	k := &compiler{prog: &Program{}, mapped: map[string]int{}, inline: map[string]int{}, config: c}
+	k.constant(c.Constant)
+	k.dataMap(c.DataMap)
+	k.emit(c.Emit)
+	k.filter(c.Filter)
+	k.mask(c.Mask)
+	k.method(c.Type)
+	k.url(c.URL)
+	k.prog.query = k.queryParams(c.QueryParams)
+	k.header(c.Headers)
+	k.body(c)
+	if k.faults.Err() != nil {
+		return nil, k.faults
+	}
+	return k.prog, k.faults
+}
+
+// UsesKafka says whether any expression can reach $.kafka, so that the caller builds Message.Kafka.
+func (p *Program) UsesKafka() bool { return p.usesKafka }
+
+func given(v schemas.Value) bool { return v.Kind() != schemas.Absent && v.Kind() != schemas.Null }
+
+func (k *compiler) constant(v schemas.Value) {
+	if given(v) && v.Kind() != schemas.Object {
+		k.faults.Add("constant", "found "+kindOf(v)+", not an object", `write {"name": value}`)
+	}
+	if v.Kind() != schemas.Object {
+		b := schemas.NewBuilder()
+		b.BeginObject()
+		b.End()
+		v = b.Value()
+	}
+	k.prog.constant = v.Clone()
+}
+
+func (k *compiler) dataMap(v schemas.Value) {
+	switch {
+	case v.Kind() == schemas.Absent:
+		k.faults.Add("datamap", "missing", `write {"id": "$.msg.id"}; {} maps nothing`)
+		return
+	case v.Kind() != schemas.Object:
+		k.faults.Add("datamap", "found "+kindOf(v)+", not an object", `write {"id": "$.msg.id"}`)
+		return
+	}
+	for key, expr := range v.Members() {
+		at := under("datamap", key)
+		s := slot{key: key}
+		text, isText := expr.Str()
+		switch {
+		case expr.Kind() == schemas.Null:
+			s.fixed, s.text = found{one: expr.Clone()}, "null"
+		case isText:
+			s.path = k.path(at, text)
+			k.settle(at, &s)
+		default:
+			k.faults.Add(at, "found "+kindOf(expr)+", not a JSONPath", "write a text such as $.msg.id, or null; put fixed values under constant and write $.constant.name")
+		}
+		k.mapped[key] = len(k.prog.slots)
+		k.names = append(k.names, key)
+		k.prog.slots = append(k.prog.slots, s)
+	}
+}
+
+// path compiles an expression over the message; nil after a fault.
+func (k *compiler) path(at, text string) *Path {
+	p, err := CompilePath(text)
+	if err != nil {
+		k.pathFault(at, err)
+		return nil
+	}
+	for _, w := range p.warnings {
+		k.faults.Warn(at, w, "")
+	}
+	if p.reads&areaKafka != 0 {
+		k.prog.usesKafka = true
+	}
+	if q, ok := p.expr.(*query); ok {
+		if name, unknown := q.unknownRoot(); unknown {
+			k.faults.Warn(at, shown(text)+" finds nothing: the message has no "+shown(name),
+				"the row is at $.msg; beside it are $.schema, $.constant, $.kafka and $.event")
+		}
+	}
+	return p
+}
+
+func (k *compiler) pathFault(at string, err error) {
+	if e, ok := err.(*PathError); ok { //nolint:errorlint // CompilePath gives it unwrapped
+		k.faults.Add(at, e.where()+": "+e.Problem, e.Mend)
+		return
+	}
+	k.faults.Add(at, err.Error(), "")
+}
+
+// settle evaluates what depends on constants only, now.
+func (k *compiler) settle(at string, s *slot) {
+	if s.path == nil {
+		return
+	}
+	s.text = s.path.text
+	if s.path.reads != areaConstant {
+		return
+	}
+	m := message{}
+	m.parts[2] = k.prog.constant
+	f, err := k.search.find(s.path, &m)
+	if err != nil {
+		k.faults.Add(at, shown(s.path.text)+": "+err.Error(), "")
+		return
+	}
+	if f.nothing() {
+		k.faults.Warn(at, shown(s.path.text)+" finds nothing in constant", "")
+	}
+	s.fixed, s.path = found{one: f.one.Clone()}, nil
+	for _, v := range f.many {
+		s.fixed.many = append(s.fixed.many, v.Clone())
+	}
+}
+
+// inlinePath gives the slot of an expression written in a template; false after a fault.
+func (k *compiler) inlinePath(at, text string) (int, bool) {
+	if i, ok := k.inline[text]; ok {
+		return i, true
+	}
+	s := slot{key: at, path: k.path(at, text)}
+	if s.path == nil {
+		return 0, false
+	}
+	k.settle(at, &s)
+	k.inline[text] = len(k.prog.slots)
+	k.prog.slots = append(k.prog.slots, s)
+	return len(k.prog.slots) - 1, true
+}
+
+func (k *compiler) filter(v schemas.Value) {
+	if !given(v) {
+		return
+	}
+	text, ok := v.Str()
+	if !ok {
+		k.faults.Add("filter", "found "+kindOf(v)+", not a JSONPath", "write a text such as $.msg[?(@.age > 3)]")
+		return
+	}
+	k.prog.filter = k.path("filter", text)
+}
