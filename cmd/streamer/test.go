@@ -17,6 +17,7 @@ import (
 	"streamer/cmd/streamer/settings"
 	"streamer/consumer"
 	"streamer/control/job"
+	"streamer/sink"
 )
 
 // readTimeout bounds fetching one record from Kafka.
@@ -29,7 +30,7 @@ const maxRecordBytes = 1 << 30
 type shownRequest struct {
 	Job string `json:"job"`
 	Row int    `json:"row"`
-	// Lane is the JSON text of the value that the row is ordered by.
+	// Lane says which rows wait for each other: those with the same one.
 	Lane    string `json:"lane,omitempty"`
 	Verdict string `json:"verdict"`
 	Problem string `json:"problem,omitempty"`
@@ -40,8 +41,6 @@ type shownRequest struct {
 	// Body is text; one that is no UTF-8 is in BodyBase64 instead.
 	Body       string `json:"body,omitempty"`
 	BodyBase64 []byte `json:"body_base64,omitempty"`
-
-	IdempotencyKey string `json:"idempotency_key,omitempty"`
 }
 
 type shownHeader struct {
@@ -89,15 +88,11 @@ func testCommand(environ []string) *cobra.Command {
 		defer cancel()
 		var shown []shownRequest
 		for _, cfg := range jobs {
-			rec, err := r.record(ctx, c, s.Kafka, cfg)
+			rec, err := r.record(ctx, c, s, cfg)
 			if err != nil {
 				return failure{err}
 			}
-			rows, err := render(ctx, cfg, rec)
-			if err != nil {
-				return failure{fmt.Errorf("job %q: %w", cfg.Job, err)}
-			}
-			shown = append(shown, rows...)
+			shown = append(shown, render(cfg, rec)...)
 		}
 		return printRequests(c.OutOrStdout(), *output, shown)
 	}
@@ -145,9 +140,9 @@ func (r recordFlags) jobs(file string, p job.Process) ([]consumer.Config, error)
 }
 
 // record reads the record that is tried. One from a file stands at the start of the job's first topic, unless --topic says where.
-func (r recordFlags) record(ctx context.Context, c *cobra.Command, kafka consumer.Client, cfg consumer.Config) (consumer.Record, error) {
+func (r recordFlags) record(ctx context.Context, c *cobra.Command, s settings.Settings, cfg consumer.Config) (consumer.Record, error) {
 	if r.file == "" {
-		return consumer.ReadRecord(ctx, kafka, r.topic, r.partition, r.offset)
+		return consumer.ReadRecord(ctx, s.Kafka, r.topic, r.partition, r.offset, newLog(c.ErrOrStderr(), s))
 	}
 	value, err := readRecordFile(r.file, c.InOrStdin())
 	if err != nil {
@@ -179,36 +174,55 @@ func readRecordFile(name string, in io.Reader) ([]byte, error) {
 	return value, err
 }
 
-func render(ctx context.Context, cfg consumer.Config, rec consumer.Record) ([]shownRequest, error) {
-	rows, err := consumer.Render(ctx, cfg, rec)
-	if err != nil {
-		return nil, err
-	}
-	shown := make([]shownRequest, len(rows))
-	for i, row := range rows {
-		s := shownRequest{Job: cfg.Job, Row: row.Row, Lane: row.Lane, Verdict: row.Verdict, Problem: row.Problem, Method: row.Method,
-			URL: row.URL, IdempotencyKey: row.IdempotencyKey}
-		for _, h := range row.Header {
-			s.Headers = append(s.Headers, shownHeader{Name: h.Name, Value: mask(h.Name, h.Value)})
+func render(cfg consumer.Config, rec consumer.Record) []shownRequest {
+	var shown []shownRequest
+	for _, row := range consumer.Render(cfg, rec) {
+		s := shownRequest{Job: cfg.Job, Row: row.Row, Lane: row.Lane, Verdict: row.Verdict, Problem: row.Problem,
+			Method: row.Request.Method, URL: row.Request.URL}
+		if s.Method != "" {
+			s.Headers = headers(row.Request.Header, cfg.Sink.Auth)
 		}
-		if utf8.Valid(row.Body) {
-			s.Body = string(row.Body)
+		if utf8.Valid(row.Request.Body) {
+			s.Body = string(row.Request.Body)
 		} else {
-			s.BodyBase64 = row.Body
+			s.BodyBase64 = row.Request.Body
 		}
-		shown[i] = s
+		shown = append(shown, s)
 	}
-	return shown, nil
+	return shown
 }
 
-// secretHeaders carry credentials however they were written in the job.
+const masked = "********"
+
+// secretHeaders carry credentials, however they were written in the job.
 var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Api-Key", "X-Auth-Token"}
 
-func mask(name, value string) string {
-	if slices.Contains(secretHeaders, textproto.CanonicalMIMEHeaderKey(name)) {
-		return "********"
+// headers are those of the request with what the sink adds to log in, masked.
+func headers(given []sink.Header, auth sink.Auth) []shownHeader {
+	login := ""
+	switch {
+	case auth.Basic != nil:
+		login = "Basic " + masked
+	case auth.Token != "":
+		login = "access_token " + masked
+	case auth.Bearer != "":
+		login = "Bearer " + masked
 	}
-	return value
+	var shown []shownHeader
+	for _, h := range given {
+		name := textproto.CanonicalMIMEHeaderKey(h.Name)
+		switch {
+		case name == "Authorization" && login != "":
+		case slices.Contains(secretHeaders, name):
+			shown = append(shown, shownHeader{h.Name, masked})
+		default:
+			shown = append(shown, shownHeader{h.Name, h.Value})
+		}
+	}
+	if login != "" {
+		shown = append(shown, shownHeader{"Authorization", login})
+	}
+	return shown
 }
 
 func printRequests(w io.Writer, f format, shown []shownRequest) error {

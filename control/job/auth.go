@@ -3,7 +3,6 @@ package job
 import (
 	"fmt"
 	"net/textproto"
-	"strings"
 
 	"streamer/schemas"
 	"streamer/sink"
@@ -62,19 +61,16 @@ func (c *compilation) secret(r reader, name string) sink.Secret {
 	if !ok {
 		return ""
 	}
-	value, _, _ := c.process.Secrets.expand(&c.faults, c.def.Owner, member(r.path, name), text)
+	value := c.process.Secrets.expand(&c.faults, c.def.Owner, member(r.path, name), text)
 	return sink.Secret(value)
 }
 
-// headers gives the job's headers with references replaced, as the templates that mapping reads. A value with a reference is
-// literal beside it: the secret must not meet row data, nor be printed by a fault about a placeholder.
-func (c *compilation) headers() schemas.Value {
+// headers checks the names of the job's headers, and the references in their values.
+func (c *compilation) headers() {
 	given, path, ok := c.field("headers")
 	if !ok || given.Kind() != schemas.Object {
-		return given
+		return
 	}
-	out := schemas.NewBuilder()
-	out.BeginObject()
 	seen := map[string]string{}
 	for name, v := range given.Members() {
 		at := member(path, name)
@@ -86,28 +82,21 @@ func (c *compilation) headers() schemas.Value {
 			c.faults.Add(at, fmt.Sprintf("is the same header as %s", other), "keep one of them")
 		}
 		seen[canonical] = name
-		out.Key(name)
-		text, isText := v.Str()
-		if !isText || !reference.MatchString(text) {
-			out.Copy(v)
-			continue
-		}
-		value, _, resolved := c.process.Secrets.expand(&c.faults, c.def.Owner, at, text)
-		switch rest := reference.ReplaceAllString(text, ""); {
-		case strings.ContainsAny(rest, "{}"):
-			c.faults.Add(at, "a header with a secret in it takes no placeholder", "use two headers")
-			out.String("")
-		case !resolved:
-			out.String("")
-		default:
-			out.String(literal(value))
+		if text, ok := v.Str(); ok {
+			c.process.Secrets.expand(&c.faults, c.def.Owner, at, text)
 		}
 	}
-	out.End()
-	return out.Value()
 }
 
-// literal writes text as a template that renders to it.
-func literal(text string) string {
-	return strings.NewReplacer("{", "{{", "}", "}}").Replace(text)
+// reference gives mapping the text of a reference in a header's value. What is wrong with one has its fault from headers, which
+// knows where it stands.
+func (c *compilation) reference(kind, name string) (string, error) {
+	value, wrong := c.process.Secrets.resolve(c.def.Owner, kind, name)
+	if wrong.Problem != "" && (!wrong.Warning || !c.process.Secrets.Masked) {
+		return "", wrong
+	}
+	if c.process.Secrets.Masked {
+		return masked, nil
+	}
+	return value, nil
 }

@@ -242,10 +242,12 @@ func (c *compilation) program() *mapping.Program {
 	if get("datamap").Kind() == schemas.Absent {
 		c.faults.Add("datamap", "is missing", "map the values the request needs, or write {}")
 	}
+	c.headers()
 	program, faults := mapping.Compile(mapping.Config{
 		Type: get("type"), URL: get("url"), DataMap: get("datamap"), Constant: get("constant"),
 		QueryParams: get("query_params"), JSONBody: get("json_body"), FormBody: get("form_body"),
-		Headers: c.headers(), Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
+		Headers: get("headers"), Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
+		Reference: c.reference,
 	})
 	c.add(faults)
 	return program

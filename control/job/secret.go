@@ -37,43 +37,37 @@ type Secrets struct {
 	Masked bool
 }
 
-// expand replaces the references in text, which stands at path in a job of owner. It reports whether there was any; false with a
-// fault when one cannot be resolved. Faults never hold what a secret says.
-func (s Secrets) expand(faults *fault.List, owner, path, text string) (out string, any, ok bool) {
+// expand replaces the references in text, which stands at path in a job of owner. What cannot be resolved has a fault and reads as
+// masked. Faults never hold what a secret says.
+func (s Secrets) expand(faults *fault.List, owner, path, text string) string {
 	if text == masked {
 		faults.Add(path, masked+" is what streamer shows in place of a secret", "write the secret or a reference to it")
-		return "", false, false
+		return ""
 	}
-	ok = true
-	out = reference.ReplaceAllStringFunc(text, func(ref string) string {
-		any = true
+	return reference.ReplaceAllStringFunc(text, func(ref string) string {
 		parts := reference.FindStringSubmatch(ref)
-		kind, name := parts[1], parts[2]
-		resolve := s.env
-		if kind == "file" {
-			resolve = func(name string) (string, fault.Fault) { return s.file(owner, name) }
-		}
-		value, wrong := resolve(name)
-		if wrong.Problem == "" {
-			if s.Masked {
-				return masked
-			}
+		value, wrong := s.resolve(owner, parts[1], parts[2])
+		if wrong.Problem == "" && !s.Masked {
 			return value
 		}
-		wrong.Path = path
-		if wrong.Warning && s.Masked {
+		if wrong.Problem != "" {
+			wrong.Path = path
+			wrong.Warning = wrong.Warning && s.Masked
 			*faults = append(*faults, wrong)
-			return masked
 		}
-		wrong.Warning = false
-		*faults = append(*faults, wrong)
-		ok = false
 		return masked
 	})
-	return out, any, ok
 }
 
-// env gives the value of a variable. A fault marked as warning is about this machine and not about how the job is written.
+// resolve gives the text of one reference. A fault marked as warning is about this machine, not about how the job is written.
+func (s Secrets) resolve(owner, kind, name string) (string, fault.Fault) {
+	if kind == "env" {
+		return s.env(name)
+	}
+	return s.file(owner, name)
+}
+
+// env gives the value of a variable.
 func (s Secrets) env(name string) (string, fault.Fault) {
 	if !valueName.MatchString(name) {
 		return "", fault.Fault{Problem: fmt.Sprintf("${env:%s} names a variable that jobs may not read", clip(name)),
