@@ -1,0 +1,295 @@
+package checker_test
+
+import (
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"streamer/sink/sinktest"
+	"streamer/sink/sinktest/checker"
+)
+
+var began = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func at(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
+
+func pos(offset int64) checker.Position { return checker.Position{Topic: "t", Offset: offset} }
+
+// row is row 0 of an offset of partition 0.
+func row(offset int64, lane string, want checker.Want) checker.Row {
+	return checker.Row{Position: pos(offset), Lane: lane, Want: want}
+}
+
+// try is an attempt answered whole with status, from and to in milliseconds.
+func try(offset int64, from, to, status int) sinktest.Attempt {
+	return sinktest.Attempt{Seq: int64(from), Topic: "t", Offset: offset, Start: at(from), End: at(to), Status: status, Answered: true}
+}
+
+// cut is an attempt that the API accepted and whose answer was broken off.
+func cut(offset int64, from, to int) sinktest.Attempt {
+	a := try(offset, from, to, 200)
+	a.Answered = false
+	return a
+}
+
+// hung is an attempt that was never answered.
+func hung(offset int64, from, to int) sinktest.Attempt {
+	a := try(offset, from, to, 0)
+	a.Answered = false
+	return a
+}
+
+func dead(offset int64, ms int) checker.DeadLetter {
+	return checker.DeadLetter{Position: pos(offset), At: at(ms), Class: "rejected"}
+}
+
+func seen(offset int64, ms int) checker.Commit {
+	return checker.Commit{Topic: "t", Offset: offset, At: at(ms)}
+}
+
+type (
+	rows     = []checker.Row
+	attempts = []sinktest.Attempt
+	deads    = []checker.DeadLetter
+	commits  = []checker.Commit
+	events   = []checker.Event
+	counts   = map[string]int
+)
+
+// Each kind of violation must be found, and what looks like one must not be.
+func TestCheck(t *testing.T) {
+	two := rows{row(0, "a", checker.Delivered), row(1, "a", checker.Delivered)}
+	one := rows{two[0]}
+	crash := events{{Cause: checker.Crash, At: at(300)}}
+	cases := []struct {
+		name      string
+		h         checker.History
+		found     counts // findings by kind
+		explained counts
+	}{
+		{"in order and committed behind", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 200), try(1, 150, 250, 204)}, Commits: commits{seen(1, 120), seen(2, 300)}}, nil, nil},
+		{"nothing produced", checker.History{}, counts{"empty": 1}, nil},
+		{"row listed twice", checker.History{Rows: rows{two[0], two[0]}, Attempts: attempts{try(0, 0, 100, 200)}}, counts{"empty": 1}, nil},
+
+		{"never attempted", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 200)}}, counts{"lost": 1}, nil},
+		{"only ever refused", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 503), try(0, 200, 300, 400)}}, counts{"lost": 1}, nil},
+		{"accepted, but the answer never arrived and nobody tried again", checker.History{Rows: one, Attempts: attempts{cut(0, 0, 100)}}, counts{"lost": 1}, nil},
+		{"still running at the end", checker.History{Rows: one, Attempts: attempts{{Topic: "t", Start: at(0)}}}, counts{"lost": 1}, nil},
+		{"rejected and dead-lettered", checker.History{Rows: rows{row(0, "a", checker.GivenUp)}, Attempts: attempts{try(0, 0, 100, 400)}, DeadLetters: deads{dead(0, 105)}}, nil, nil},
+		{"a status the job takes as success", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 404)}, Success: func(s int) bool { return s == 404 }}, nil, nil},
+
+		{"wanted delivery, was given up", checker.History{Rows: one, DeadLetters: deads{dead(0, 5)}}, counts{"wrong": 1}, nil},
+		{"wanted to be given up, was delivered", checker.History{Rows: rows{row(0, "a", checker.GivenUp)}, Attempts: attempts{try(0, 0, 100, 200)}}, counts{"wrong": 1}, nil},
+		{"filtered out, yet sent", checker.History{Rows: rows{row(0, "a", checker.Nothing)}, Attempts: attempts{try(0, 0, 100, 200)}}, counts{"wrong": 1}, nil},
+		{"filtered out and committed", checker.History{Rows: rows{row(0, "a", checker.Nothing)}, Commits: commits{seen(1, 0)}}, nil, nil},
+		{"an aborted record was sent", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(9, 150, 250, 200)}}, counts{"unknown": 1}, nil},
+		{"a dead letter out of nowhere", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200)}, DeadLetters: deads{dead(9, 5)}}, counts{"unknown": 1}, nil},
+		{"an undecodable record's dead letter names row 0", checker.History{Rows: rows{{Position: checker.Position{Topic: "t", Row: checker.WholeRecord}, Want: checker.GivenUp}}, DeadLetters: deads{dead(0, 5)}}, nil, nil},
+
+		{"next row started while the first one ran", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 200), try(1, 50, 150, 200)}}, counts{"order": 1}, nil},
+		{"next row started between two tries of the first", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 503), try(1, 150, 250, 200), try(0, 300, 400, 200)}}, counts{"order": 1}, nil},
+		{"next row started before the dead letter was written", checker.History{Rows: rows{row(0, "a", checker.GivenUp), two[1]}, Attempts: attempts{try(0, 0, 100, 400), try(1, 150, 250, 200)}, DeadLetters: deads{dead(0, 200)}}, counts{"order": 1}, nil},
+		{"next row started after the dead letter was written", checker.History{Rows: rows{row(0, "a", checker.GivenUp), two[1]}, Attempts: attempts{try(0, 0, 100, 400), try(1, 250, 350, 200)}, DeadLetters: deads{dead(0, 200)}}, nil, nil},
+		{"dead letter in the millisecond of its attempt", checker.History{Rows: rows{row(0, "a", checker.GivenUp), two[1]}, Attempts: attempts{{Topic: "t", Start: at(10).Add(4e5), End: at(10).Add(6e5), Status: 400, Answered: true}, try(1, 20, 30, 200)}, DeadLetters: deads{dead(0, 10)}}, nil, nil},
+		{"next row started after an answer that was broken off", checker.History{Rows: two, Attempts: attempts{cut(0, 0, 100), try(1, 150, 250, 200), try(0, 300, 400, 200)}}, counts{"order": 1}, counts{checker.LostAnswer: 1}},
+		{"other lanes run at once", checker.History{Rows: rows{row(0, "a", 0), row(1, "b", 0)}, Attempts: attempts{try(0, 0, 100, 200), try(1, 50, 150, 200)}}, nil, nil},
+		{"rows without a lane run at once", checker.History{Rows: rows{row(0, "", 0), row(1, "", 0)}, Attempts: attempts{try(1, 0, 100, 200), try(0, 50, 150, 200)}}, nil, nil},
+		{"same lane value in two partitions", checker.History{Rows: rows{row(0, "a", 0), {Position: checker.Position{Topic: "t", Partition: 1}, Lane: "a"}}, Attempts: attempts{try(0, 0, 100, 200), {Topic: "t", Partition: 1, Start: at(50), End: at(60), Status: 200, Answered: true}}}, nil, nil},
+		{"rows of one record keep their order", checker.History{Rows: rows{row(0, "a", 0), {Position: checker.Position{Topic: "t", Row: 1}, Lane: "a"}}, Attempts: attempts{try(0, 50, 100, 200), {Topic: "t", Row: 1, Start: at(0), End: at(10), Status: 200, Answered: true}}}, counts{"order": 1}, nil},
+		{"a row that wants nothing holds nobody up", checker.History{Rows: rows{row(0, "a", checker.Nothing), two[1]}, Attempts: attempts{try(1, 0, 100, 200)}}, nil, nil},
+		{"the receiver notes an answer's end a moment late", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 200), try(1, 95, 195, 200)}}, nil, nil},
+		{"two attempts on one row at once", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 503), try(0, 20, 120, 200)}}, counts{"order": 1}, nil},
+		{"second attempt when the first one's time was up", checker.History{Rows: one, Timeout: 90 * time.Millisecond, Attempts: attempts{try(0, 0, 110, 503), try(0, 90, 120, 200)}}, nil, nil},
+
+		{"sent again for no reason", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(0, 400, 500, 200)}}, counts{"duplicate": 1}, nil},
+		{"sent again after a crash", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(0, 400, 500, 200)}, Events: crash}, nil, counts{checker.Crash: 1}},
+		{"killed while the API worked", checker.History{Rows: one, Attempts: attempts{try(0, 250, 350, 200), try(0, 400, 500, 200)}, Events: crash}, nil, counts{checker.Crash: 1}},
+		{"crash too early to be a reason", checker.History{Rows: one, Attempts: attempts{try(0, 310, 350, 200), try(0, 400, 500, 200)}, Events: crash}, counts{"duplicate": 1}, nil},
+		{"crash too late to be a reason", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(0, 200, 250, 200)}, Events: crash}, counts{"duplicate": 1}, nil},
+		{"crash of another partition", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(0, 400, 500, 200)}, Events: events{{Cause: checker.Crash, At: at(300), Topic: "t", Partition: 1}}}, counts{"duplicate": 1}, nil},
+		{"one crash, sent twice more", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(0, 400, 500, 200), try(0, 600, 700, 200)}, Events: crash}, counts{"duplicate": 1}, counts{checker.Crash: 1}},
+		{"crash, but the row was committed before", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(0, 400, 500, 200)}, Commits: commits{seen(1, 200)}, Events: crash}, counts{"duplicate": 1}, nil},
+		{"crash, committed only afterwards", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(0, 400, 500, 200)}, Commits: commits{seen(1, 600)}, Events: crash}, nil, counts{checker.Crash: 1}},
+		{"crash long after the row was final", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(0, 400, 500, 200)}, Events: events{{Cause: checker.Crash, At: at(300), Within: 150 * time.Millisecond}}}, counts{"duplicate": 1}, nil},
+		{"frozen while the API worked", checker.History{Rows: one, Attempts: attempts{try(0, 350, 380, 200), try(0, 400, 500, 200)}, Events: events{{Cause: checker.Freeze, At: at(300), Until: at(900)}}}, nil, counts{checker.Freeze: 1}},
+		{"sent again after a lost answer", checker.History{Rows: one, Attempts: attempts{cut(0, 0, 100), try(0, 400, 500, 200)}}, nil, counts{checker.LostAnswer: 1}},
+		{"sent again after an answer that came too late", checker.History{Rows: one, Timeout: 100 * time.Millisecond, Attempts: attempts{try(0, 0, 100, 200), try(0, 110, 150, 200)}}, nil, counts{checker.LostAnswer: 1}},
+		{"retried until accepted is no duplicate", checker.History{Rows: one, Attempts: attempts{hung(0, 0, 10), try(0, 20, 30, 503), try(0, 40, 50, 200)}}, nil, nil},
+		{"refused when sent again for no reason", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(0, 400, 500, 409)}}, counts{"duplicate": 1}, nil},
+		{"two dead letters for no reason", checker.History{Rows: rows{row(0, "a", checker.GivenUp)}, DeadLetters: deads{dead(0, 5), dead(0, 50)}}, counts{"duplicate": 1}, nil},
+		{"two dead letters around a crash", checker.History{Rows: rows{row(0, "a", checker.GivenUp)}, Attempts: attempts{try(0, 0, 4, 400)}, DeadLetters: deads{dead(0, 5), dead(0, 400)}, Events: crash}, nil, counts{checker.Crash: 1}},
+
+		{"sent again in order after a crash", checker.History{Rows: two, Events: crash, Attempts: attempts{
+			try(0, 0, 100, 200), try(1, 110, 200, 200), try(0, 400, 500, 200), try(1, 510, 600, 200)}}, nil, counts{checker.Crash: 2}},
+		{"sent again after a crash, the second before the first was final again", checker.History{Rows: two, Events: crash, Attempts: attempts{
+			try(0, 0, 100, 200), try(1, 110, 200, 200), try(0, 400, 500, 200), try(1, 450, 600, 200)}}, counts{"order": 1}, counts{checker.Crash: 2}},
+		{"sent again after a crash, overtaken while the first backs off", checker.History{Rows: two, Events: crash, Attempts: attempts{
+			try(0, 0, 100, 200), try(0, 400, 410, 503), try(1, 450, 460, 200), try(0, 500, 510, 200)}}, counts{"order": 1}, counts{checker.Crash: 2}},
+		{"going back in a lane for no reason", checker.History{Rows: two, Attempts: attempts{
+			try(0, 0, 100, 200), try(1, 110, 200, 200), try(0, 400, 500, 200)}}, counts{"duplicate": 1}, nil},
+
+		{"committed before the answer", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200)}, Commits: commits{seen(1, 50)}}, counts{"early": 1}, nil},
+		{"committed before the dead letter", checker.History{Rows: rows{row(0, "a", checker.GivenUp)}, DeadLetters: deads{dead(0, 100)}, Commits: commits{seen(1, 50)}}, counts{"early": 1}, nil},
+		{"committed past a lost row", checker.History{Rows: one, Commits: commits{seen(1, 50)}}, counts{"early": 1, "lost": 1}, nil},
+		{"a gap under the commit", checker.History{Rows: rows{row(0, "", 0), row(1, "", 0)}, Attempts: attempts{try(1, 0, 100, 200), try(0, 300, 400, 200)}, Commits: commits{seen(2, 200), seen(2, 500)}}, counts{"early": 1}, nil},
+		{"the commit of another partition", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200)}, Commits: commits{{Topic: "t", Partition: 1, Offset: 9, At: at(0)}}}, nil, nil},
+		{"committed offset went back", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 200), try(1, 110, 200, 200)}, Commits: commits{seen(2, 300), seen(1, 400)}}, counts{"back": 1}, nil},
+		{"committed offset was reset", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 200), try(1, 110, 200, 200)}, Commits: commits{seen(2, 300), seen(1, 400)}, Events: events{{Cause: checker.Reset, At: at(350)}}}, nil, nil},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			v := checker.Check(tc.h)
+			got := counts{}
+			for _, f := range v.Findings {
+				got[f.Kind]++
+			}
+			if tc.found == nil {
+				tc.found = counts{}
+			}
+			if tc.explained == nil {
+				tc.explained = counts{}
+			}
+			if !maps.Equal(got, tc.found) || !maps.Equal(v.Explained, tc.explained) {
+				t.Errorf("found %v explained %v, want %v and %v\n%v", got, v.Explained, tc.found, tc.explained, v)
+			}
+			if v.OK() != (len(tc.found) == 0) {
+				t.Errorf("OK %v with %d findings", v.OK(), len(v.Findings))
+			}
+		})
+	}
+}
+
+// perfect makes a run in which every lane goes forward, with retries, and commits follow.
+func perfect(rng *rand.Rand, n int) checker.History {
+	var h checker.History
+	free := map[string]int{}
+	finals := make([]int, n)
+	for i := range n {
+		lane := string(rune('a' + rng.IntN(5)))
+		h.Rows = append(h.Rows, row(int64(i), lane, checker.Delivered))
+		now := free[lane] + 20 + rng.IntN(5)
+		for rng.IntN(4) == 0 {
+			h.Attempts = append(h.Attempts, try(int64(i), now, now+30, 503))
+			now += 60
+		}
+		h.Attempts = append(h.Attempts, try(int64(i), now, now+30, 200))
+		free[lane], finals[i] = now+30, now+30
+	}
+	latest := 0
+	for i, f := range finals {
+		latest = max(latest, f)
+		h.Commits = append(h.Commits, seen(int64(i+1), latest))
+	}
+	return h
+}
+
+// One thing changed in a perfect run, at a random place, must be found.
+func TestCheckFindsAnyOneChange(t *testing.T) {
+	pick := func(rng *rand.Rand, h *checker.History) *sinktest.Attempt { // the last row's lane has nobody behind it
+		for {
+			if a := &h.Attempts[rng.IntN(len(h.Attempts))]; a.Status == 200 {
+				return a
+			}
+		}
+	}
+	changes := []struct {
+		name, kind string
+		change     func(*rand.Rand, *checker.History)
+	}{
+		{"none", "", func(*rand.Rand, *checker.History) {}},
+		{"an answer turns into a refusal", "lost", func(rng *rand.Rand, h *checker.History) { pick(rng, h).Status = 500 }},
+		{"an attempt is repeated", "duplicate", func(rng *rand.Rand, h *checker.History) {
+			a := *pick(rng, h)
+			a.Start, a.End = a.End.Add(15*time.Millisecond), a.End.Add(15*time.Millisecond)
+			h.Attempts = append(h.Attempts, a)
+		}},
+		{"a commit comes before its row", "early", func(rng *rand.Rand, h *checker.History) {
+			i := rng.IntN(len(h.Commits))
+			for j := i; j >= 0; j-- { // those before it too, so that it does not go back
+				h.Commits[j].At = began
+			}
+		}},
+		{"a row moves before all others of its lane", "order", func(rng *rand.Rand, h *checker.History) {
+			for { // one that is not the first of its lane
+				a := pick(rng, h)
+				lane := h.Rows[a.Offset].Lane
+				for _, r := range h.Rows[:a.Offset] {
+					if r.Lane == lane {
+						a.Start, a.End = began.Add(-time.Second), began.Add(-time.Second)
+						return
+					}
+				}
+			}
+		}},
+	}
+	for _, c := range changes {
+		t.Run(c.name, func(t *testing.T) {
+			for seed := range uint64(200) {
+				rng := rand.New(rand.NewPCG(seed, 1))
+				h := perfect(rng, 40)
+				c.change(rng, &h)
+				if v := checker.Check(h); c.kind == "" && !v.OK() || c.kind != "" && v.Count(c.kind) == 0 {
+					t.Fatalf("seed %d: want a finding %q, got %v", seed, c.kind, v)
+				}
+			}
+		})
+	}
+}
+
+func TestReport(t *testing.T) {
+	var h checker.History
+	for i := range int64(20) {
+		h.Rows = append(h.Rows, row(i, "", checker.Delivered))
+	}
+	h.Attempts = attempts{try(0, 0, 100, 200), try(0, 400, 500, 200)}
+	h.Events = events{{Cause: checker.Crash, At: at(300)}}
+	got := checker.Check(h).String()
+	for _, want := range []string{"20 rows: 1 delivered, 0 given up, 19 lost", "1 duplicates (crash: 1), 0 unexplained", "t/0/1/0: neither delivered nor given up", "and 11 more"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("report lacks %q:\n%s", want, got)
+		}
+	}
+}
+
+// verdictFails is a testing.TB that only notes whether it failed.
+type verdictFails struct {
+	testing.TB
+	failed bool
+}
+
+func (f *verdictFails) Helper()               {}
+func (f *verdictFails) Log(...any)            {}
+func (f *verdictFails) Errorf(string, ...any) { f.failed = true }
+
+func TestVerdictFailsItsTest(t *testing.T) {
+	bad, good := &verdictFails{}, &verdictFails{}
+	checker.Check(checker.History{Rows: rows{row(0, "", 0)}}).Check(bad)
+	checker.Check(checker.History{Rows: rows{row(0, "", 0)}, Attempts: attempts{try(0, 0, 1, 200)}}).Check(good)
+	if !bad.failed || good.failed {
+		t.Fatalf("a lost row failed its test: %v; a kept promise did: %v", bad.failed, good.failed)
+	}
+}
+
+func TestParseDeadLetter(t *testing.T) {
+	headers := map[string]string{"streamer-topic": "t", "streamer-partition": "3", "streamer-offset": "7000000000", "streamer-row": "2",
+		"streamer-class": "rejected", "streamer-status": "400", "streamer-attempts": "2", "streamer-reason": "no"}
+	parse := func() (checker.DeadLetter, error) {
+		return checker.ParseDeadLetter(func(name string) (string, bool) { v, ok := headers[name]; return v, ok }, began)
+	}
+	want := checker.DeadLetter{Position: checker.Position{Topic: "t", Partition: 3, Offset: 7000000000, Row: 2}, At: began, Class: "rejected", Reason: "no", Status: 400, Attempts: 2}
+	if got, err := parse(); err != nil || got != want {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	delete(headers, "streamer-row")
+	if got, err := parse(); err != nil || got.Row != checker.WholeRecord {
+		t.Fatalf("without a row: %+v, %v", got, err)
+	}
+	for _, name := range []string{"streamer-offset", "streamer-partition", "streamer-topic"} {
+		delete(headers, name)
+		if _, err := parse(); err == nil {
+			t.Fatalf("no error without %s", name)
+		}
+	}
+}
