@@ -33,14 +33,14 @@ race: ## the tests that need no real Kafka, with the race detector
 
 kafka: ## only the tests on a real Kafka
 	@test/realparts/setup.sh
-	go test -count=1 -run '^TestKafka' -timeout 20m $(TESTFLAGS) $$(git ls-files -co --exclude-standard '*_kafka_test.go' | xargs -r dirname | sort -u | sed 's|^|./|')
+	go test -count=1 -run '^TestKafka' -timeout 20m $(TESTFLAGS) $$(find . -name '*_kafka_test.go' | xargs dirname | sort -u)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@found=0; \
-	for dir in $$(git grep --untracked -l '^func Fuzz' -- '*_test.go' | xargs -r dirname | sort -u); do \
-	  for target in $$(go test -list '^Fuzz' ./$$dir | grep '^Fuzz'); do \
+	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r dirname | sort -u); do \
+	  for target in $$(go test -list '^Fuzz' $$dir | grep '^Fuzz'); do \
 	    found=$$((found + 1)); echo "== $$dir $$target"; \
-	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s ./$$dir; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$dir; \
 	  done; \
 	done; \
 	[ $$found -gt 0 ] || { echo "no fuzz target found" >&2; exit 1; }

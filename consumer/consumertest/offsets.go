@@ -2,10 +2,12 @@ package consumertest
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // Committed gives the committed offsets of a group, by topic and partition: the next offset it will read. A partition without a
@@ -16,6 +18,9 @@ func (c *Cluster) Committed(t testing.TB, group string) map[string]map[int32]int
 	c.ask(t, "committed offsets of group "+group, func(ctx context.Context, adm *kadm.Client) (err error) {
 		if found, err = adm.FetchOffsets(ctx, group); err == nil {
 			err = found.Error()
+		}
+		if errors.Is(err, kerr.GroupIDNotFound) {
+			return nil
 		}
 		return err
 	})
