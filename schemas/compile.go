@@ -77,9 +77,6 @@ var primitives = map[string]*op{
 	"string":  {code: opString, least: 1},
 }
 
-// complexTypes are the types that a schema object defines.
-var complexTypes = map[string]bool{"record": true, "enum": true, "fixed": true, "array": true, "map": true}
-
 // logicals are the logical types of int and long, with the type each belongs to; on another type it has no meaning and is ignored, as
 // the specification asks.
 var logicals = map[string]struct {
@@ -233,7 +230,7 @@ func (c *compiler) declare(v Value, o *op, namespace string) (full, inside strin
 	} else if namespace != "" {
 		full = namespace + "." + name
 	}
-	if _, primitive := primitives[full]; primitive || complexTypes[full] {
+	if _, primitive := primitives[full]; primitive || layoutKeys[full] != nil {
 		return "", "", fmt.Errorf("the name %s is Avro's own", full)
 	}
 	c.named[full] = o
@@ -303,7 +300,7 @@ func (c *compiler) record(v Value, namespace string) (*op, error) {
 // values, symbols or fields put there by mistake are understood, as goavro does.
 func (c *compiler) field(field Value, namespace string) (*op, error) {
 	t := field.Field("type")
-	if name, _ := t.Str(); complexTypes[name] {
+	if name, _ := t.Str(); layoutKeys[name] != nil {
 		return c.object(field, namespace)
 	}
 	return c.compile(t, namespace)

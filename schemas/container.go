@@ -31,7 +31,7 @@ func (d *Decoder) container(value []byte) (*Schema, *DecodeError) {
 	if source == nil {
 		return nil, problem("the container's header has no avro.schema")
 	}
-	inflate, err := d.codec(codec)
+	packing, err := compressionOf(codec)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (d *Decoder) container(value []byte) (*Schema, *DecodeError) {
 	d.doc.types = schema.records
 	rows := datumReader{doc: &d.doc, limits: d.limits, logicalText: d.config.LogicalText}
 	for block := 0; head.at < len(value); block++ {
-		if err := d.block(&head, &rows, schema.program, inflate, sync); err != nil {
+		if err := d.block(&head, &rows, schema.program, packing, sync); err != nil {
 			err.Block = block
 			return nil, err
 		}
@@ -99,25 +99,31 @@ func (r *datumReader) entry() ([]byte, *DecodeError) {
 	return r.take(n, "header entry")
 }
 
-// inflater gives a block's data as it was before compression, and whether that lies elsewhere than in the value.
-type inflater func(block []byte) (data []byte, err *DecodeError)
+// compression is a container's codec.
+type compression uint8
 
-func (d *Decoder) codec(name string) (inflater, *DecodeError) {
-	switch name {
+const (
+	uncompressed compression = iota
+	byDeflate
+	bySnappy
+)
+
+func compressionOf(codec string) (compression, *DecodeError) {
+	switch codec {
 	case "", "null":
-		return nil, nil
+		return uncompressed, nil
 	case "deflate":
-		return d.deflated, nil
+		return byDeflate, nil
 	case "snappy":
-		return d.snappied, nil
+		return bySnappy, nil
 	}
-	e := problem("the container's codec is %s", quote(name))
+	e := problem("the container's codec is %s", quote(codec))
 	e.Mend = "write it with null, deflate or snappy"
-	return nil, e
+	return uncompressed, e
 }
 
 // block reads the block at head: count, size, data, sync marker.
-func (d *Decoder) block(head, rows *datumReader, program *op, inflate inflater, sync []byte) *DecodeError {
+func (d *Decoder) block(head, rows *datumReader, program *op, packing compression, sync []byte) *DecodeError {
 	count, err := head.long()
 	if err != nil {
 		return err.atByte(head.at)
@@ -145,11 +151,16 @@ func (d *Decoder) block(head, rows *datumReader, program *op, inflate inflater, 
 		return tooMuch("rows", settingRows, saturated(count, have), int64(d.limits.Rows)).atByte(start)
 	}
 	offset := start // of data in the value
-	if inflate != nil {
+	switch packing {
+	case byDeflate:
 		offset = 0
-		if data, err = inflate(data); err != nil {
-			return err.atByte(start)
-		}
+		data, err = d.deflated(data)
+	case bySnappy:
+		offset = 0
+		data, err = d.snappied(data)
+	}
+	if err != nil {
+		return err.atByte(start)
 	}
 	if least := int64(program.least); least > 0 && count > int64(len(data))/least {
 		return problem("the block announces %d rows in %d bytes", count, len(data)).atByte(offset)

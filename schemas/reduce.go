@@ -25,23 +25,38 @@ func appendReduced(dst []byte, v Value) []byte {
 	}
 }
 
+// layoutKeys are the keys that decide the layout, by type.
+var layoutKeys = map[string][]string{
+	"record": {"name", "namespace", "fields"},
+	"enum":   {"name", "namespace", "symbols"},
+	"fixed":  {"name", "namespace", "size"},
+	"array":  {"items"},
+	"map":    {"values"},
+}
+
 func appendReducedType(dst []byte, v Value) []byte {
 	dst = append(dst, '{')
-	for key, m := range v.Members() {
+	t := v.Field("type")
+	if t.Kind() != Absent {
+		dst = append(appendReduced(appendKey(dst, "type"), t), ',')
+	}
+	name, _ := t.Str()
+	for _, key := range layoutKeys[name] {
+		m := v.Field(key)
 		s, isText := m.Str()
 		switch {
-		case key == "type", key == "items", key == "values":
+		case m.Kind() == Absent, key == "namespace" && !isText: // Python's writers may leave a null there
+			continue
+		case key == "items", key == "values":
 			dst = appendReduced(appendKey(dst, key), m)
-		case key == "name" && isText, key == "namespace" && isText:
+		case isText:
 			dst = appendString(appendKey(dst, key), dotted(s))
 		case key == "symbols" && m.Kind() == Array:
 			dst = appendSymbols(appendKey(dst, key), m)
 		case key == "fields" && m.Kind() == Array:
 			dst = appendFields(appendKey(dst, key), m)
-		case key == "size", key == "fields", key == "symbols", key == "name":
-			dst, _ = m.appendJSON(appendKey(dst, key))
 		default:
-			continue
+			dst, _ = m.appendJSON(appendKey(dst, key))
 		}
 		dst = append(dst, ',')
 	}
@@ -52,18 +67,20 @@ func appendFields(dst []byte, fields Value) []byte {
 	dst = append(dst, '[')
 	for f := range fields.Elements() {
 		name, isText := f.Field("name").Str()
-		switch t, _ := f.Field("type").Str(); {
-		case complexTypes[t]: // the definition itself, put there by mistake: all of it counts
-			dst = appendReduced(dst, f)
-		case f.Kind() == Object && isText:
-			dst = append(dst, '{')
-			if t := f.Field("type"); t.Kind() != Absent {
-				dst = append(appendReduced(appendKey(dst, "type"), t), ',')
-			}
-			dst = append(appendString(appendKey(dst, "name"), safe(name)), '}')
-		default:
+		if f.Kind() != Object || !isText {
 			dst, _ = f.appendJSON(dst)
+			dst = append(dst, ',')
+			continue
 		}
+		dst = append(appendString(append(dst, `{"name":`...), safe(name)), ',')
+		t := f.Field("type")
+		if word, _ := t.Str(); layoutKeys[word] != nil { // a definition put there by mistake, beside the field's own keys
+			t = f
+		}
+		if t.Kind() != Absent {
+			dst = append(appendReduced(appendKey(dst, "type"), t), ',')
+		}
+		dst = closed(dst, '}')
 		dst = append(dst, ',')
 	}
 	return closed(dst, ']')

@@ -9,7 +9,7 @@ import avro.datafile, avro.io, avro.schema, fastavro, spavro.datafile, spavro.io
 
 here = os.path.dirname(os.path.abspath(__file__))
 out = os.path.join(here, "python")
-SYNC = bytes(range(16))
+SYNC = b"sync marker here"
 TEXT_READERS = dict(fastavro.read.LOGICAL_READERS)
 RAW_READERS = {k: v for k, v in TEXT_READERS.items() if k.endswith("decimal")}
 
