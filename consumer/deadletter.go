@@ -57,7 +57,9 @@ func (p *partition) giveUp(r *row, o sink.Outcome) {
 		return
 	}
 	if p.runner.cfg.DeadLetterTopic == "" {
-		p.stuck++
+		if p.stuck++; p.stuck == 1 {
+			p.stuckSince = time.Now()
+		}
 		p.mu.Unlock()
 		return
 	}

@@ -141,7 +141,7 @@ func (x *extraction) rowLane(rec *kgo.Record, batch *schemas.Batch, m *mapping.M
 	case OrderKey:
 		return keyLane(rec), nil
 	case OrderAuto:
-		if batch == nil || batch.Format() != schemas.Aether {
+		if batch == nil || batch.Format() != schemas.FormatAether {
 			return keyLane(rec), nil
 		}
 		path = aetherID

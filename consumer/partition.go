@@ -30,18 +30,19 @@ type partition struct {
 	workerDone chan struct{}
 	deadLetter sync.WaitGroup // writes on their way
 
-	mu      sync.Mutex
-	life    life
-	tracker *track.Tracker // nil until the committed offset is known
-	lanes   map[string]*lane
-	own     *lane
-	queue   []*kgo.Record // polled, not decoded
-	queued  int64         // bytes in queue
-	held    int64         // bytes of decoded rows that are not final
-	pending int           // decoded rows that are not final
-	stuck   int           // rows that wait for an operator, since dead letters are off
-	paused  bool          // not fetched, since its buffer is full or it waits
-	wait    wait
+	mu         sync.Mutex
+	life       life
+	tracker    *track.Tracker // nil until the committed offset is known
+	lanes      map[string]*lane
+	own        *lane
+	queue      []*kgo.Record // polled, not decoded
+	queued     int64         // bytes in queue
+	held       int64         // bytes of decoded rows that are not final
+	pending    int           // decoded rows that are not final
+	stuck      int           // rows that wait for an operator, since dead letters are off
+	stuckSince time.Time
+	paused     bool // not fetched, since its buffer is full or it waits
+	wait       wait
 
 	committed int64 // last offset that the group acknowledged; -1: unknown
 	highWater int64 // -1: unknown

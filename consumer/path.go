@@ -8,7 +8,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"streamer/mapping"
-	"streamer/schemas"
 	"streamer/sink"
 )
 

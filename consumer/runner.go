@@ -176,6 +176,13 @@ func (r *Runner) all() []*partition {
 	return slices.Collect(maps.Values(r.partitions))
 }
 
+func (r *Runner) add(p *partition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.partitions[topicPartition{p.topic, p.id}] = p
+	r.assigned.Store(int64(len(r.partitions)))
+}
+
 // remove takes partitions out of the assignment; nil: all of them. After it returns the commit loop commits none of them.
 func (r *Runner) remove(lost map[string][]int32) []*partition {
 	r.commits.Lock()
@@ -204,14 +211,11 @@ func (r *Runner) onAssigned(ctx context.Context, _ *kgo.Client, added map[string
 	<-r.joined
 	r.learnTopics(ctx, slices.Collect(maps.Keys(added)))
 	r.fence.open()
-	r.mu.Lock()
 	for topic, ids := range added {
 		for _, id := range ids {
-			r.partitions[topicPartition{topic, id}] = r.newPartition(topic, id)
+			r.add(r.newPartition(topic, id))
 		}
 	}
-	r.assigned.Store(int64(len(r.partitions)))
-	r.mu.Unlock()
 	r.client.ResumeFetchPartitions(added)
 	if len(added) > 0 {
 		r.log.Info("partitions assigned", "partitions", added)

@@ -99,14 +99,8 @@ func (r *Runner) resolveStart(ctx context.Context) error {
 	if err != nil || len(topics) == 0 {
 		return err
 	}
-	committed, err := r.instance.admin.FetchOffsets(ctx, r.cfg.Group)
-	if err != nil {
-		return fmt.Errorf("read the committed offsets of group %s: %w", r.cfg.Group, err)
-	}
-	for _, topic := range topics {
-		if len(committed[topic]) > 0 {
-			return nil
-		}
+	if begun, err := r.begun(ctx, topics); err != nil || begun {
+		return err
 	}
 	offsets, err := r.startOffsets(ctx, topics)
 	if err != nil {
@@ -117,7 +111,8 @@ func (r *Runner) resolveStart(ctx context.Context) error {
 		err = resp.Error()
 	}
 	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.IllegalGeneration) {
-		return r.startedByOther(ctx, topics)
+		// Another instance of this job commits before it joins, so the next try finds its commit.
+		return fmt.Errorf("group %s has members but no committed offsets of this job's topics; waiting for it to be empty", r.cfg.Group)
 	}
 	if err != nil {
 		return fmt.Errorf("commit where to start: %w", err)
@@ -126,16 +121,16 @@ func (r *Runner) resolveStart(ctx context.Context) error {
 	return nil
 }
 
-// startedByOther is reached when the group had no commit and then members. Another instance of this job commits before it joins.
-func (r *Runner) startedByOther(ctx context.Context, topics []string) error {
+// begun says whether the group has a commit for one of the topics.
+func (r *Runner) begun(ctx context.Context, topics []string) (bool, error) {
 	committed, err := r.instance.admin.FetchOffsets(ctx, r.cfg.Group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return false, nil
+	}
 	if err != nil {
-		return fmt.Errorf("read the committed offsets of group %s: %w", r.cfg.Group, err)
+		return false, fmt.Errorf("read the committed offsets of group %s: %w", r.cfg.Group, err)
 	}
-	if slices.ContainsFunc(topics, func(t string) bool { return len(committed[t]) > 0 }) || len(committed) > 0 {
-		return nil
-	}
-	return fmt.Errorf("group %s has members but no committed offsets; waiting for it to be empty", r.cfg.Group)
+	return slices.ContainsFunc(topics, func(t string) bool { return len(committed[t]) > 0 }), nil
 }
 
 // existingTopics are those of the job's topics that the cluster has. Missing ones are named in the status and waited for;

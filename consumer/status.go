@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -140,6 +141,9 @@ func (p *partition) status() PartitionStatus {
 	s := PartitionStatus{
 		Topic: p.topic, Partition: p.id, Cause: p.wait.cause, Since: p.wait.since, Retry: p.wait.retry,
 		Committed: p.committed, HighWatermark: p.highWater, Pending: len(p.queue), Paused: p.paused,
+	}
+	if s.Cause == "" && p.stuck > 0 {
+		s.Cause, s.Since = fmt.Sprintf("dead letters are off: %d rows that cannot be delivered hold their lanes", p.stuck), p.stuckSince
 	}
 	if p.tracker != nil {
 		s.Pending += p.tracker.Pending()

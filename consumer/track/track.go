@@ -15,12 +15,16 @@ import (
 type Tracker struct {
 	head, tail *Record
 	next       int64 // the offset after the last one seen
+	epoch      int32 // of the last record seen
 	pending    int
 }
 
 // Record is a pending record. Callers embed it, so that tracking a record allocates nothing.
 type Record struct {
 	Offset int64
+	// Epoch is the leader epoch under which the record was read, -1 if unknown. It is committed with the offset, so that a
+	// truncated log is noticed and not read on from the wrong place.
+	Epoch int32
 	// Polled is when the client handed the record over.
 	Polled time.Time
 
@@ -28,8 +32,8 @@ type Record struct {
 	prev, next *Record
 }
 
-// New begins at committed, the next offset the group will read.
-func New(committed int64) *Tracker { return &Tracker{next: committed} }
+// New begins at committed, the next offset the group will read, with the leader epoch it was committed with (-1: unknown).
+func New(committed int64, epoch int32) *Tracker { return &Tracker{next: committed, epoch: epoch} }
 
 // Track notes r, with rows ≥ 1, as pending. Offsets must arrive rising, and at or after the committed offset: Track panics
 // otherwise, since a wrong order would commit unread data. O(1).
@@ -44,15 +48,15 @@ func (t *Tracker) Track(r *Record, rows int32) {
 		t.tail.next = r
 	}
 	t.tail = r
-	t.next = r.Offset + 1
+	t.next, t.epoch = r.Offset+1, r.Epoch
 	t.pending++
 }
 
 // Skip notes that the record at offset is final as it was read: a control record, a tombstone, a record without rows to send.
 // Offsets below Next are ignored. O(1).
-func (t *Tracker) Skip(offset int64) {
+func (t *Tracker) Skip(offset int64, epoch int32) {
 	if offset >= t.next {
-		t.next = offset + 1
+		t.next, t.epoch = offset+1, epoch
 	}
 }
 
@@ -80,12 +84,13 @@ func (t *Tracker) Done(r *Record) bool {
 	return true
 }
 
-// Committable is the offset to commit: that of the first pending record, else the one after the last seen.
-func (t *Tracker) Committable() int64 {
+// Committable is the offset to commit, with its leader epoch: that of the first pending record, else the one after the last
+// seen.
+func (t *Tracker) Committable() (offset int64, epoch int32) {
 	if t.head != nil {
-		return t.head.Offset
+		return t.head.Offset, t.head.Epoch
 	}
-	return t.next
+	return t.next, t.epoch
 }
 
 // Next is the offset after the last one seen.

@@ -23,7 +23,7 @@ func TestCommitsTheEndOfTheUnbrokenFinishedRun(t *testing.T) {
 		"the middle one stays":                  {{track: 11, rows: 1, want: 10}, {track: 12, rows: 1, want: 10}, {track: 13, rows: 1, want: 10}, {done: 11, want: 11}, {done: 13, want: 11}, {done: 12, want: 13}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tr, recs := New(10), map[int64]*Record{}
+			tr, recs := New(10, -1), map[int64]*Record{}
 			for i, s := range steps {
 				switch {
 				case s.track > 0:
@@ -31,11 +31,11 @@ func TestCommitsTheEndOfTheUnbrokenFinishedRun(t *testing.T) {
 					recs[r.Offset] = r
 					tr.Track(r, int32(s.rows))
 				case s.skip > 0:
-					tr.Skip(s.skip - 1)
+					tr.Skip(s.skip-1, 0)
 				case s.done > 0:
 					tr.Done(recs[s.done-1])
 				}
-				if got := tr.Committable(); got != s.want {
+				if got, _ := tr.Committable(); got != s.want {
 					t.Fatalf("step %d: committable %d, want %d", i, got, s.want)
 				}
 			}
@@ -47,7 +47,7 @@ func TestCommitsTheEndOfTheUnbrokenFinishedRun(t *testing.T) {
 func TestAgainstModel(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		tr := New(0)
+		tr := New(0, -1)
 		left := map[int64]int32{}
 		recs := map[int64]*Record{}
 		next := int64(0)
@@ -60,7 +60,7 @@ func TestAgainstModel(t *testing.T) {
 				tr.Track(r, left[next])
 				next++
 			case k == 2:
-				tr.Skip(next)
+				tr.Skip(next, 0)
 				next++
 			default:
 				for off := range left { // any one
@@ -78,8 +78,8 @@ func TestAgainstModel(t *testing.T) {
 			for off := range left {
 				want = min(want, off)
 			}
-			if tr.Committable() != want || tr.Pending() != len(left) {
-				t.Fatalf("seed %d: committable %d pending %d, want %d and %d", seed, tr.Committable(), tr.Pending(), want, len(left))
+			if got, _ := tr.Committable(); got != want || tr.Pending() != len(left) {
+				t.Fatalf("seed %d: committable %d pending %d, want %d and %d", seed, got, tr.Pending(), want, len(left))
 			}
 		}
 	}
@@ -87,10 +87,10 @@ func TestAgainstModel(t *testing.T) {
 
 func TestWrongOrderPanics(t *testing.T) {
 	for name, f := range map[string]func(){
-		"an offset that was seen":  func() { tr := New(5); tr.Track(&Record{Offset: 7}, 1); tr.Track(&Record{Offset: 7}, 1) },
-		"an offset below the mark": func() { New(5).Track(&Record{Offset: 4}, 1) },
-		"no rows":                  func() { New(5).Track(&Record{Offset: 5}, 0) },
-		"final twice":              func() { tr, r := New(0), &Record{}; tr.Track(r, 1); tr.Done(r); tr.Done(r) },
+		"an offset that was seen":  func() { tr := New(5, -1); tr.Track(&Record{Offset: 7}, 1); tr.Track(&Record{Offset: 7}, 1) },
+		"an offset below the mark": func() { New(5, -1).Track(&Record{Offset: 4}, 1) },
+		"no rows":                  func() { New(5, -1).Track(&Record{Offset: 5}, 0) },
+		"final twice":              func() { tr, r := New(0, -1), &Record{}; tr.Track(r, 1); tr.Done(r); tr.Done(r) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -104,7 +104,7 @@ func TestWrongOrderPanics(t *testing.T) {
 }
 
 func BenchmarkOneStuckRecord(b *testing.B) {
-	tr := New(0)
+	tr := New(0, -1)
 	tr.Track(&Record{Offset: 0}, 1)
 	b.ReportAllocs()
 	r := &Record{}
@@ -113,4 +113,24 @@ func BenchmarkOneStuckRecord(b *testing.B) {
 		tr.Track(r, 1)
 		tr.Done(r)
 	}
+}
+
+func TestEpochBelongsToTheOffset(t *testing.T) {
+	tr := New(5, 1)
+	want := func(offset int64, epoch int32) {
+		t.Helper()
+		if o, e := tr.Committable(); o != offset || e != epoch {
+			t.Fatalf("committable %d in epoch %d, want %d in %d", o, e, offset, epoch)
+		}
+	}
+	want(5, 1)
+	a, b := &Record{Offset: 5, Epoch: 2}, &Record{Offset: 6, Epoch: 3}
+	tr.Track(a, 1)
+	tr.Track(b, 1)
+	want(5, 2)
+	tr.Done(a)
+	want(6, 3)
+	tr.Skip(7, 4)
+	tr.Done(b)
+	want(8, 4)
 }

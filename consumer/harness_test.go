@@ -1,0 +1,213 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+
+	"streamer/consumer/consumertest"
+	"streamer/mapping"
+	"streamer/schemas"
+	"streamer/sink"
+	"streamer/sink/sinktest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(consumertest.Main(m)) }
+
+// within bounds every wait of these tests; it is long because two busy cores may run many of them.
+const within = 30 * time.Second
+
+// fixture is a cluster, a receiving API and jobs that run between them.
+type fixture struct {
+	*testing.T
+	cluster  *consumertest.Cluster
+	api      *sinktest.Receiver
+	producer *kgo.Client
+	rows     map[string]int // see produceKeys
+}
+
+func setup(t *testing.T, c *consumertest.Cluster, answer func(*sinktest.Attempt) sinktest.Answer) *fixture {
+	t.Helper()
+	api, err := sinktest.Listen(answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(api.Close)
+	return &fixture{T: t, cluster: c, api: api, producer: c.Producer(t), rows: map[string]int{}}
+}
+
+// job is the usual one: rows {"id": …, "n": …} become PUT /rows/<id> with the row's n in the body; retries come soon.
+func (f *fixture) job(topic string, change ...func(*Config)) Config {
+	f.Helper()
+	cfg := Config{
+		Job: consumertest.Name("job"), Namespace: "test", Topics: []string{topic},
+		Schemas:           schemas.Config{Format: schemas.FormatAuto},
+		Program:           f.program(`{"id": "$.msg.id", "n": "$.msg.n"}`, f.api.URL()+"/rows/{id}", `["n"]`, ""),
+		IdempotencyHeader: "Idempotency-Key", PositionHeaders: true,
+		Commit: 20 * time.Millisecond, Drain: 5 * time.Second,
+		Sink: sink.Config{Timeout: 10 * time.Second, Concurrency: 64, AttemptHeader: true,
+			Retry:   sink.Retry{Initial: 5 * time.Millisecond, Max: 50 * time.Millisecond},
+			Breaker: sink.Breaker{Failures: 1000, Open: 50 * time.Millisecond},
+			Guard:   sink.Guard{CIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}},
+	}
+	cfg.Group = cfg.Namespace + "." + cfg.Job
+	cfg.DeadLetterTopic = cfg.Namespace + ".dead-letters." + cfg.Job
+	for _, c := range change {
+		c(&cfg)
+	}
+	return cfg
+}
+
+func (f *fixture) program(datamap, url, body, filter string) *mapping.Program {
+	f.Helper()
+	c := mapping.Config{Type: f.value(`"PUT"`), URL: f.value(fmt.Sprintf("%q", url)), DataMap: f.value(datamap), JSONBody: f.value(body)}
+	if filter != "" {
+		c.Filter = f.value(filter)
+	}
+	p, faults := mapping.Compile(c)
+	if err := faults.Err(); err != nil {
+		f.Fatal(err)
+	}
+	return p
+}
+
+func (f *fixture) value(text string) schemas.Value {
+	f.Helper()
+	v, err := schemas.ParseJSON([]byte(text), schemas.Limits{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	return v
+}
+
+// running is a job that runs on an instance of its own.
+type running struct {
+	f      *fixture
+	runner *Runner
+	soft   context.CancelFunc
+	hard   context.CancelFunc
+	ended  chan error
+}
+
+// run starts the job; it is stopped with the test, if the test does not.
+func (f *fixture) run(cfg Config) *running {
+	f.Helper()
+	return f.runOn(f.instance(Client{Brokers: f.cluster.Brokers}, 0), cfg)
+}
+
+func (f *fixture) instance(c Client, memory int64) *Instance {
+	f.Helper()
+	c.MetadataMinAge = 20 * time.Millisecond
+	i, err := NewInstance(c, memory, prometheus.NewRegistry(), logTo(f.T))
+	if err != nil {
+		f.Fatal(err)
+	}
+	return i
+}
+
+func (f *fixture) runOn(i *Instance, cfg Config) *running {
+	soft, stop := context.WithCancel(context.Background())
+	hard, kill := context.WithCancel(context.Background())
+	j := &running{f: f, runner: i.NewRunner(cfg), soft: stop, hard: kill, ended: make(chan error, 1)}
+	go func() {
+		j.ended <- j.runner.Run(soft, hard)
+		i.Close()
+	}()
+	f.Cleanup(func() { kill(); j.stop() })
+	return j
+}
+
+// stop ends the job softly and returns what Run returned.
+func (j *running) stop() error {
+	j.soft()
+	select {
+	case err := <-j.ended:
+		j.ended <- err
+		return err
+	case <-time.After(within):
+		j.f.Error("the job does not stop")
+		return nil
+	}
+}
+
+func logTo(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	w.t.Log(strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+// rec is a JSON record {"id": key, "n": n}, keyed by key.
+func rec(topic string, partition int32, key string, n int) *kgo.Record {
+	value, _ := json.Marshal(map[string]any{"id": key, "n": n}) // of a string and a number
+	return &kgo.Record{Topic: topic, Partition: partition, Key: []byte(key), Value: value}
+}
+
+// committed waits until the group has committed what the partitions hold.
+func (f *fixture) committed(cfg Config, topic string) {
+	f.Helper()
+	f.committedTo(cfg, topic, f.cluster.EndOffsets(f, topic))
+}
+
+func (f *fixture) committedTo(cfg Config, topic string, want map[int32]int64) {
+	f.Helper()
+	consumertest.WaitFor(f, within, fmt.Sprintf("commits of %v", want), func() (any, bool) {
+		got := f.cluster.Committed(f, cfg.Group)[topic]
+		for id, end := range want {
+			if end > 0 && got[id] != end {
+				return got, false
+			}
+		}
+		return got, true
+	})
+}
+
+// attempts waits until n attempts have ended.
+func (f *fixture) attempts(n int) []sinktest.Attempt {
+	f.Helper()
+	ctx, cancel := context.WithTimeout(f.Context(), within)
+	defer cancel()
+	if err := f.api.Wait(ctx, n); err != nil {
+		f.Fatal(err)
+	}
+	return f.api.Attempts()
+}
+
+// waitCause waits until the status of the job, or of one of its partitions, says part.
+func (j *running) waitCause(part string) {
+	j.f.Helper()
+	consumertest.WaitFor(j.f, within, fmt.Sprintf("a status that says %q", part), func() (any, bool) {
+		s := j.runner.Status()
+		said := s.Cause
+		for _, p := range s.Partitions {
+			said += "; " + p.Cause
+		}
+		return said, strings.Contains(said, part)
+	})
+}
+
+// dialWhen refuses connections until up.
+func dialWhen(up *atomic.Bool) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if !up.Load() {
+			return nil, syscall.ECONNREFUSED
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+}

@@ -1,0 +1,187 @@
+package consumer
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/consumer/consumertest"
+	"streamer/sink/sinktest"
+)
+
+func TestKafkaOrder(t *testing.T) {
+	orders(t, func() *consumertest.Cluster { return consumertest.Kafka(t) })
+}
+
+func TestKafkaTransactions(t *testing.T) { transactions(t, consumertest.Kafka(t)) }
+
+func TestKafkaInstancesJoinAndLeave(t *testing.T) { joinAndLeave(t, consumertest.Kafka(t)) }
+
+func TestKafkaOffsetsOutOfRangeHoldThePartition(t *testing.T) {
+	outOfRange(t, func() *consumertest.Cluster { return consumertest.Kafka(t) })
+}
+
+// A compacted topic has gaps: they are skipped, the latest value of each key arrives, lag reaches 0.
+func TestKafkaCompactedTopic(t *testing.T) {
+	f := setup(t, consumertest.Kafka(t), nil)
+	topic := f.cluster.Topic(t, "compacted", 1, "cleanup.policy=compact", "min.cleanable.dirty.ratio=0.001", "segment.ms=100",
+		"max.compaction.lag.ms=200", "delete.retention.ms=100")
+	const keys = 20
+	for n := range 10 {
+		var batch []*kgo.Record
+		for k := range keys {
+			batch = append(batch, rec(topic, 0, fmt.Sprint("k", k), n))
+		}
+		consumertest.Produce(t, f.producer, batch...)
+	}
+	n := 10
+	consumertest.WaitFor(t, 2*time.Minute, "compaction", func() (any, bool) {
+		// each write rolls the active segment, which compaction leaves alone
+		consumertest.Produce(t, f.producer, rec(topic, 0, "k0", n))
+		n++
+		left := len(f.cluster.ReadAll(t, topic))
+		return left, left < 5*keys
+	})
+	cfg := f.job(topic)
+	j := f.run(cfg)
+	f.committed(cfg, topic)
+	last := map[string]string{}
+	attempts := f.api.Attempts()
+	inOrder(t, attempts)
+	for _, a := range attempts {
+		last[a.Path] = string(a.Body)
+	}
+	for k := 1; k < keys; k++ {
+		if got := last[fmt.Sprint("/rows/k", k)]; got != `{"n":9}` {
+			t.Errorf("k%d: last value %s", k, got)
+		}
+	}
+	consumertest.WaitFor(t, within, "lag 0", func() (any, bool) { s := j.runner.Status(); return s.Lag, s.Lag == 0 })
+}
+
+// The broker restarts in the middle: the job goes on by itself, in order, and loses nothing.
+func TestKafkaBrokerRestart(t *testing.T) {
+	f := setup(t, consumertest.Broker(t), func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Delay: 2 * time.Millisecond} })
+	topic := f.cluster.Topic(t, "t", 4)
+	produceKeys(f, topic, 4, 16, 50)
+	cfg := f.job(topic)
+	f.run(cfg)
+	f.attempts(100)
+	f.cluster.Restart(t)
+	produceKeys(f, topic, 4, 16, 10)
+	f.allArrive(cfg, topic, 16*60)
+}
+
+// One of three brokers is killed in the middle.
+func TestKafkaOneOfThreeBrokersKilled(t *testing.T) {
+	f := setup(t, consumertest.ThreeBrokers(t), func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Delay: 2 * time.Millisecond} })
+	topic := f.cluster.Topic(t, "t", 6, "min.insync.replicas=2")
+	produceKeys(f, topic, 6, 24, 40)
+	cfg := f.job(topic)
+	f.run(cfg)
+	f.attempts(100)
+	f.cluster.Kill(t, 2)
+	produceKeys(f, topic, 6, 24, 10)
+	f.attempts(400)
+	f.cluster.Start(t, 2)
+	f.allArrive(cfg, topic, 24*50)
+}
+
+// produceKeys writes each times n rows of so many keys; n goes on where the last call for the topic ended.
+func produceKeys(f *fixture, topic string, partitions, keys, each int) {
+	f.Helper()
+	for range each {
+		var batch []*kgo.Record
+		for k := range keys {
+			batch = append(batch, rec(topic, int32(k%partitions), fmt.Sprint("k", k), f.rows[topic]))
+		}
+		f.rows[topic]++
+		consumertest.Produce(f, f.producer, batch...)
+	}
+}
+
+// allArrive waits for the end and checks that every row arrived in order. A broker that goes away may cost a commit, and so
+// send rows again: the same row may come twice in a row of its lane.
+func (f *fixture) allArrive(cfg Config, topic string, rows int) {
+	f.Helper()
+	f.committed(cfg, topic)
+	attempts := f.api.Attempts()
+	seen := map[string]bool{}
+	for _, a := range attempts {
+		seen[a.Path+string(a.Body)] = true
+	}
+	if len(seen) != rows {
+		f.Errorf("%d rows arrived, want %d", len(seen), rows)
+	}
+	if len(attempts) == rows {
+		inOrder(f.T, attempts)
+	}
+	f.Logf("%d attempts for %d rows", len(attempts), rows)
+}
+
+// SASL/SCRAM over TLS, mutual TLS, and a wrong password, which is said clearly and ends the job.
+func TestKafkaSecured(t *testing.T) {
+	c := consumertest.Secure(t)
+	sec := c.Security
+	scram := SASL{Mechanism: "SCRAM-SHA-512", User: sec.User, Password: sec.Password}
+	tls := TLS{Enable: true, CAFile: sec.CA}
+	mutual := TLS{Enable: true, CAFile: sec.CA, CertFile: sec.ClientCert, KeyFile: sec.ClientKey}
+	for name, client := range map[string]Client{
+		"SCRAM over TLS":    {Brokers: sec.SASLSSL, SASL: scram, TLS: tls},
+		"SCRAM in the open": {Brokers: sec.SASLPlaintext, SASL: SASL{Mechanism: "SCRAM-SHA-256", User: sec.User, Password: sec.Password}},
+		"PLAIN over TLS":    {Brokers: sec.SASLSSL, SASL: SASL{Mechanism: "PLAIN", User: sec.User, Password: sec.Password}, TLS: tls},
+		"mutual TLS":        {Brokers: sec.TLS, TLS: mutual},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setup(t, c, nil)
+			topic := f.cluster.Topic(t, "t", 1)
+			consumertest.Produce(t, f.producer, rec(topic, 0, "a", 1))
+			cfg := f.job(topic)
+			f.runOn(f.instance(client, 0), cfg)
+			f.committed(cfg, topic)
+		})
+	}
+	t.Run("a wrong password", func(t *testing.T) {
+		f := setup(t, c, nil)
+		cfg := f.job(f.cluster.Topic(t, "t", 1))
+		wrong := scram
+		wrong.Password = "wrong"
+		j := f.runOn(f.instance(Client{Brokers: sec.SASLSSL, SASL: wrong, TLS: tls}, 0), cfg)
+		err := <-j.ended
+		j.ended <- err
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("kafka refuses user %q", sec.User)) {
+			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+// A topic that is deleted and made anew holds its partition: what is in the new one was never agreed to.
+func TestKafkaRecreatedTopicIsHeld(t *testing.T) {
+	f := setup(t, consumertest.Kafka(t), nil)
+	topic := f.cluster.Topic(t, "t", 1)
+	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 1), rec(topic, 0, "a", 2))
+	cfg := f.job(topic)
+	j := f.run(cfg)
+	f.committed(cfg, topic)
+	admin := f.cluster.Admin(t)
+	if _, err := admin.DeleteTopic(t.Context(), topic); err != nil {
+		t.Fatal(err)
+	}
+	consumertest.WaitFor(t, within, "the topic to be made anew", func() (any, bool) {
+		_, err := admin.CreateTopic(t.Context(), 1, 1, nil, topic)
+		return err, err == nil
+	})
+	fresh := f.cluster.Producer(t)
+	for n := range 5 {
+		consumertest.Produce(t, fresh, rec(topic, 0, "new", n))
+	}
+	j.waitCause("the topic was deleted")
+	for _, a := range f.api.Attempts() {
+		if a.Path == "/rows/new" {
+			t.Fatal("a row of the new topic was sent")
+		}
+	}
+}
