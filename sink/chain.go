@@ -192,7 +192,8 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 	d.fresh = r.stale
 	if verdict := d.verdict; verdict != nil {
 		d.verdict = nil
-		if d.probe {
+		probe := d.probe
+		if probe {
 			d.probe, t.probing = false, false
 		}
 		switch {
@@ -200,8 +201,9 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 			verdict(errUncounted)
 		case r.class == Target || d.health && r.class != Delivered:
 			t.cause = r.reason
-			// A row is counted once: many failures of one row say less of the target than one of many. A probe always counts.
-			if t.open || !d.counted {
+			// A row is counted once: many failures of one row say less of the target than one of many. A probe always counts; what
+			// had begun before the breaker opened does not.
+			if probe || !t.open && !d.counted {
 				d.counted = true
 				verdict(errTarget)
 			} else {
