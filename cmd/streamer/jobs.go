@@ -26,7 +26,7 @@ func summary(c job.Compiled) string {
 	if len(errs) == 0 {
 		return ""
 	}
-	first := errs[0].String()
+	first := errs[0].Error()
 	if more := len(errs) - 1; more > 0 {
 		first += fmt.Sprintf(" (and %d more; streamer validate %s shows all)", more, c.File)
 	}
@@ -71,7 +71,7 @@ func firstErrors(all []job.Finding) error {
 	var lines []string
 	for _, f := range all {
 		if !f.Warning {
-			lines = append(lines, f.String())
+			lines = append(lines, f.Error())
 		}
 	}
 	return fmt.Errorf("%s", strings.Join(lines, "\n"))

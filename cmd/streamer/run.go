@@ -201,7 +201,7 @@ func jobsOf(set job.Set, o Options) ([]control.Job, time.Duration) {
 func brokenFiles(set job.Set) []string {
 	var files []string
 	for _, f := range set.Broken {
-		files = append(files, f.String())
+		files = append(files, f.Error())
 	}
 	return files
 }

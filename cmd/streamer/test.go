@@ -180,7 +180,7 @@ func render(cfg consumer.Config, rec consumer.Record) []shownRequest {
 		s := shownRequest{Job: cfg.Job, Row: row.Row, Lane: row.Lane, Verdict: row.Verdict, Problem: row.Problem,
 			Method: row.Request.Method, URL: row.Request.URL}
 		if s.Method != "" {
-			s.Headers = headers(row.Request.Header, cfg.Sink.Auth)
+			s.Headers = headers(row.Request.Header, cfg.Sink)
 		}
 		if utf8.Valid(row.Request.Body) {
 			s.Body = string(row.Request.Body)
@@ -197,9 +197,9 @@ const masked = "********"
 // secretHeaders carry credentials, however they were written in the job.
 var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Api-Key", "X-Auth-Token"}
 
-// headers are those of the request with what the sink adds to log in, masked.
-func headers(given []sink.Header, auth sink.Auth) []shownHeader {
-	login := ""
+// headers are those of the request with what the sink adds: the number of the attempt, and the login, masked.
+func headers(given []sink.Header, cfg sink.Config) []shownHeader {
+	auth, login := cfg.Auth, ""
 	switch {
 	case auth.Basic != nil:
 		login = "Basic " + masked
@@ -218,6 +218,9 @@ func headers(given []sink.Header, auth sink.Auth) []shownHeader {
 		default:
 			shown = append(shown, shownHeader{h.Name, h.Value})
 		}
+	}
+	if cfg.AttemptHeader {
+		shown = append(shown, shownHeader{"Streamer-Attempt", "1"})
 	}
 	if login != "" {
 		shown = append(shown, shownHeader{"Authorization", login})
@@ -255,7 +258,7 @@ func requestsText(w io.Writer, shown []shownRequest) error {
 		}
 		fmt.Fprintf(&b, "# job %s, row %d: %s", s.Job, s.Row, s.Verdict)
 		if s.Lane != "" {
-			b.WriteString(", lane " + s.Lane)
+			b.WriteString(", lane: " + s.Lane)
 		}
 		if s.Problem != "" {
 			b.WriteString(": " + s.Problem)

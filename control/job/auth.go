@@ -1,9 +1,6 @@
 package job
 
 import (
-	"fmt"
-	"net/textproto"
-
 	"streamer/schemas"
 	"streamer/sink"
 )
@@ -65,26 +62,31 @@ func (c *compilation) secret(r reader, name string) sink.Secret {
 	return sink.Secret(value)
 }
 
-// headers checks the names of the job's headers, and the references in their values.
+// headers looks at the references in the job's headers. Everything else about headers is the mapping's to check.
 func (c *compilation) headers() {
-	given, path, ok := c.field("headers")
-	if !ok || given.Kind() != schemas.Object {
+	given, path, _ := c.field("headers")
+	for name, v := range given.Members() {
+		if text, ok := v.Str(); ok {
+			c.process.Secrets.expand(&c.faults, c.def.Owner, member(path, name), text)
+		}
+	}
+}
+
+// misplaced warns of references where none are replaced: what was meant as a secret would be sent as it stands.
+func (c *compilation) misplaced(path string, v schemas.Value, depth int) {
+	if depth > maxNesting {
 		return
 	}
-	seen := map[string]string{}
-	for name, v := range given.Members() {
-		at := member(path, name)
-		if problem := headerProblem(name); problem != "" {
-			c.faults.Add(at, problem, "")
-		}
-		canonical := textproto.CanonicalMIMEHeaderKey(name)
-		if other, twice := seen[canonical]; twice {
-			c.faults.Add(at, fmt.Sprintf("is the same header as %s", other), "keep one of them")
-		}
-		seen[canonical] = name
-		if text, ok := v.Str(); ok {
-			c.process.Secrets.expand(&c.faults, c.def.Owner, at, text)
-		}
+	if text, ok := v.Str(); ok && reference.MatchString(text) {
+		c.faults.Warn(path, "references are replaced in auth and in headers only; this one is sent as it stands", "put the secret into a header or auth")
+	}
+	for name, m := range v.Members() {
+		c.misplaced(member(path, name), m, depth+1)
+	}
+	i := 0
+	for e := range v.Elements() {
+		c.misplaced(element(path, i), e, depth+1)
+		i++
 	}
 }
 

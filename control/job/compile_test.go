@@ -28,7 +28,7 @@ func TestCompileFaults(t *testing.T) {
 		{"owner with a blank, Aether's keys only", []string{"owner: the owner"}, []string{`warning: owner: "the owner" cannot be used as a name`}},
 		{"owner with a blank, a key of ours", []string{"owner: the owner", "order: key"}, []string{`owner: "the owner" cannot be used as a name`}},
 		{"owner leaves the secrets directory", []string{"owner: ../x", "order: key"}, []string{"owner:"}},
-		{"type, datamap and url missing", []string{"-type", "-datamap", "-url"}, []string{"type:", "datamap: is missing", "url:"}},
+		{"type, datamap and url missing", []string{"-type", "-datamap", "-url"}, []string{"type:", "datamap:", "url:"}},
 
 		{"unknown key, Aether's keys only", []string{"foo: 1"}, []string{"warning: foo: unknown key, it has no effect"}},
 		{"unknown key beside one of ours", []string{"foo: 1", "order: key"}, []string{"foo: unknown key"}},
@@ -96,7 +96,11 @@ func TestCompileFaults(t *testing.T) {
 		{"hold_share above one", []string{"dead_letter: {hold_share: 3}"}, []string{"dead_letter.hold_share: 3 is out of range"}},
 
 		{"a header that the connection sets", []string{"headers: {Content-Length: '3'}"}, []string{"headers.Content-Length: "}},
-		{"a header twice", []string{"headers: {x-a: b, X-A: c}"}, []string{"headers.X-A: is the same header as x-a"}},
+		{"a header twice", []string{"headers: {x-a: b, X-A: c}"}, []string{"headers.X-A: stands twice"}},
+		{"a reference where none is replaced", []string{"constant: {a: ['${env:STREAMER_VALUE_A}']}"}, []string{"warning: constant.a[0]: references are replaced"}},
+		{"an URL at loopback", []string{"url: 'http://localhost:8080/{id}'"}, []string{"warning: url: localhost is 127.0.0.1, a private address; STREAMER_ALLOW_HOSTS"}},
+		{"an URL at a private address", []string{"url: 'http://[fd00::1]/{id}'"}, []string{"warning: url: fd00::1 is a private address"}},
+		{"an URL at a metadata service", []string{"url: 'http://169.254.169.254/{id}'"}, []string{"warning: url: 169.254.169.254 is 169.254.169.254, an address that is never dialled"}},
 		{"basic_auth without a password", []string{"basic_auth: {user: a}"}, []string{"basic_auth.password: is missing"}},
 		{"an empty basic_auth is none", []string{"basic_auth: {}"}, nil},
 		{"a token that is not sent", []string{"basic_auth: {user: a, password: b}", "token: c"}, []string{"warning: token: is not sent"}},

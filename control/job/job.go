@@ -7,6 +7,8 @@ package job
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -239,10 +241,10 @@ func (c *compilation) schemas() schemas.Config {
 
 func (c *compilation) program() *mapping.Program {
 	get := c.object.Field
-	if get("datamap").Kind() == schemas.Absent {
-		c.faults.Add("datamap", "is missing", "map the values the request needs, or write {}")
-	}
 	c.headers()
+	for _, name := range []string{"constant", "payload"} {
+		c.misplaced(name, get(name), 0)
+	}
 	program, faults := mapping.Compile(mapping.Config{
 		Type: get("type"), URL: get("url"), DataMap: get("datamap"), Constant: get("constant"),
 		QueryParams: get("query_params"), JSONBody: get("json_body"), FormBody: get("form_body"),
@@ -250,5 +252,37 @@ func (c *compilation) program() *mapping.Program {
 		Reference: c.reference,
 	})
 	c.add(faults)
+	c.address(get("url"))
 	return program
+}
+
+// address warns of an URL whose host is written as an address, or is localhost, that the process's guard will not dial. Names are
+// looked up only when they are dialled, so a name says nothing here.
+func (c *compilation) address(url schemas.Value) {
+	text, _ := url.Str()
+	host := literalHost(text)
+	ip, err := netip.ParseAddr(host)
+	if host == "localhost" {
+		ip, err = netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
+	}
+	if err != nil {
+		return
+	}
+	if err := c.process.Guard.Allow(host, ip); err != nil {
+		c.faults.Warn("url", err.Error(), "until then the job's rows wait")
+	}
+}
+
+// literalHost cuts the host out of an URL template; empty if there is none that is written out.
+func literalHost(template string) string {
+	_, rest, _ := strings.Cut(template, "://")
+	if i := strings.IndexAny(rest, "/?#{"); i >= 0 {
+		rest = rest[:i]
+	}
+	rest = rest[strings.LastIndexByte(rest, '@')+1:]
+	host := rest
+	if h, _, err := net.SplitHostPort(rest); err == nil {
+		host = h
+	}
+	return strings.ToLower(strings.Trim(host, "[]"))
 }

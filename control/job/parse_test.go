@@ -97,7 +97,7 @@ func TestParseFileRefusals(t *testing.T) {
 			if len(defs) > 0 || len(broken) != 1 {
 				t.Fatalf("%d jobs, findings %v", len(defs), broken)
 			}
-			if got := broken[0].String(); !strings.Contains(got, c.want) {
+			if got := broken[0].Error(); !strings.Contains(got, c.want) {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})

@@ -2,6 +2,7 @@ package job
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,15 +50,21 @@ func (p *places) find(path string) Place {
 // maxKeyBytes is what a path shows of a key, so that a long key above many values costs no memory for each of them.
 const maxKeyBytes = 256
 
+// plainKey is a key that stands in a path as it is; others stand in brackets and quotes.
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_\x{80}-\x{10FFFF}-]+$`)
+
 // member is the path of an object's member, element that of a list's element.
 func member(path, key string) string {
 	if len(key) > maxKeyBytes {
 		key = key[:maxKeyBytes]
 	}
-	if path == "" {
+	switch {
+	case path == "":
 		return key
+	case plainKey.MatchString(key):
+		return path + "." + key
 	}
-	return path + "." + key
+	return path + "[" + strconv.Quote(key) + "]"
 }
 
 func element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
@@ -71,8 +78,8 @@ type Finding struct {
 	fault.Fault
 }
 
-// String gives one line: file:line: path: problem; mend.
-func (f Finding) String() string {
+// Error gives one line: file:line: path: problem; mend.
+func (f Finding) Error() string {
 	var b strings.Builder
 	b.WriteString(f.File)
 	if f.Line > 0 {

@@ -96,7 +96,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	p := secretProcess(t)
 	for _, auth := range []string{"token: in-clear", "auth: {bearer: in-clear}", "basic_auth: {user: 'u:', password: in-clear}",
-		"token: 'in-clear\u0001'", "token: '${env:STREAMER_VALUE_TOKEN}'", "token: [in-clear]", "basic_auth: {user: u, passwort: in-clear}"} {
+		`token: "in-clear\u0001"`, "token: '${env:STREAMER_VALUE_TOKEN}'", "token: [in-clear]", "basic_auth: {user: u, passwort: in-clear}"} {
 		cfg, faults := compileText(t, p, jobText(auth, "headers: {X-Key: '${env:STREAMER_VALUE_TOKEN}'}", "order: keys"))
 		cfg.Program = nil
 		for _, text := range []string{faults.Error(), fmt.Sprintf("%v %+v %#v", cfg, cfg, cfg.Sink.Auth), fmt.Sprintf("%+v", cfg.Sink.Auth.Basic)} {
