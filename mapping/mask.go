@@ -109,8 +109,8 @@ func (m *masker) plan(schema *schemas.Schema) maskPlan {
 			level := m.rule.level(a)
 			if level < 0 {
 				level = len(m.rule.levels) - 1
-				m.warn(fmt.Sprintf("mask: field %s of %s has a %s that is none of mask.levels; it counts as the highest level",
-					shown(f.Name), shown(t.Name), m.rule.annotation))
+				m.warn(fmt.Sprintf("mask: the %s of field %s of %s is none of mask.levels; it counts as the highest level",
+					m.rule.annotation, shown(f.Name), shown(t.Name)))
 			}
 			if level > m.rule.emit {
 				plan[t] = append(plan[t], f.Name)

@@ -1,10 +1,16 @@
 package mapping
 
 import (
+	"fmt"
 	"unsafe"
 
 	"streamer/schemas"
 )
+
+// maxBody bounds a body: many keys that each find the whole row would multiply it.
+const maxBody = 256 << 20
+
+var tooLarge = fmt.Sprintf("comes to more than %d bytes", maxBody)
 
 // body renders the request's body, nil for none.
 func (m *Mapper) body() ([]byte, error) {
@@ -23,6 +29,9 @@ func (m *Mapper) body() ([]byte, error) {
 		}
 	default:
 		return nil, nil
+	}
+	if err == nil && len(m.buf) > maxBody {
+		err = &Error{"body", "", tooLarge}
 	}
 	if err != nil {
 		return nil, err
@@ -47,6 +56,9 @@ func (m *Mapper) object(keys []bodyKey) error {
 		m.buf = append(m.buf, keys[i].name...)
 		if m.buf, err = appendFound(m.buf, f); err != nil {
 			return m.prog.slots[keys[i].slot].error(problemOf(err))
+		}
+		if len(m.buf) > maxBody {
+			return m.prog.slots[keys[i].slot].error(tooLarge)
 		}
 	}
 	m.buf = append(m.buf, '}')
@@ -76,6 +88,9 @@ func (m *Mapper) form(keys []bodyKey) error {
 		}
 		m.buf = append(m.buf, keys[i].name...)
 		m.buf = appendForm(m.buf, m.text)
+		if len(m.buf) > maxBody {
+			return m.prog.slots[keys[i].slot].error(tooLarge)
+		}
 	}
 	return nil
 }
@@ -133,6 +148,9 @@ func (m *Mapper) payloadPath(p *payload, before string) (bool, error) {
 	m.buf = append(m.buf, before...)
 	if m.buf, err = appendFound(m.buf, f); err != nil {
 		return false, &Error{p.at, m.prog.slots[p.slot].text, problemOf(err)}
+	}
+	if len(m.buf) > maxBody {
+		return false, &Error{p.at, m.prog.slots[p.slot].text, tooLarge}
 	}
 	return true, nil
 }

@@ -64,6 +64,7 @@ func (k *compiler) urlTemplate(at, text string) (*urlTemplate, bool) {
 		end = len(rest)
 	}
 	host := rest[:end]
+	parts, ok := k.lexTemplate(at, rest[end:])
 	if strings.ContainsAny(host, "{}") {
 		k.faults.Add(at, "a placeholder in the host or port", "scheme, host and port are literal; placeholders stand in path, query and fragment")
 		return nil, false
@@ -78,7 +79,6 @@ func (k *compiler) urlTemplate(at, text string) (*urlTemplate, bool) {
 		return nil, false
 	}
 	t := &urlTemplate{origin: scheme + "://" + u.Host}
-	parts, ok := k.lexTemplate(at, rest[end:])
 	if !ok {
 		return nil, false
 	}

@@ -72,7 +72,7 @@ func (m *Mapper) path(t *urlTemplate) error {
 		case "":
 			return s.error("found an empty text, which the path of a URL cannot hold")
 		case ".", "..":
-			return s.error("found " + string(m.text) + ", which the path of a URL cannot hold")
+			return s.error("found a text that is a step in a path (. or ..), which the path of a URL cannot hold")
 		}
 		if suspect < 0 && strings.ContainsAny(view(m.text), ".%") {
 			suspect = p.slot

@@ -1,0 +1,47 @@
+// Package mapping makes requests of rows: a job's emit rule, filter, mask, data map and templates, compiled once, run on every row. It is
+// pure: no I/O, no time, no logging; what an operator should hear is in errors and Warnings, and no text of ours ever holds a row's.
+//
+// # Rules
+//
+// Each rule is held by the golden file of its name in testdata/rules.
+//
+//	finds-nothing        an expression that finds nothing: its key is absent, everywhere
+//	finds-one            an expression that finds one value: that value, null and lists included
+//	finds-many           an expression that finds several values: a list, in document order
+//	null-expression      null in place of an expression: a null key
+//	message              $ is {msg, schema, constant, kafka, event}; a path without $ starts there too
+//	constant             $.constant.x is the job's own value, looked up once, when the job is accepted
+//	exact-values         integers are exact, numbers print as they came, key order is kept
+//	no-json              NaN and infinities have no JSON: a payload error
+//	emit                 a row leaves if the first value that emit.field finds in it is one of emit.values
+//	filter               a row goes on if filter finds anything in the message, be it false or null
+//	mask                 fields annotated above mask.emit are removed, nested ones too; an unknown level counts as the highest
+//	order                emit rule, then filter, then mask, then the data map: a masked field can still decide
+//	tombstone            msg is null; emit rule, filter and mask do not apply
+//	json-body            an object of the keys listed, in that order, for every method; absent keys are left out, null stays
+//	json-body-empty      an empty json_body: no body
+//	form-body            form fields of the keys listed; what is no text is JSON; absent keys are left out
+//	query-params         null and absent are left out, a list repeats its key, booleans are lower case, objects are JSON
+//	url-key              {key} and {$.path} are one path segment, query value or piece of fragment: nothing in them is syntax
+//	url-reserved         {+key} leaves reserved characters and what is encoded, but ends no path or query and adds no ..
+//	url-path             in a path nothing, null, an empty text, ., .., a list or an object is a payload error
+//	url-query            in a query nothing and null drop their parameter, a list repeats it
+//	url-braces           {{ and }} are braces
+//	url-climb            no value leads out of its place in the path: dots, slashes and backslashes, encoded however often
+//	choice               {when, then, else} for url and type: then if when finds anything but null and false
+//	headers              texts with placeholders; nothing and null drop the header
+//	header-lines         a line end or control character in a header's value is a payload error
+//	content-type         set for a body, unless headers has one
+//	payload              any JSON; a text that begins with $ is an expression; what finds nothing is left out
+//	payload-literal      a text that begins with $$ is a text that begins with $
+//	payload-nothing      a payload that is one expression which finds nothing is a payload error
+//	faults               all that is wrong with a job is reported at once, each with its path and mend
+//	warnings             what works otherwise than one may think is a warning: unknown keys in Aether's own lists, unknown roots
+//
+// # Expressions
+//
+// A path of members and elements ($.msg.a[0]) is a chain of look-ups on the row's tape. Everything else is walked here too, on the tape
+// and in document order; ojg reads and runs the filters that only it knows (has, exists, empty, arithmetic inside a filter). Its own walk
+// is not used: it goes level by level, gives filters no root, and its numbers end at int64. testdata/dialect.jsonl has every construct
+// with what the original, jsonpath_ng 1.4.3, found; a fuzz test holds our walk to ojg's.
+package mapping
