@@ -26,7 +26,7 @@ func newRoot(environ []string) *cobra.Command {
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(runCommand(environ), validateCommand(environ), testCommand(environ), versionCommand(), settingsTopic())
+	root.AddCommand(runCommand(environ), demoCommand(), validateCommand(environ), testCommand(environ), versionCommand(), settingsTopic())
 	return root
 }
 

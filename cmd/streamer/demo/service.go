@@ -1,0 +1,116 @@
+package demo
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"streamer/consumer"
+	"streamer/control"
+)
+
+// service is streamer, wired as `run` wires it: supervisor, instance, HTTP server.
+type service struct {
+	instance   *consumer.Instance
+	supervisor *control.Supervisor
+	server     *control.Server
+	metrics    *prometheus.Registry
+
+	mu      sync.Mutex
+	runners map[string]*consumer.Runner // by job, the latest
+}
+
+func newService(jobs []control.Job, brokers []string, log *slog.Logger) (*service, error) {
+	s := &service{metrics: prometheus.NewRegistry(), runners: map[string]*consumer.Runner{}}
+	var err error
+	if s.instance, err = consumer.NewInstance(consumer.Client{Brokers: brokers}, 0, s.metrics, log); err != nil {
+		return nil, err
+	}
+	s.supervisor = control.NewSupervisor(control.Options{
+		Jobs: jobs, NewRunner: s.newRunner, Reach: s.instance.Reach, Metrics: s.metrics, Log: log,
+	})
+	s.server = control.NewServer(control.ServerOptions{
+		Listen: "127.0.0.1:0", Readiness: s.supervisor.Readiness, Metrics: s.metrics, Log: log,
+	})
+	if err := s.server.Start(); err != nil {
+		s.instance.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// newRunner keeps an eye on the runner that the supervisor gets.
+func (s *service) newRunner(cfg consumer.Config) control.Runner {
+	r := s.instance.NewRunner(cfg)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runners[cfg.Job] = r
+	return r
+}
+
+// status is what the runner of a job says of itself; false before there is one.
+func (s *service) status(job string) (consumer.Status, bool) {
+	s.mu.Lock()
+	r := s.runners[job]
+	s.mu.Unlock()
+	if r == nil {
+		return consumer.Status{}, false
+	}
+	return r.Status(), true
+}
+
+// close frees what newService has opened; the supervisor must have ended.
+func (s *service) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.server.Stop(ctx)
+	s.instance.Close()
+}
+
+// numbers are streamer's own metrics of one job.
+type numbers struct {
+	// rows are final rows by outcome.
+	rows map[string]int
+	// attempts are those that a request was made for, retries those beyond a row's first.
+	attempts map[string]int
+	// answered is how many attempts there were for each status, 0 where no answer came.
+	answered map[int]int
+}
+
+// numbersOf reads the metrics of all jobs, as /metrics gives them.
+func (s *service) numbersOf() (map[string]numbers, error) {
+	families, err := s.metrics.Gather()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]numbers{}
+	for _, r := range roles {
+		out[r.job] = numbers{rows: map[string]int{}, attempts: map[string]int{}, answered: map[int]int{}}
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			of, ok := out[labels["job"]]
+			if !ok {
+				continue
+			}
+			switch value := int(m.GetCounter().GetValue()); f.GetName() {
+			case "streamer_rows_total":
+				of.rows[labels["outcome"]] += value
+			case "streamer_attempts_total":
+				of.attempts[labels["class"]] += value
+				if status, err := strconv.Atoi(labels["status"]); err == nil {
+					of.answered[status] += value
+				}
+			}
+		}
+	}
+	return out, nil
+}
