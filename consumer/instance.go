@@ -155,9 +155,7 @@ func (c Config) withDefaults() Config {
 
 // address is where the rows of a partition come from.
 func (r *Runner) address(topic string, id int32) address {
-	r.mu.RLock()
-	topicID := encodeTopicID(r.topicIDs[topic])
-	r.mu.RUnlock()
+	topicID := encodeTopicID(r.topicID(topic))
 	partition := strconv.Itoa(int(id))
 	return address{topic: topic, topicID: topicID, partition: partition,
 		key: strings.Join([]string{r.cluster, r.cfg.Namespace, r.cfg.Group, topicID, partition, ""}, "/")}
@@ -193,6 +191,12 @@ func (r *Runner) learnTopics(ctx context.Context, topics []string) {
 			r.topicIDs[t.Topic] = t.ID
 		}
 	}
+}
+
+func (r *Runner) topicID(name string) [16]byte {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.topicIDs[name]
 }
 
 func (r *Runner) topicName(id [16]byte) string {

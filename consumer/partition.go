@@ -15,10 +15,11 @@ import (
 // partition is one assignment of one partition to this instance, from assign to revoke. A partition that comes back is a new
 // one, so that results of the old assignment find it closed.
 type partition struct {
-	runner *Runner
-	topic  string
-	id     int32
-	scope  *sink.Scope
+	runner  *Runner
+	topic   string
+	id      int32
+	topicID [16]byte
+	scope   *sink.Scope
 
 	// The worker's own: one goroutine decodes and maps. See take.
 	extraction
@@ -44,8 +45,9 @@ type partition struct {
 	paused     bool // not fetched, since its buffer is full or it waits
 	wait       wait
 
-	committed int64 // last offset that the group acknowledged; -1: unknown
-	highWater int64 // -1: unknown
+	committed int64  // last offset that the group acknowledged; -1: unknown
+	metadata  string // acknowledged with it
+	highWater int64  // -1: unknown
 }
 
 // life is how far a partition's assignment has come.
@@ -66,7 +68,7 @@ type wait struct {
 
 func (r *Runner) newPartition(topic string, id int32) *partition {
 	p := &partition{
-		runner: r, topic: topic, id: id,
+		runner: r, topic: topic, id: id, topicID: r.topicID(topic),
 		scope:      r.sink.NewScope(),
 		extraction: newExtraction(&r.cfg, r.instance.schemas, r.address(topic, id)),
 		wake:       make(chan struct{}, 1),
@@ -80,13 +82,21 @@ func (r *Runner) newPartition(topic string, id int32) *partition {
 	return p
 }
 
-// begin sets the offset that the group will read next. It is called once, before the first fetch.
-func (p *partition) begin(offset int64, epoch int32) {
+// begin sets the offset that the group will read next, and what was finished above it. It is called once, before the first fetch.
+func (p *partition) begin(place track.Place, done track.Finished) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.tracker == nil {
-		p.tracker, p.committed = track.New(offset, epoch), offset
+		p.tracker, p.committed = track.New(place.Offset, place.Epoch), place.Offset
+		p.tracker.Restore(done)
 	}
+}
+
+// known says what an earlier owner had finished of the record at offset.
+func (p *partition) known(offset int64) (finished bool, final func(row int32) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tracker.Known(offset)
 }
 
 // enqueue hands polled records to the worker. It never blocks.
@@ -189,7 +199,7 @@ func requestBytes(r *sink.Request) int64 {
 //  3. Attempts end, and with them dead letters on their way: each result moves the tracker.
 //  4. The life becomes closed. Whoever reports later changes nothing, so the offset read here is the last word of this
 //     assignment, and committing it can neither pass an unfinished row nor come after the next owner's commit.
-func (p *partition) drain(ctx context.Context) (offset int64, epoch int32, changed bool) {
+func (p *partition) drain(ctx context.Context) (c commit, changed bool) {
 	p.setLife(draining)
 	p.stop()
 	<-p.workerDone
@@ -218,20 +228,18 @@ func (p *partition) setLife(l life) {
 	p.life = l
 }
 
-func (p *partition) close() (offset int64, epoch int32, changed bool) {
+func (p *partition) close() (c commit, changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	c, changed = p.position()
 	if p.life == closed {
-		return 0, 0, false
-	}
-	if p.tracker != nil {
-		offset, epoch = p.tracker.Committable()
+		return c, false
 	}
 	p.life = closed
 	p.runner.account.add(-p.queued - p.held)
 	p.runner.unfinished.Add(int64(p.pending))
 	p.queue, p.lanes, p.own = nil, nil, nil
-	return offset, epoch, p.tracker != nil && offset != p.committed
+	return c, changed
 }
 
 // waits notes that the partition cannot be read on, and reports whether the cause is a new one.
@@ -247,22 +255,43 @@ func (p *partition) waits(cause string, retry time.Duration) bool {
 	return fresh
 }
 
-// finished gives the offset to commit, if it is ahead of the last acknowledged commit.
-func (p *partition) finished() (offset int64, epoch int32, changed bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.tracker == nil || p.life == closed {
-		return 0, 0, false
-	}
-	offset, epoch = p.tracker.Committable()
-	return offset, epoch, offset != p.committed
+// commit is what is committed of a partition: the next offset to read, and what is finished above it.
+type commit struct {
+	track.Place
+	metadata string
 }
 
-// acknowledged notes that the group has committed offset.
-func (p *partition) acknowledged(offset int64) {
+// maxSpans bounds the look at what is finished above the commit: more would not fit into metadata of maxMetadata characters.
+const (
+	maxSpans    = 2048
+	maxMetadata = 4096
+)
+
+// finished gives what to commit, and whether it differs from what the group has acknowledged.
+func (p *partition) finished() (c commit, changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.committed = max(p.committed, offset)
+	return p.position()
+}
+
+// position is finished for who holds the lock.
+func (p *partition) position() (c commit, changed bool) {
+	if p.tracker == nil || p.life == closed {
+		return c, false
+	}
+	c.TopicID = p.topicID
+	c.Offset, c.Epoch = p.tracker.Committable()
+	c.metadata = p.tracker.Finished(maxSpans).Encode(c.Place, p.runner.metadataLimit())
+	return c, c.Offset != p.committed || c.metadata != p.metadata
+}
+
+// acknowledged notes what the group has committed.
+func (p *partition) acknowledged(c commit) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.Offset >= p.committed {
+		p.committed, p.metadata = c.Offset, c.metadata
+	}
 }
 
 // address is where rows come from: the fixed parts of the position headers and of the idempotency key.

@@ -36,7 +36,11 @@ func (r *Runner) poll(ctx context.Context) {
 // take brings one record from its bytes to rows that are delivered, or wait in their lanes for the row before them.
 // Only the partition's worker calls it.
 func (p *partition) take(rec *kgo.Record) {
+	finished, final := p.known(rec.Offset)
 	switch {
+	case finished: // by an earlier owner, whose commit said so
+		p.skip(rec, "")
+		return
 	case rec.Attrs.IsControl(): // the marker of a transaction: final as it is, and counted, so that lag reaches 0
 		p.skip(rec, "")
 		return
@@ -47,6 +51,9 @@ func (p *partition) take(rec *kgo.Record) {
 	own := newRecord(rec)
 	rows, lanes := p.rows[:0], p.lanesOf[:0]
 	for _, x := range p.extract(rec) {
+		if final != nil && final(x.index) {
+			continue
+		}
 		if x.err == nil && x.verdict != mapping.Send {
 			p.runner.counted(verdictOutcome(x.verdict))
 			continue
@@ -152,7 +159,7 @@ func (p *partition) ack(r *row, outcome string) {
 		return
 	}
 	freed := r.bytes
-	if p.tracker.Done(&r.record.Record) {
+	if p.tracker.Done(&r.record.Record, r.index) {
 		freed += r.record.bytes
 	}
 	p.held -= freed
@@ -216,13 +223,12 @@ func (r *Runner) commitLoop(ctx context.Context) {
 // Under the lock the client has our commit of 100 before revoke can hand it that of 120, and it sends them in this order.
 func (r *Runner) commitFinished(ctx context.Context) {
 	r.commits.Lock()
-	offsets := r.positions()
-	if len(offsets) == 0 {
-		r.commits.Unlock()
+	answer := r.commit(ctx, r.positions())
+	r.commits.Unlock()
+	err := <-answer
+	if r.metadataRefused(err) {
+		r.commitFinished(ctx)
 		return
 	}
-	done := make(chan struct{})
-	r.commit(ctx, offsets, func() { close(done) })
-	r.commits.Unlock()
-	<-done
+	r.noteCommit(err)
 }

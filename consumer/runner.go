@@ -47,10 +47,13 @@ type Runner struct {
 	partitions map[topicPartition]*partition
 	topicIDs   map[string][16]byte
 
+	metadata map[topicPartition]string // of the commits that onOffsets is about to see
+
 	delivering atomic.Pointer[sink.Sink] // sink, for Status
 	status     status
 	regulating sync.Mutex
 	memoryFull atomic.Bool // the job may hold nothing more
+	bare       atomic.Bool // commits carry no metadata: the broker refuses it
 	unfinished atomic.Int64
 }
 
@@ -143,6 +146,7 @@ func (r *Runner) join() error {
 		kgo.OnPartitionsAssigned(r.onAssigned),
 		kgo.OnPartitionsRevoked(r.onRevoked),
 		kgo.OnPartitionsLost(r.onLost),
+		kgo.OnOffsetsFetched(r.onMetadata),
 		kgo.AdjustFetchOffsetsFn(r.onOffsets),
 		kgo.WithHooks(r.fence),
 	)
@@ -276,84 +280,124 @@ func (r *Runner) leave(hard context.Context) error {
 // release drains partitions together and commits what they finished.
 func (r *Runner) release(drain context.Context, parts []*partition) {
 	var (
-		mu      sync.Mutex
-		all     sync.WaitGroup
-		offsets = map[string]map[int32]kgo.EpochOffset{}
+		mu   sync.Mutex
+		all  sync.WaitGroup
+		last = commits{}
 	)
 	for _, p := range parts {
 		all.Go(func() {
-			offset, epoch, changed := p.drain(drain)
-			if !changed {
-				return
+			if c, changed := p.drain(drain); changed {
+				mu.Lock()
+				defer mu.Unlock()
+				last[topicPartition{p.topic, p.id}] = c
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			put(offsets, p, offset, epoch)
 		})
 	}
 	all.Wait()
-	if len(offsets) == 0 {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopMargin)
 	defer cancel()
-	done := make(chan struct{})
-	r.commit(ctx, offsets, func() { close(done) })
-	<-done
+	if err := r.commitNow(ctx, last); err != nil {
+		r.log.Warn("the last commit was refused; rows finished since the one before it are sent again by their next owner", "cause", err)
+	}
 }
 
-// positions are the offsets to commit of all assigned partitions with something new.
-func (r *Runner) positions() map[string]map[int32]kgo.EpochOffset {
-	offsets := map[string]map[int32]kgo.EpochOffset{}
+// commits is what to commit, by partition.
+type commits map[topicPartition]commit
+
+// positions is what to commit of all assigned partitions with something new.
+func (r *Runner) positions() commits {
+	all := commits{}
 	for _, p := range r.all() {
-		if offset, epoch, changed := p.finished(); changed {
-			put(offsets, p, offset, epoch)
+		if c, changed := p.finished(); changed {
+			all[topicPartition{p.topic, p.id}] = c
 		}
 	}
-	return offsets
+	return all
 }
 
-func put(offsets map[string]map[int32]kgo.EpochOffset, p *partition, offset int64, epoch int32) {
-	if offsets[p.topic] == nil {
-		offsets[p.topic] = map[int32]kgo.EpochOffset{}
+// requestMetadata is what the metadata of one commit request may take together.
+const requestMetadata = 256 << 10
+
+// metadataLimit is how many characters the metadata of one partition may have.
+func (r *Runner) metadataLimit() int {
+	if r.bare.Load() {
+		return 0
 	}
-	offsets[p.topic][p.id] = kgo.EpochOffset{Epoch: epoch, Offset: offset}
+	return min(maxMetadata, requestMetadata/int(max(r.assigned.Load(), 1)))
 }
 
-// commit hands offsets to the client and calls done when the broker has answered. The client sends commits in the order given.
+// commit hands commits to the client and gives the broker's answer when it is there. The client sends them in the order given.
 // A commit that fails changes nothing: the next one holds at least as much.
-func (r *Runner) commit(ctx context.Context, offsets map[string]map[int32]kgo.EpochOffset, done func()) {
+func (r *Runner) commit(ctx context.Context, all commits) <-chan error {
+	answer := make(chan error, 1)
+	if len(all) == 0 {
+		answer <- nil
+		return answer
+	}
 	start := time.Now()
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	for at, c := range all {
+		if offsets[at.topic] == nil {
+			offsets[at.topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[at.topic][at.id] = kgo.EpochOffset{Epoch: c.Epoch, Offset: c.Offset}
+	}
+	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		for i := range req.Topics {
+			for j := range req.Topics[i].Partitions {
+				p := &req.Topics[i].Partitions[j]
+				p.Metadata = kmsg.StringPtr(all[topicPartition{req.Topics[i].Topic, p.Partition}].metadata)
+			}
+		}
+		return nil
+	})
 	r.client.CommitOffsets(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-		defer done()
 		r.instance.metrics.commitSeconds.Observe(time.Since(start).Seconds())
 		if err == nil {
-			err = r.acknowledge(offsets, resp)
+			err = r.acknowledge(all, resp)
 		}
-		cause := ""
-		if err != nil && !errors.Is(err, context.Canceled) {
-			cause = fmt.Sprintf("the last commit was refused: %v", err)
-		}
-		if r.status.note(&r.status.commits, cause) && cause != "" {
-			r.log.Warn("commit refused; rows finished since the last acknowledged commit would be sent again after a crash", "cause", err)
-		}
-	})
-}
-
-// commitNow commits and waits for the answer.
-func (r *Runner) commitNow(ctx context.Context, offsets map[string]map[int32]kgo.EpochOffset) error {
-	var answer error
-	r.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-		if answer = err; err == nil {
-			answer = r.acknowledge(offsets, resp)
-		}
+		answer <- err
 	})
 	return answer
 }
 
-// acknowledge notes the committed offsets that the broker answered for and gives the first error of another partition.
-func (r *Runner) acknowledge(offsets map[string]map[int32]kgo.EpochOffset, resp *kmsg.OffsetCommitResponse) error {
-	var first error
+// commitNow commits and waits for the answer.
+func (r *Runner) commitNow(ctx context.Context, all commits) error {
+	err := <-r.commit(ctx, all)
+	if !r.metadataRefused(err) {
+		return err
+	}
+	for at, c := range all {
+		c.metadata = ""
+		all[at] = c
+	}
+	return <-r.commit(ctx, all)
+}
+
+// metadataRefused says that a commit failed because of its metadata, and is to be made again at once without. From then on this
+// runner commits none.
+func (r *Runner) metadataRefused(err error) bool {
+	if !errors.Is(err, kerr.OffsetMetadataTooLarge) || r.bare.Swap(true) {
+		return false
+	}
+	r.log.Warn("the broker refuses commit metadata of this size (offset.metadata.max.bytes); rows finished above the committed offset are sent again after a crash", "cause", err)
+	return true
+}
+
+// noteCommit shows a refused commit in the status until one is taken.
+func (r *Runner) noteCommit(err error) {
+	cause := ""
+	if err != nil && !errors.Is(err, context.Canceled) {
+		cause = fmt.Sprintf("the last commit was refused: %v", err)
+	}
+	if r.status.note(&r.status.commits, cause) && cause != "" {
+		r.log.Warn("commit refused; rows finished since the last acknowledged commit would be sent again after a crash", "cause", err)
+	}
+}
+
+// acknowledge notes the commits that the broker answered for and gives the errors of the others.
+func (r *Runner) acknowledge(all commits, resp *kmsg.OffsetCommitResponse) error {
+	var errs error
 	for _, t := range resp.Topics {
 		topic := t.Topic
 		if topic == "" {
@@ -361,13 +405,13 @@ func (r *Runner) acknowledge(offsets map[string]map[int32]kgo.EpochOffset, resp 
 		}
 		for _, rp := range t.Partitions {
 			if err := kerr.ErrorForCode(rp.ErrorCode); err != nil {
-				first = errors.Join(first, err)
+				errs = errors.Join(errs, fmt.Errorf("%s/%d: %w", topic, rp.Partition, err))
 				continue
 			}
 			if p := r.partition(topic, rp.Partition); p != nil {
-				p.acknowledged(offsets[topic][rp.Partition].Offset)
+				p.acknowledged(all[topicPartition{topic, rp.Partition}])
 			}
 		}
 	}
-	return first
+	return errs
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"streamer/consumer/track"
 )
 
 // RefusedError says that a job cannot run as it is defined, or as the cluster is set up, and that trying again soon is of no use.
@@ -197,6 +200,25 @@ func (r *Runner) startOffsets(ctx context.Context, topics []string) (kadm.Offset
 	return listed.Offsets(), nil
 }
 
+// onMetadata keeps the metadata of the commits that were just fetched for onOffsets, which follows at once.
+func (r *Runner) onMetadata(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
+	r.metadata = map[topicPartition]string{}
+	for _, g := range resp.Groups {
+		for _, t := range g.Topics {
+			topic := t.Topic
+			if topic == "" {
+				topic = r.topicName(t.TopicID)
+			}
+			for _, p := range t.Partitions {
+				if p.Metadata != nil {
+					r.metadata[topicPartition{topic, p.Partition}] = *p.Metadata
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // onOffsets sees the committed offsets of newly assigned partitions before they are fetched. A partition without one is new and
 // begins at its log start, which is committed first: there is no automatic reset, ever.
 func (r *Runner) onOffsets(ctx context.Context, fetched map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
@@ -216,7 +238,12 @@ func (r *Runner) onOffsets(ctx context.Context, fetched map[string]map[int32]kgo
 	for topic, ids := range fetched {
 		for id, o := range ids {
 			if p := r.partition(topic, id); p != nil {
-				p.begin(o.EpochOffset().Offset, o.EpochOffset().Epoch)
+				place := track.Place{TopicID: p.topicID, Offset: o.EpochOffset().Offset, Epoch: o.EpochOffset().Epoch}
+				done, err := track.Decode(r.metadata[topicPartition{topic, id}], place)
+				if err != nil {
+					r.log.Warn("what was finished above the commit cannot be read, and is sent again", "topic", topic, "partition", id, "cause", err)
+				}
+				p.begin(place, done)
 				p.signal()
 			}
 		}
@@ -232,15 +259,14 @@ func (r *Runner) beginAtLogStart(ctx context.Context, fetched map[string]map[int
 	if err != nil {
 		return fmt.Errorf("look up the log start of new partitions: %w", err)
 	}
-	offsets := map[string]map[int32]kgo.EpochOffset{}
+	offsets := commits{}
 	for topic, ids := range fresh {
-		offsets[topic] = map[int32]kgo.EpochOffset{}
 		for id := range ids {
 			o, ok := listed.Lookup(topic, id)
 			if !ok {
 				return fmt.Errorf("look up the log start of %s/%d: no answer", topic, id)
 			}
-			offsets[topic][id] = kgo.EpochOffset{Epoch: -1, Offset: o.Offset}
+			offsets[topicPartition{topic, id}] = commit{Place: track.Place{Epoch: -1, Offset: o.Offset}}
 			fetched[topic][id] = kgo.NewOffset().At(o.Offset)
 		}
 	}

@@ -16,8 +16,8 @@ import (
 // process runs the nodes of a cluster as Java processes, by kafka-local.sh.
 type process struct{ script, dir string }
 
-// processReady says why a broker cannot run as a process here; nil: it can.
-func processReady(version string) error {
+// processReady says why a broker cannot run as a process here; nil: it can. It fetches Kafka's jars if they are not there yet.
+func processReady(ctx context.Context, version string) error {
 	for _, tool := range []string{"bash", "java", "openssl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("process mode: %w", err)
@@ -27,11 +27,14 @@ func processReady(version string) error {
 	if err != nil {
 		return err
 	}
-	jars := filepath.Join(dir, "kafka-"+version, "lib", ".complete-"+version)
-	if _, err := os.Stat(jars); err != nil {
-		if _, e := exec.LookPath("mvn"); e != nil {
-			return fmt.Errorf("process mode: no jars of Kafka %s, and no mvn to get them", version)
-		}
+	scripts, err := realparts()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "bash", filepath.Join(scripts, "kafka-jars.sh"), filepath.Join(dir, "kafka-"+version))
+	cmd.Env = append(os.Environ(), "KAFKA_VERSION="+version)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("process mode: %w: %s", err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

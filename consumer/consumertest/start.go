@@ -52,7 +52,7 @@ func run(ctx context.Context, s spec) (*Cluster, error) {
 		why = append(why, err)
 	}
 	if mode != ModeContainer || s.process {
-		err := processReady(version)
+		err := processReady(ctx, version)
 		if err == nil {
 			return retried(ctx, s, version, startProcess)
 		}
@@ -68,11 +68,8 @@ func retried(ctx context.Context, s spec, version string, start func(context.Con
 		if e != nil {
 			return nil, e
 		}
-		if c, err = start(ctx, s, version, port); err == nil {
+		if c, err = start(ctx, s, version, port); err == nil || allFree(port) {
 			break
-		}
-		if ctx.Err() != nil {
-			return nil, err
 		}
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ package track
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -17,6 +18,7 @@ type Tracker struct {
 	next       int64 // the offset after the last one seen
 	epoch      int32 // of the last record seen
 	pending    int
+	restored   Finished // by an earlier owner, above next
 }
 
 // Record is a pending record. Callers embed it, so that tracking a record allocates nothing.
@@ -28,7 +30,8 @@ type Record struct {
 	// Polled is when the client handed the record over.
 	Polled time.Time
 
-	rows       int32
+	rows       int32  // not final
+	final      bitmap // the rows that are, while others are not
 	prev, next *Record
 }
 
@@ -42,6 +45,9 @@ func (t *Tracker) Track(r *Record, rows int32) {
 		panic(fmt.Sprintf("track: offset %d with %d rows after next offset %d", r.Offset, rows, t.next))
 	}
 	r.rows, r.prev, r.next = rows, t.tail, nil
+	if s := t.restored.spans; len(s) > 0 && s[0].from == r.Offset && s[0].rows != nil {
+		r.final = slices.Clone(s[0].rows)
+	}
 	if t.tail == nil {
 		t.head = r
 	} else {
@@ -60,13 +66,14 @@ func (t *Tracker) Skip(offset int64, epoch int32) {
 	}
 }
 
-// Done notes one more final row of r and reports whether r is finished with it. A record of n rows takes n calls; one more
-// panics, since it would mean that a row was final twice. O(1).
-func (t *Tracker) Done(r *Record) bool {
+// Done notes that the row at this place of r (from 0; -1 if r is one row as a whole) is final, and reports whether r is finished
+// with it. A record of n rows takes n calls; one more panics, since it would mean that a row was final twice. O(1).
+func (t *Tracker) Done(r *Record, row int32) bool {
 	if r.rows < 1 {
 		panic(fmt.Sprintf("track: offset %d is finished already", r.Offset))
 	}
 	if r.rows--; r.rows > 0 {
+		r.final = r.final.with(row)
 		return false
 	}
 	if r.prev == nil {

@@ -33,7 +33,7 @@ func TestCommitsTheEndOfTheUnbrokenFinishedRun(t *testing.T) {
 				case s.skip > 0:
 					tr.Skip(s.skip-1, 0)
 				case s.done > 0:
-					tr.Done(recs[s.done-1])
+					tr.Done(recs[s.done-1], 0)
 				}
 				if got, _ := tr.Committable(); got != s.want {
 					t.Fatalf("step %d: committable %d, want %d", i, got, s.want)
@@ -65,7 +65,7 @@ func TestAgainstModel(t *testing.T) {
 			default:
 				for off := range left { // any one
 					left[off]--
-					if finished := tr.Done(recs[off]); finished != (left[off] == 0) {
+					if finished := tr.Done(recs[off], left[off]); finished != (left[off] == 0) {
 						t.Fatalf("seed %d: offset %d finished %v with %d rows left", seed, off, finished, left[off])
 					}
 					if left[off] == 0 {
@@ -90,7 +90,7 @@ func TestWrongOrderPanics(t *testing.T) {
 		"an offset that was seen":  func() { tr := New(5, -1); tr.Track(&Record{Offset: 7}, 1); tr.Track(&Record{Offset: 7}, 1) },
 		"an offset below the mark": func() { New(5, -1).Track(&Record{Offset: 4}, 1) },
 		"no rows":                  func() { New(5, -1).Track(&Record{Offset: 5}, 0) },
-		"final twice":              func() { tr, r := New(0, -1), &Record{}; tr.Track(r, 1); tr.Done(r); tr.Done(r) },
+		"final twice":              func() { tr, r := New(0, -1), &Record{}; tr.Track(r, 1); tr.Done(r, 0); tr.Done(r, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -111,7 +111,7 @@ func BenchmarkOneStuckRecord(b *testing.B) {
 	for i := 1; b.Loop(); i++ {
 		r.Offset = int64(i)
 		tr.Track(r, 1)
-		tr.Done(r)
+		tr.Done(r, 0)
 	}
 }
 
@@ -128,9 +128,9 @@ func TestEpochBelongsToTheOffset(t *testing.T) {
 	tr.Track(a, 1)
 	tr.Track(b, 1)
 	want(5, 2)
-	tr.Done(a)
+	tr.Done(a, 0)
 	want(6, 3)
 	tr.Skip(7, 4)
-	tr.Done(b)
+	tr.Done(b, 0)
 	want(8, 4)
 }
