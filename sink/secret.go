@@ -8,9 +8,9 @@ import (
 )
 
 // Secret is a value that must not be seen: fmt (every verb), encoding/json, YAML, slog and text encoders print the mask instead.
-// An empty Secret prints as empty, so that a reader sees that none is set. Two ways around the mask are Go's, not ours: fmt reads
-// unexported struct fields without asking them, and encoding/json prints a map's string keys as they are. So a Secret lives in
-// exported fields and is never a map key.
+// An empty Secret prints as empty, so that a reader sees that none is set. The ways around the mask are Go's, not ours: fmt reads
+// unexported struct fields without asking them, prints what %p does not fit (go vet refuses that), and encoding/json prints a
+// map's string keys as they are. So a Secret lives in exported fields and is never a map key.
 type Secret string
 
 // mask is what a Secret prints as.

@@ -70,7 +70,7 @@ func storm(t *testing.T, c Config, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), time.Second)
 	defer stop()
 	var all sync.WaitGroup
 	for lane := range 6 {

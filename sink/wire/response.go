@@ -40,6 +40,7 @@ func (r *Response) Header(name string) string {
 
 // framing is what the header says about where the body ends.
 type framing struct {
+	head    []byte // the header block itself
 	length  int64 // -1: not given
 	chunked bool
 	close   bool
@@ -62,7 +63,7 @@ func (c *Call) read(l Limits) error {
 			c.in.forget()
 			continue
 		}
-		c.resp.Status = status
+		c.resp.Status, c.resp.Head = status, f.head
 		return c.readBody(f, l)
 	}
 	return malformed("has too many interim answers")
@@ -90,7 +91,7 @@ func (c *Call) readHead() (status int, f framing, err error) {
 			return 0, f, err
 		}
 		if len(line) == 0 {
-			c.resp.Head = in.buf[start+headAt : start+lineAt]
+			f.head = in.buf[start+headAt : start+lineAt]
 			break
 		}
 		if line[0] == ' ' || line[0] == '\t' {
@@ -100,12 +101,17 @@ func (c *Call) readHead() (status int, f framing, err error) {
 			continue
 		}
 		colon := bytes.IndexByte(line, ':')
-		if colon < 0 || !isToken(line[:colon]) {
+		if colon < 0 {
+			return 0, f, malformed("has a header line without a colon")
+		}
+		// A blank before the colon is wrong, but harmful only in a header that says where the body ends.
+		name := bytes.TrimRight(line[:colon], " \t")
+		if !isToken(name) || len(name) < colon && isFraming(name) {
 			return 0, f, malformed("has a header line without a name")
 		}
 		previous = false
 		value := bytes.Trim(line[colon+1:], " \t")
-		switch name := line[:colon]; {
+		switch {
 		case foldsTo(name, "content-length"):
 			n, ok := parseLength(value)
 			if !ok || f.length >= 0 && f.length != n {
@@ -127,6 +133,11 @@ func (c *Call) readHead() (status int, f framing, err error) {
 		return 0, f, malformed("says in two ways where its body ends")
 	}
 	return status, f, nil
+}
+
+// isFraming names the headers on which the body's end depends.
+func isFraming(name []byte) bool {
+	return foldsTo(name, "content-length") || foldsTo(name, "transfer-encoding") || foldsTo(name, "connection")
 }
 
 // parseStatus reads "HTTP/1.1 200 OK"; old says that it was HTTP/1.0.

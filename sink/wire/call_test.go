@@ -1,0 +1,473 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// counting counts the connections that a listener accepted.
+type counting struct {
+	net.Listener
+	n atomic.Int32
+}
+
+func (l *counting) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.n.Add(1)
+	}
+	return c, err
+}
+
+func serve(t *testing.T, h http.HandlerFunc) (*httptest.Server, *counting) {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	l := &counting{Listener: srv.Listener}
+	srv.Listener = l
+	return srv, l
+}
+
+func TestConnectionsAreKept(t *testing.T) {
+	srv, l := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	srv.Start()
+	defer srv.Close()
+	client := NewClient(Options{IdlePerHost: 4})
+	defer client.Close()
+	h := hostOf(t, client, srv.URL)
+	var c Call
+	for range 20 {
+		resp, err := do(t, &c, h, "POST", "/", "hello", Limits{KeepBody: true})
+		if err != nil || string(resp.Body()) != "hello" {
+			t.Fatalf("%v %v", resp, err)
+		}
+	}
+	if n := l.n.Load(); n != 1 {
+		t.Errorf("%d connections for 20 requests", n)
+	}
+	if _, err := do(t, &c, h, "POST", "/", "hello", Limits{Fresh: true}); err != nil {
+		t.Fatal(err)
+	}
+	if n := l.n.Load(); n != 2 || client.count != 2 {
+		t.Errorf("%d connections, %d kept", n, client.count)
+	}
+	h.Close()
+	if client.count != 0 || client.oldest != nil || client.newest != nil {
+		t.Errorf("%d kept after Close", client.count)
+	}
+	if _, err := do(t, &c, h, "POST", "/", "hello", Limits{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func hostOf(t *testing.T, c *Client, url string) *Host {
+	t.Helper()
+	o, _, err := ParseOrigin(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Host(o)
+}
+
+func TestBodyOverTheLimitIsNoErrorAndClosesTheConnection(t *testing.T) {
+	for name, h := range map[string]http.HandlerFunc{
+		"length": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1000)) },
+		"chunked": func(w http.ResponseWriter, _ *http.Request) {
+			w.(http.Flusher).Flush()
+			_, _ = w.Write(make([]byte, 1000))
+		},
+		"endless": func(w http.ResponseWriter, _ *http.Request) {
+			for {
+				if _, err := w.Write(make([]byte, 100_000)); err != nil {
+					return
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, _ := serve(t, h)
+			srv.Start()
+			defer srv.Close()
+			for _, keep := range []bool{true, false} {
+				client := NewClient(Options{})
+				defer client.Close()
+				var c Call
+				resp, err := do(t, &c, hostOf(t, client, srv.URL), "GET", "/", "", Limits{BodyBytes: 100, KeepBody: keep})
+				if err != nil || resp.Status != 200 || client.count != 0 || len(resp.Body()) > 100 || keep && len(resp.Body()) != 100 {
+					t.Errorf("%+v %v, %d kept", resp, err, client.count)
+				}
+			}
+		})
+	}
+}
+
+// A server that refuses a large body without reading it: the answer is read while the body still goes out.
+func TestEarlyAnswerToALargeBody(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, answered := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = c.Read(make([]byte, 100))
+		_, _ = c.Write([]byte("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"))
+		<-answered // stays open and reads no more
+		_ = c.Close()
+	}()
+	client := NewClient(Options{})
+	resp, err := post(t, client, "POST", "http://"+l.Addr().String(), strings.Repeat("x", 16<<20), Limits{})
+	if err != nil || resp.Status != 413 {
+		t.Errorf("%+v %v", resp, err)
+	}
+	close(answered)
+	client.Close()
+	_ = l.Close()
+	<-done
+}
+
+func TestTLS(t *testing.T) {
+	srv, l := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Proto+" "+r.TLS.NegotiatedProtocol)
+	})
+	srv.StartTLS()
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	client := NewClient(Options{TLS: &tls.Config{RootCAs: roots}})
+	defer client.Close()
+	var c Call
+	h := hostOf(t, client, srv.URL)
+	for range 3 {
+		resp, err := do(t, &c, h, "GET", "/", "", Limits{KeepBody: true})
+		if err != nil || string(resp.Body()) != "HTTP/1.1 http/1.1" {
+			t.Fatalf("%v %v", resp, err)
+		}
+	}
+	if n := l.n.Load(); n != 1 {
+		t.Errorf("%d connections for 3 requests", n)
+	}
+	strict := NewClient(Options{})
+	defer strict.Close()
+	var authority x509.UnknownAuthorityError
+	if _, err := post(t, strict, "GET", srv.URL, "", Limits{}); !errors.As(err, &authority) {
+		t.Errorf("unknown authority: %v", err)
+	}
+	old := NewClient(Options{TLS: &tls.Config{RootCAs: roots, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}})
+	defer old.Close()
+	if _, err := post(t, old, "GET", srv.URL, "", Limits{}); err == nil {
+		t.Error("an old TLS version was accepted")
+	}
+	plain, _ := serve(t, func(http.ResponseWriter, *http.Request) {})
+	plain.Start()
+	defer plain.Close()
+	var record tls.RecordHeaderError
+	if _, err := post(t, client, "GET", strings.Replace(plain.URL, "http:", "https:", 1), "", Limits{}); !errors.As(err, &record) {
+		t.Errorf("a port without TLS: %v", err)
+	}
+}
+
+func TestAbortEndsACallInEveryPhase(t *testing.T) {
+	never, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	})
+	never.Start()
+	defer never.Close()
+	half, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	half.Start()
+	defer half.Close()
+	stuck := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	for name, c := range map[string]struct {
+		url  string
+		o    Options
+		body string
+	}{
+		"dial":      {"http://api.test", Options{Dial: stuck}, ""},
+		"head":      {never.URL, Options{}, "{}"},
+		"body":      {half.URL, Options{}, "{}"},
+		"large":     {never.URL, Options{}, strings.Repeat("x", 32<<20)},
+		"handshake": {"https://" + blackHole(t), Options{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := NewClient(c.o)
+			defer client.Close()
+			h := hostOf(t, client, c.url)
+			var call Call
+			errs := make(chan error)
+			go func() {
+				_, err := do(t, &call, h, "POST", "/", c.body, Limits{})
+				errs <- err
+			}()
+			abortWhenBusy(&call)
+			if err := <-errs; !errors.Is(err, ErrAborted) {
+				t.Errorf("got %v", err)
+			}
+			// Aborted until Reset.
+			if _, err := do(t, &call, h, "POST", "/", "", Limits{}); !errors.Is(err, ErrAborted) {
+				t.Errorf("before Reset: %v", err)
+			}
+			call.Reset()
+			if client.count != 0 {
+				t.Error("a broken connection was kept")
+			}
+		})
+	}
+}
+
+// abortWhenBusy waits until the call holds something that can be broken off.
+func abortWhenBusy(c *Call) {
+	for {
+		c.mu.Lock()
+		busy := c.conn != nil || c.cancel != nil
+		c.mu.Unlock()
+		if busy {
+			c.Abort()
+			return
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// blackHole accepts connections and says nothing on them.
+func blackHole(t *testing.T) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var conns []net.Conn
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				for _, c := range conns {
+					_ = c.Close()
+				}
+				return
+			}
+			conns = append(conns, c)
+		}
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		<-done
+	})
+	return l.Addr().String()
+}
+
+func TestErrorsOfConnecting(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	client := NewClient(Options{})
+	defer client.Close()
+	var step *Error
+	if _, err := post(t, client, "GET", "http://"+l.Addr().String(), "", Limits{}); !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &step) || step.Op != OpDial {
+		t.Errorf("refused: %v", err)
+	}
+	var timeout net.Error
+	if _, err := post(t, client, "GET", "https://"+blackHole(t), "", Limits{Deadline: time.Now().Add(50 * time.Millisecond)}); !errors.As(err, &timeout) || !timeout.Timeout() || !errors.As(err, &step) || step.Op != OpTLS {
+		t.Errorf("handshake without an end: %v", err)
+	}
+}
+
+func TestNotStartedSendsNothingAndKeepsTheConnection(t *testing.T) {
+	var requests atomic.Int32
+	srv, l := serve(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
+	srv.Start()
+	defer srv.Close()
+	client := NewClient(Options{})
+	defer client.Close()
+	var c Call
+	h := hostOf(t, client, srv.URL)
+	if _, err := do(t, &c, h, "GET", "/", "", Limits{Before: func() bool { return false }}); !errors.Is(err, ErrNotStarted) {
+		t.Fatal(err)
+	}
+	if _, err := do(t, &c, h, "GET", "/", "", Limits{Before: func() bool { return true }}); err != nil {
+		t.Fatal(err)
+	}
+	if requests.Load() != 1 || l.n.Load() != 1 {
+		t.Errorf("%d requests on %d connections", requests.Load(), l.n.Load())
+	}
+}
+
+// The server closes a kept connection; what was idle for long is looked at before it is used.
+func TestDeadKeptConnectionIsNoticed(t *testing.T) {
+	if Alive(closedByPeer(t)) {
+		t.Error("a connection closed by the other side counts as alive")
+	}
+}
+
+func closedByPeer(t *testing.T) net.Conn {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	there, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !Alive(c) {
+		t.Error("a fresh connection counts as dead")
+	}
+	_ = there.Close()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Until the end has arrived, without taking it.
+	if err := raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
+		return err != syscall.EAGAIN
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestIdleConnectionsEndInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var open atomic.Int32
+		dial := func(context.Context, string, string) (net.Conn, error) {
+			here, there := net.Pipe()
+			open.Add(1)
+			go func() {
+				defer open.Add(-1)
+				buf := make([]byte, 1000)
+				for {
+					if _, err := there.Read(buf); err != nil {
+						return
+					}
+					if _, err := there.Write([]byte(ok + "Content-Length: 0\r\n\r\n")); err != nil {
+						return
+					}
+				}
+			}()
+			return here, nil
+		}
+		client := NewClient(Options{IdlePerHost: 3, IdleTimeout: 10 * time.Second, Dial: dial})
+		var all sync.WaitGroup
+		for host := range 5 {
+			h := client.Host(Origin{Host: string(rune('a' + host)), Port: 80})
+			for range 4 {
+				all.Go(func() {
+					var c Call
+					if _, err := do(t, &c, h, "GET", "/", "", Limits{}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		all.Wait()
+		synctest.Wait()
+		if n := open.Load(); n > 6 || n < 5 {
+			t.Errorf("%d connections are kept, want at most twice 3", n)
+		}
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		before := open.Load()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if n := open.Load(); n != 0 || before == 0 {
+			t.Errorf("%d connections before, %d after their time", before, n)
+		}
+		client.Close()
+		client.Close()
+	})
+}
+
+func TestOrigins(t *testing.T) {
+	for url, want := range map[string]string{
+		"http://api.test":                 "http://api.test:80 Host=api.test rest=",
+		"HTTP://API.Test:80/x?y#z":        "http://api.test:80 Host=api.test rest=/x?y#z",
+		"https://api.test?y":              "https://api.test:443 Host=api.test rest=?y",
+		"https://api.test:8443/":          "https://api.test:8443 Host=api.test:8443 rest=/",
+		"http://api.test:443/":            "http://api.test:443 Host=api.test:443 rest=/",
+		"http://[::1]:8080/":              "http://[::1]:8080 Host=[::1]:8080 rest=/",
+		"http://[2001:DB8::1]/":           "http://[2001:db8::1]:80 Host=[2001:db8::1] rest=/",
+		"http://u:p@api.test/":            "http://api.test:80 Host=api.test user=Basic dTpw rest=/",
+		"http://u%40x:p%3A@api.test/":     "http://api.test:80 Host=api.test user=Basic dUB4OnA6 rest=/",
+		"http://bücher.example/":          "http://xn--bcher-kva.example:80 Host=xn--bcher-kva.example rest=/",
+		"http://my_service.default/":      "http://my_service.default:80 Host=my_service.default rest=/",
+		"http://api.test:/":               "http://api.test:80 Host=api.test rest=/",
+		"http://127.0.0.1:1/a@b:c":        "http://127.0.0.1:1 Host=127.0.0.1:1 rest=/a@b:c",
+		"":                                "url: is not absolute",
+		"//api.test/":                     "url: is not absolute",
+		"http:///x":                       "url: is not absolute",
+		"api.test/x":                      "url: is not absolute",
+		"ftp://api.test/":                 "url: has a scheme",
+		"http://:80/":                     "url: has no host",
+		"http://./":                       "url: has no host",
+		"http://api.test:0/":              "url: has a port",
+		"http://api.test:65536/":          "url: has a port",
+		"http://api.test:8o/":             "url: has a port",
+		"http://[::1/":                    "url: has a bracket",
+		"http://[::1]x/":                  "url: has a port",
+		"http://[fe80::1%25eth0]/":        "url: has no IPv6 address",
+		"http://[127.0.0.1]/":             "url: has no IPv6 address",
+		"http://a b/":                     "url: has a character",
+		"http://a\r\nb/":                  "url: has a character",
+		"http://a%00b/":                   "url: has a character",
+		"http://u%zz@api.test/":           "url: has user information",
+		"http://good.test\\@evil.test/":   "http://good.test:80 Host=good.test rest=\\@evil.test/",
+		"http://good.test#@evil.test/":    "http://good.test:80 Host=good.test rest=#@evil.test/",
+		"http://good.test@evil.test:80/ä": "http://evil.test:80 Host=evil.test user=Basic Z29vZC50ZXN0Og== rest=/ä",
+	} {
+		o, rest, err := ParseOrigin(url)
+		var got string
+		if err != nil {
+			got = err.Error()
+			var re *RequestError
+			if !errors.As(err, &re) {
+				t.Errorf("%q: %T", url, err)
+			}
+			if !strings.HasPrefix(got, want) {
+				t.Errorf("%q: %s, want %s", url, got, want)
+			}
+			continue
+		}
+		got = o.String() + " Host=" + o.HostHeader()
+		if o.User != "" {
+			got += " user=" + o.User
+		}
+		if got += " rest=" + rest; got != want {
+			t.Errorf("%q: %s, want %s", url, got, want)
+		}
+	}
+}
