@@ -122,8 +122,9 @@ func (f *fixture) runOn(i *Instance, cfg Config) *running {
 	hard, kill := context.WithCancel(context.Background())
 	j := &running{f: f, runner: i.NewRunner(cfg), soft: stop, hard: kill, ended: make(chan error, 1)}
 	go func() {
-		j.ended <- j.runner.Run(soft, hard)
+		err := j.runner.Run(soft, hard)
 		i.Close()
+		j.ended <- err
 	}()
 	f.Cleanup(func() { kill(); j.stop() })
 	return j
