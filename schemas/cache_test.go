@@ -102,8 +102,8 @@ func TestSchemasOfStrangers(t *testing.T) {
 		return strings.Repeat(`{"type":"array","items":`, n) + `"int"` + strings.Repeat("}", n)
 	}
 	for name, c := range map[string]struct{ schema, says string }{
-		"nested lists past the bound": {deep(1001), "too many lists and objects inside each other: 1001, at most 1000"},
-		"more than 4 MiB":             {`"` + strings.Repeat("x", 4<<20) + `"`, "at most 4194304"},
+		"nested lists past the bound": {deep(513), "too many lists and objects inside each other: 513, at most 512"},
+		"more than 2 MiB":             {`"` + strings.Repeat("x", 2<<20) + `"`, "at most 2097152"},
 		"unknown type":                {`{"type":"record","name":"R","fields":[{"name":"a","type":"nope"}]}`, "no valid Avro schema"},
 		"record without fields":       {`{"type":"record","name":"R"}`, "no valid Avro schema"},
 		"field without type":          {`{"type":"record","name":"R","fields":[{"name":"a"}]}`, "no valid Avro schema"},
@@ -130,7 +130,7 @@ func TestSchemasOfStrangers(t *testing.T) {
 		})
 	}
 	for name, schema := range map[string]string{
-		"nested lists at the bound":                deep(1000),
+		"nested lists at the bound":                deep(512),
 		"type inside type":                         `{"type":{"type":{"type":"int"}}}`,
 		"items beside a field's type":              `{"type":"record","name":"R","fields":[{"name":"a","type":"array","items":"int"}]}`,
 		"namespace null":                           `{"type":"record","name":"R","namespace":null,"fields":[]}`,

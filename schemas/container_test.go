@@ -20,7 +20,7 @@ import (
 func deflate(t testing.TB, content []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	w, err := flate.NewWriter(&b, flate.BestCompression)
+	w, err := flate.NewWriter(&b, flate.BestSpeed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +118,9 @@ func TestEveryPrefixOfAContainer(t *testing.T) {
 		}
 		rows, good := whole.Len(), 0
 		for n := range value {
+			if len(value) > 2000 && n%16 != 0 && !bytes.HasSuffix(value[:n], value[len(value)-syncBytes:]) {
+				continue // a large one: where blocks end, and here and there
+			}
 			b, err := d.Decode(value[:n:n])
 			if err != nil {
 				continue
@@ -135,6 +138,7 @@ func TestEveryPrefixOfAContainer(t *testing.T) {
 
 func TestLimitsHoldBeforeMemoryIsTaken(t *testing.T) {
 	zeros := deflate(t, make([]byte, 8<<20))
+	four := block(1, deflate(t, join(long(4<<20), make([]byte, 4<<20))))
 	nulls := `{"type":"array","items":"null"}`
 	self := `{"type":"record","name":"R","fields":[{"name":"r","type":"R"}]}`
 	tree := `{"type":"record","name":"T","fields":[{"name":"t","type":["null","T"]}]}`
@@ -154,7 +158,7 @@ func TestLimitsHoldBeforeMemoryIsTaken(t *testing.T) {
 	}{
 		"record bytes":           {make([]byte, 100<<20), Limits{}, "limits.record_bytes", 16 << 20},
 		"deflate bomb":           {join(header(`"bytes"`, "deflate"), block(1, zeros)), Limits{InflatedBytes: 1 << 20}, "limits.inflated_bytes", 1 << 20},
-		"deflate bomb in blocks": {join(header(nulls, "deflate"), block(4<<20, deflate(t, make([]byte, 4<<20))), block(4<<20, deflate(t, make([]byte, 4<<20)))), Limits{InflatedBytes: 5 << 20, Rows: 10e6, Values: 100e6}, "limits.inflated_bytes", 5 << 20},
+		"deflate bomb in blocks": {join(header(`"bytes"`, "deflate"), four, four), Limits{InflatedBytes: 5 << 20}, "limits.inflated_bytes", 5 << 20},
 		"snappy bomb":            {join(header(`"bytes"`, "snappy"), block(1, join(snappy.Encode(nil, make([]byte, 8<<20)), make([]byte, 4)))), Limits{InflatedBytes: 1 << 20}, "limits.inflated_bytes", 1 << 20},
 		"rows of no bytes":       {container(`"null"`, 1<<31), Limits{}, "limits.rows", 100_000},
 		"rows over blocks":       {join(container(`"null"`, 60_000), block(60_000, nil)), Limits{}, "limits.rows", 100_000},

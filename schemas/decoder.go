@@ -150,9 +150,10 @@ func (d *Decoder) auto(value []byte) (Format, *Schema, *DecodeError) {
 	if framed(value) {
 		return FormatAvro, nil, notHere()
 	}
-	text := bytes.TrimLeft(bytes.TrimPrefix(value, []byte(byteOrderMark)), " \t\r\n")
-	if len(text) > 0 {
-		switch c := text[0]; {
+	start := jsonParser{src: view(bytes.TrimPrefix(value, []byte(byteOrderMark)))}
+	start.space()
+	if start.at < len(start.src) {
+		switch c := start.src[start.at]; {
 		case c == '{' || c == '[':
 			err := d.json(value)
 			if err != nil && err.Setting == "" {

@@ -153,3 +153,22 @@ func keysAt(v Value) []string {
 	}
 	return keys
 }
+
+// Masking keeps its plans by record type, so one record must be one type wherever it stands.
+func TestARecordIsOneTypeWhereverItStands(t *testing.T) {
+	b, err := NewDecoder(Config{}, nil).Decode(readFile(t, "testdata/python/names.avro"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, again := b.Row(0).Field("other").RecordType(), b.Row(0).Field("again").RecordType()
+	if other == nil || other != again || other.Name != "c.Other" || other == b.Row(0).RecordType() {
+		t.Errorf("types %v and %v", other, again)
+	}
+	var names []string
+	for _, r := range b.Schema().RecordTypes() {
+		names = append(names, r.Name)
+	}
+	if want := []string{"a.b.Root", "c.Other"}; !slices.Equal(names, want) {
+		t.Errorf("records %q, want %q", names, want)
+	}
+}

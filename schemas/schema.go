@@ -43,10 +43,10 @@ type Field struct {
 }
 
 const (
-	// schemaBytes bounds a schema's text: compiling takes many times its size in memory.
-	schemaBytes = 4 * mebibyte
-	// schemaNesting bounds its JSON; a record inside a record takes four levels.
-	schemaNesting = 1000
+	// schemaBytes bounds a schema's text: compiling takes many times its size in memory, and a second of time at the bounds.
+	schemaBytes = 2 * mebibyte
+	// schemaNesting bounds its JSON; a record inside a record takes four levels. goavro takes time by size times nesting.
+	schemaNesting = 512
 	// schemaValues bounds what is in it.
 	schemaValues = 500_000
 )

@@ -51,7 +51,7 @@ const (
 ]}`
 )
 
-// PersonRow, HouseholdRow and SurveyRow give the i-th row of their schema, i ≥ 0; the same i gives the same row.
+// PersonRow gives the i-th row of Person, i ≥ 0; the same i gives the same row.
 func PersonRow(i int) map[string]any {
 	row := map[string]any{
 		"id": fmt.Sprintf("person-%06d", i), "name": pick(names, i) + " " + pick(families, i/3), "dateOfBirth": nil,
@@ -66,7 +66,7 @@ func PersonRow(i int) map[string]any {
 	return row
 }
 
-// HouseholdRow gives the i-th row of Household.
+// HouseholdRow gives the i-th row of Household, as PersonRow does.
 func HouseholdRow(i int) map[string]any {
 	return map[string]any{
 		"id": fmt.Sprintf("household-%06d-4f1c-9d6a-0b7f2c", i), "_rev": fmt.Sprintf("1-%032x", i*2654435761),
@@ -78,7 +78,7 @@ func HouseholdRow(i int) map[string]any {
 	}
 }
 
-// SurveyRow gives the i-th row of Survey.
+// SurveyRow gives the i-th row of Survey, as PersonRow does.
 func SurveyRow(i int) map[string]any {
 	children := []any{}
 	for c := range i % 4 {
