@@ -22,7 +22,7 @@ cat > "$pom" <<X
 </dependencies></project>
 X
 mvn -q -B -f "$pom" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-  -DoutputDirectory="$(cd "$new" && pwd)" -DincludeScope=runtime >&2 || { echo "kafka-jars: mvn failed for Kafka $ver" >&2; exit 1; }
+  -DoutputDirectory="$(cd "$new" && pwd)" -DincludeScope=runtime > "$new.pom/log" 2>&1 || { cat "$new.pom/log" >&2; echo "kafka-jars: mvn failed for Kafka $ver" >&2; exit 1; }
 [ -f "$new/kafka_2.13-$ver.jar" ] || { echo "kafka-jars: mvn brought no kafka_2.13-$ver.jar" >&2; exit 1; }
 touch "$new/.complete-$ver"
 chmod 755 "$new"; rm -rf "$lib"; mv "$new" "$lib"

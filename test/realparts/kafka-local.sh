@@ -133,12 +133,12 @@ start() {
 
 ready() {
   local n=$1 d=$dir/n$1 i
-  for i in $(seq 600); do
+  for i in $(seq 1200); do
     grep -q 'Transitioning from RECOVERY to RUNNING' "$d/server.log" && (exec 3<>"/dev/tcp/127.0.0.1/$(port "$n")") 2>/dev/null && return 0
     alive "$n" || { tail -20 "$d/server.log" >&2; die "node $n ended while starting; see $d/server.log"; }
     sleep 0.1
   done
-  die "node $n was not ready in 60 s; see $d/server.log"
+  die "node $n was not ready in 120 s; see $d/server.log"
 }
 
 halt() { # node signal
@@ -171,8 +171,8 @@ up)
   cluster=$(cat "$dir/cluster.id")
   for v in KAFKA_NODES KAFKA_PORT KAFKA_HEAP KAFKA_LIBDIR KAFKA_SECURE KAFKA_ACLS KAFKA_USER KAFKA_PASSWORD KAFKA_OPTS KAFKA_VERSION; do printf '%s=%q\n' "$v" "${!v}"; done > "$conf"
   trap '[ $? = 0 ] || "$0" down "$dir"' EXIT   # no half cluster left behind
-  each config; each format; each start; each ready
   if [ -n "$KAFKA_OWNER" ]; then watch; fi
+  each config; each format; each start; each ready
   echo "KAFKA_BROKERS=$(list 0)"
   if [ -n "$KAFKA_SECURE" ]; then
     echo "KAFKA_SASL_SSL_BROKERS=$(list 2)"; echo "KAFKA_SSL_BROKERS=$(list 3)"; echo "KAFKA_SASL_PLAINTEXT_BROKERS=$(list 4)"
