@@ -16,10 +16,15 @@ type operation struct {
 
 func (o *operation) reads() area { return o.left.reads() | o.right.reads() }
 
+// values makes an operation an operand of a filter.
+func (o *operation) values(s *search, candidate schemas.Value) []match {
+	return s.operation(o, match{v: candidate, place: -1})
+}
+
 // operation pairs the values of both sides; a constant pairs with each. Different counts, or one pair that cannot be calculated with,
 // find nothing at all: the rule of the dialect.
-func (s *search) operation(o *operation) []match {
-	left, right := s.side(o.left), s.side(o.right)
+func (s *search) operation(o *operation, from match) []match {
+	left, right := s.side(o.left, from), s.side(o.right, from)
 	n := len(left)
 	_, fixedLeft := o.left.(*literal)
 	_, fixedRight := o.right.(*literal)
@@ -44,13 +49,13 @@ func (s *search) operation(o *operation) []match {
 }
 
 // side evaluates one side, in document order, into memory of its own.
-func (s *search) side(e expr) []match {
+func (s *search) side(e expr, from match) []match {
 	used, places := s.used, len(s.places)
 	ordered := false
 	if q, ok := e.(*query); ok {
 		ordered = q.disordered()
 	}
-	list := append([]match(nil), s.expression(e, ordered)...)
+	list := append([]match(nil), s.expression(e, from, ordered)...)
 	for i := range list {
 		list[i].v = s.value(list[i])
 	}

@@ -39,11 +39,11 @@ type Header struct{ Name, Value string }
 type Verdict uint8
 
 const (
-	// Send: the request is to be made.
+	// Send means that the request is to be made.
 	Send Verdict = iota
-	// NotEmitted: the emit rule keeps the row in; it is final without a request.
+	// NotEmitted means that the emit rule keeps the row in; it is final without a request.
 	NotEmitted
-	// Filtered: the filter found nothing; the row is final without a request.
+	// Filtered means that the filter found nothing; the row is final without a request.
 	Filtered
 )
 

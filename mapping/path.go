@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"slices"
 	"strings"
 
 	"streamer/schemas"
@@ -115,6 +116,9 @@ func (p *Path) straighten(q *query) {
 
 // String gives the expression as it was written.
 func (p *Path) String() string { return p.text }
+
+// Warnings say where the expression does what few people expect: nil for nearly all.
+func (p *Path) Warnings() []string { return slices.Clone(p.warnings) }
 
 // UsesKafka says whether the path can reach the record's address, key or headers, so that the caller builds Message.Kafka.
 func (p *Path) UsesKafka() bool { return p.reads&areaKafka != 0 }

@@ -63,9 +63,10 @@ type place struct {
 
 // search evaluates expressions. It holds scratch memory and belongs to one goroutine; the zero search is ready.
 type search struct {
-	msg    *message
-	visits int
-	places []place
+	msg *message
+	// visits counts looks at values, most bounds them; 0 is maxVisits.
+	visits, most int
+	places       []place
 	// lists are the scratch lists in use, from the outermost evaluation inwards.
 	lists [][]match
 	used  int
@@ -80,7 +81,10 @@ func (s *search) find(p *Path, m *message) (found, error) {
 		return found{one: p.start(m)}, nil
 	}
 	s.msg, s.visits, s.used, s.err, s.places = m, 0, 0, nil, s.places[:0]
-	out := s.expression(p.expr, p.ordered)
+	if s.most == 0 {
+		s.most = maxVisits
+	}
+	out := s.expression(p.expr, match{top: true, place: -1}, p.ordered)
 	switch {
 	case s.err != nil:
 		return found{}, s.err
@@ -164,15 +168,15 @@ func (s *search) single(v schemas.Value) []match {
 	return list
 }
 
-// expression evaluates e; what it gives is valid until the scratch lists are used again.
-func (s *search) expression(e expr, ordered bool) []match {
+// expression evaluates e, paths that are not absolute from the match given; what it gives is valid until the scratch lists are used again.
+func (s *search) expression(e expr, from match, ordered bool) []match {
 	switch e := e.(type) {
 	case *query:
-		return s.query(e, match{top: true, place: -1}, ordered)
+		return s.query(e, from, ordered)
 	case *literal:
 		return s.single(e.v)
 	case *operation:
-		return s.operation(e)
+		return s.operation(e, from)
 	}
 	return nil
 }
@@ -245,7 +249,7 @@ func (s *search) child(m match, v schemas.Value, n int, ordered bool) match {
 
 // visit counts one look at a value; false ends the search.
 func (s *search) visit() bool {
-	if s.visits++; s.visits > maxVisits && s.err == nil {
+	if s.visits++; s.visits > s.most && s.err == nil {
 		s.err = errVisits
 	}
 	return s.err == nil

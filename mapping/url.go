@@ -3,6 +3,7 @@ package mapping
 import (
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"streamer/schemas"
@@ -70,15 +71,15 @@ func (k *compiler) urlTemplate(at, text string) (*urlTemplate, bool) {
 		return nil, false
 	}
 	u, err := url.Parse(scheme + "://" + host)
-	if err != nil || u.Hostname() == "" || strings.ContainsAny(host, " <>\"'") {
-		k.faults.Add(at, "the host "+shown(host)+" is not valid", form)
-		return nil, false
-	}
-	if u.User != nil {
+	if err == nil && u.User != nil {
 		k.faults.Add(at, "a user or password in the URL", "write basic_auth: {user, password}")
 		return nil, false
 	}
-	t := &urlTemplate{origin: scheme + "://" + u.Host}
+	if err != nil || !isHost(u) {
+		k.faults.Add(at, "the host "+shown(host)+" is not valid", form+"; a name with other letters is written in its xn-- form")
+		return nil, false
+	}
+	t := &urlTemplate{origin: scheme + "://" + strings.ToLower(strings.TrimSuffix(u.Host, ":"))}
 	if !ok {
 		return nil, false
 	}
@@ -89,6 +90,20 @@ func (k *compiler) urlTemplate(at, text string) (*urlTemplate, bool) {
 	}
 	k.fix(t)
 	return t, true
+}
+
+// isHost says whether u's host and port are such as can be dialled.
+func isHost(u *url.URL) bool {
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if u.Port() != "" && (err != nil || port == 0) {
+		return false
+	}
+	for _, r := range u.Hostname() {
+		if r <= ' ' || r >= 0x7f || strings.ContainsRune("<>\"'`^|%{}", r) {
+			return false
+		}
+	}
+	return u.Hostname() != ""
 }
 
 // cut sorts the parts of a template into path, query and fragment, and the query into parameters. Only the template's own ? # & count.

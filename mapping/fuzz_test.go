@@ -1,0 +1,159 @@
+package mapping
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"streamer/schemas"
+)
+
+const fuzzRow = `{"a":[{"b":1,"n":"x"},{"b":"2","n":null},[1,[2]]],"id":"a/b é","s":"a-b-c","n":-1.5e3,"o":{"a b":{"@t":true}},"big":123456789012345678901}`
+
+// FuzzExpression: any expression on any row gives values or an error, never a panic, and the same on the same row.
+func FuzzExpression(f *testing.F) {
+	for _, expr := range []string{
+		"$.msg.a[0].b", "$..b", "$.msg.a[?b > 1 & n = \"x\"]", "$.msg.a[?(@.b in [1,'2'] || !n)]", "$.msg.s.`split(-, 1, -1)`",
+		"$.msg.s.`sub(/(a)-(b)/, \\\\2\\\\g<1>)`", "$.msg.s.`len` * 2 + $.msg.n", "$.msg.o.'a b'.@t", "$.msg[a,'s']", "$.msg.a[::-1]",
+		"$.msg.a[?(@.b + 1 > 2)]", "$.msg.a[?match(@.n, 'x+')]", "$..*..*", "`this`", "$.msg.big * $.msg.big",
+	} {
+		f.Add(expr, fuzzRow)
+	}
+	f.Fuzz(func(t *testing.T, expr, row string) {
+		p, err := CompilePath(expr)
+		if err != nil {
+			if e, ok := err.(*PathError); !ok || e.Position < 1 || e.Problem == "" { //nolint:errorlint // the type is the promise
+				t.Fatalf("%q: %v", expr, err)
+			}
+			return
+		}
+		v, err := schemas.ParseJSON([]byte(row), schemas.Limits{Nesting: 60, Values: 2000})
+		if err != nil {
+			return
+		}
+		m := message{}
+		m.parts[0] = v
+		var s search
+		first, err := s.find(p, &m)
+		if err != nil {
+			return
+		}
+		text, err := appendFound(nil, &first)
+		if err != nil {
+			return
+		}
+		var again search
+		second, err := again.find(p, &m)
+		if err != nil {
+			t.Fatalf("%q: %v at the second try", expr, err)
+		}
+		if other, err := appendFound(nil, &second); err != nil || string(other) != string(text) {
+			t.Fatalf("%q finds %s, then %s, %v", expr, text, other, err)
+		}
+	})
+}
+
+// FuzzTemplate: whatever a row holds, the URL of a template has its host, stays under its path and is one that net/url reads; headers
+// stay on their line.
+func FuzzTemplate(f *testing.F) {
+	for _, value := range []string{"1", "../..", "%2e%2e/", "a\\b", "x;y?z#w", "%252e", "\r\nX: y", "é", "//evil", "..;/"} {
+		f.Add("https://h.example:8080/base/{id}/{+id}/end?q={id}&r={+id}#{id}", value)
+	}
+	f.Add("http://h/{id}{+id}.{id}?{id}={id}", "..")
+	f.Add("http://h/{{{id}}}", "%")
+	f.Fuzz(func(t *testing.T, template, value string) {
+		job := schemas.NewBuilder()
+		job.BeginObject()
+		job.Key("id")
+		job.String("$.msg")
+		job.End()
+		head := schemas.NewBuilder()
+		head.BeginObject()
+		head.Key("X-A")
+		head.String("{id}")
+		head.End()
+		p, _ := Compile(Config{Type: textValue("GET"), URL: textValue(template), DataMap: job.Value(), Headers: head.Value()})
+		if p == nil {
+			return
+		}
+		var r Request
+		if _, err := p.NewMapper().Map(&Message{Msg: textValue(value)}, &r); err != nil {
+			return
+		}
+		u, err := url.Parse(r.URL)
+		if err != nil {
+			t.Fatalf("%q with %q gives %q: %v", template, value, r.URL, err)
+		}
+		scheme, rest, _ := strings.Cut(template, "://")
+		host, _, _ := strings.Cut(rest, "/")
+		host, _, _ = strings.Cut(host, "?")
+		host, _, _ = strings.Cut(host, "#")
+		want, err := url.Parse(scheme + "://" + host)
+		if err != nil || u.Host != want.Host || u.User != nil {
+			t.Fatalf("%q with %q leads to %q of %q", template, value, u.Host, r.URL)
+		}
+		for decoded, i := u.EscapedPath(), 0; i < 4; i++ {
+			for _, name := range strings.FieldsFunc(decoded, func(c rune) bool { return c == '/' || c == '\\' }) {
+				if name == ".." || name == "." {
+					t.Fatalf("%q with %q climbs: %q", template, value, r.URL)
+				}
+			}
+			if next, err := url.PathUnescape(decoded); err == nil {
+				decoded = next
+			}
+		}
+		for _, h := range r.Header {
+			if strings.ContainsAny(h.Value, "\r\n\x00") {
+				t.Fatalf("header %q", h.Value)
+			}
+		}
+	})
+}
+
+// FuzzJob: any JSON as a job is compiled or refused with faults that have paths; what is compiled maps any row or gives an *Error.
+func FuzzJob(f *testing.F) {
+	f.Add(`{"type":"POST","url":"http://h/{id}?a={b}","datamap":{"id":"$.msg.id","b":null},"query_params":["b"],"json_body":["id"]}`, fuzzRow)
+	f.Add(`{"type":{"when":"$.msg.a","then":"PUT","else":"POST"},"url":"http://h/","datamap":{},"payload":{"a":["$.msg.a","$$x",{"b":"$..b"}]}}`, fuzzRow)
+	f.Add(`{"type":"GET","url":{"when":"$.msg.no","then":"http://h/1","else":"http://g/2"},"datamap":{"c":"$.constant.x"},"constant":{"x":[1]},"form_body":["c"],"headers":{"A":"{c}"},"emit":{"values":[null]},"filter":"$.msg","mask":{"levels":[1],"emit":1}}`, fuzzRow)
+	f.Fuzz(func(t *testing.T, job, row string) {
+		j, err := schemas.ParseJSON([]byte(job), schemas.Limits{Nesting: 60, Values: 2000})
+		if err != nil {
+			return
+		}
+		v, err := schemas.ParseJSON([]byte(row), schemas.Limits{Nesting: 60, Values: 2000})
+		if err != nil {
+			return
+		}
+		p, faults := Compile(configOf(j))
+		for _, fault := range faults {
+			if fault.Path == "" || fault.Problem == "" {
+				t.Fatalf("fault without path or problem: %+v", fault)
+			}
+		}
+		if (p == nil) != (faults.Err() != nil) {
+			t.Fatalf("program %v with faults %v", p != nil, faults)
+		}
+		if p == nil {
+			return
+		}
+		var r Request
+		verdict, err := p.NewMapper().Map(&Message{Msg: v}, &r)
+		if err != nil {
+			if _, ok := err.(*Error); !ok { //nolint:errorlint // the type is the promise
+				t.Fatalf("%T: %v", err, err)
+			}
+			return
+		}
+		if verdict != Send {
+			return
+		}
+		if u, err := url.Parse(r.URL); err != nil || u.Host == "" {
+			t.Fatalf("URL %q: %v", r.URL, err)
+		}
+		if r.Body != nil && (p.body.object != nil || p.body.payload != nil) {
+			if _, err := schemas.ParseJSON(r.Body, schemas.Limits{Nesting: 200}); err != nil {
+				t.Fatalf("body %q: %v", r.Body, err)
+			}
+		}
+	})
+}
