@@ -15,8 +15,13 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cmd=${1:-}; dir=${2:-}
 [ -n "$cmd" ] && [ -n "$dir" ] || { sed -n '2,13p' "$0" >&2; exit 2; }
-mkdir -p "$dir"; dir=$(cd "$dir" && pwd)
 die() { echo "kafka-local: $*" >&2; exit 1; }
+case $cmd in
+up) mkdir -p "$dir" ;;
+down|discard) [ -d "$dir" ] || exit 0 ;;
+*) [ -d "$dir" ] || die "no cluster in $dir" ;;
+esac
+dir=$(cd "$dir" && pwd)
 conf=$dir/cluster.env
 # shellcheck source=/dev/null
 if [ -f "$conf" ] && [ "$cmd" != up ]; then . "$conf"; fi
@@ -45,6 +50,7 @@ certs() {
 
 config() {
   local n=$1 d=$dir/n$1 rf=1 isr=1 voters="" i l a m
+  [ -d "$dir" ] || die "$dir was removed: its owner is gone"
   [ "$KAFKA_NODES" -ge 3 ] && { rf=3; isr=2; }
   for i in $(seq "$KAFKA_NODES"); do voters+=,$i@127.0.0.1:$(port "$i" 1); done
   l=PLAINTEXT://127.0.0.1:$(port "$n"); m=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
