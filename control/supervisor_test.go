@@ -201,7 +201,9 @@ func TestRefusedJobIsTriedAgain(t *testing.T) {
 			t.Errorf("a running job has the cause %q", c)
 		}
 		stop()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
 }
 
@@ -275,7 +277,9 @@ func TestKafkaNotReached(t *testing.T) {
 			t.Errorf("when Kafka is there: %+v", r)
 		}
 		stop()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
 }
 

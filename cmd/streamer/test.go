@@ -20,9 +20,6 @@ import (
 	"streamer/sink"
 )
 
-// readTimeout bounds fetching one record from Kafka.
-const readTimeout = 30 * time.Second
-
 // maxRecordBytes bounds --record: the largest record that limits can be raised to.
 const maxRecordBytes = 1 << 30
 
@@ -53,6 +50,7 @@ type recordFlags struct {
 	file, topic, key, job string
 	partition             int32
 	offset                int64
+	timeout               time.Duration
 }
 
 func testCommand(environ []string) *cobra.Command {
@@ -69,6 +67,7 @@ func testCommand(environ []string) *cobra.Command {
 	c.Flags().Int32Var(&r.partition, "partition", 0, "partition of the record")
 	c.Flags().Int64Var(&r.offset, "offset", 0, "offset of the record")
 	c.Flags().StringVar(&r.key, "key", "", "the record's key, with --record")
+	c.Flags().DurationVar(&r.timeout, "timeout", 30*time.Second, "how long to wait for the record from Kafka")
 	c.Flags().StringVar(&r.job, "job", "", "id of the job, if not all of the file are meant")
 	output := outputFlag(c)
 	settings.Flags(c.Flags())
@@ -84,7 +83,7 @@ func testCommand(environ []string) *cobra.Command {
 		if err != nil {
 			return failure{err}
 		}
-		ctx, cancel := context.WithTimeout(c.Context(), readTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), r.timeout)
 		defer cancel()
 		var shown []shownRequest
 		for _, cfg := range jobs {

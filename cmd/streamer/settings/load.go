@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -130,6 +131,7 @@ func (l *loader) readEnv(env map[string]string) {
 	for _, name := range names {
 		key, known := byName[name]
 		switch {
+		case !known && serviceLink(name, env[name]):
 		case !known:
 			l.faults.Add("environment variable "+name, "unknown setting", l.meant(name, func(s Setting) string { return s.Env },
 				"values for jobs are named "+ValuePrefix+"…"))
@@ -138,6 +140,15 @@ func (l *loader) readEnv(env map[string]string) {
 			l.put(key, env[name], "environment variable "+name)
 		}
 	}
+}
+
+var serviceLinkName = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// serviceLink tells whether a variable is one of those that Kubernetes sets in every container for each service, here for one whose
+// name begins with streamer: STREAMER_SERVICE_HOST, STREAMER_PORT=tcp://…, STREAMER_PORT_9013_TCP_ADDR. They are nobody's mistake.
+func serviceLink(name, value string) bool {
+	return serviceLinkName.MatchString(name) && (!strings.HasSuffix(name, "_PORT") || strings.Contains(name, "_SERVICE_PORT") ||
+		strings.Contains(name, "_TCP_") || strings.Contains(name, "_UDP_") || strings.Contains(name, "_SCTP_") || strings.Contains(value, "://"))
 }
 
 func (l *loader) readFlags(flags *pflag.FlagSet) {

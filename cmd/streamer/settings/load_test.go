@@ -1,0 +1,201 @@
+package settings
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"streamer/consumer"
+)
+
+// loadFrom loads settings from a command line, an environment and the text of a file ("" for none).
+func loadFrom(t *testing.T, args, environ []string, file string) (Settings, error) {
+	t.Helper()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	Flags(flags)
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	// A file of its own each time: /etc/streamer may hold one.
+	path := filepath.Join(t.TempDir(), "streamer.yaml")
+	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Load(flags, append([]string{ConfigEnv + "=" + path}, environ...))
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	got, err := loadFrom(t, nil, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Settings{
+		Kafka: consumer.Client{Brokers: []string{"localhost:9092"}}, Namespace: "streamer", Listen: "127.0.0.1:9013", Jobs: "/etc/streamer/jobs",
+		MemoryBytes: 256 << 20, LogFormat: "json", LogLevel: slog.LevelInfo,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestEverySettingFromTheFile(t *testing.T) {
+	t.Parallel()
+	got, err := loadFrom(t, nil, nil, `
+kafka:
+  brokers: [k1:9092, k2:9092]
+  sasl: {mechanism: SCRAM-SHA-512, user: u, password: p}
+  tls: {enable: true, ca_file: ca.pem, cert_file: c.pem, key_file: k.pem, server_name: kafka}
+namespace: ns
+instance_id: i-0
+listen: 0.0.0.0:80
+jobs_dir: jobs
+secrets_dir: secrets
+allow_hosts: [API.internal, localhost]
+allow_cidrs: 10.1.2.3/8
+memory: 1GiB
+log: {format: text, level: debug}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Settings{
+		Kafka: consumer.Client{Brokers: []string{"k1:9092", "k2:9092"}, SASL: consumer.SASL{Mechanism: "SCRAM-SHA-512", User: "u", Password: "p"},
+			TLS: consumer.TLS{Enable: true, CAFile: "ca.pem", CertFile: "c.pem", KeyFile: "k.pem", ServerName: "kafka"}},
+		Namespace: "ns", Instance: "i-0", Listen: "0.0.0.0:80", Jobs: "jobs", SecretsDir: "secrets", AllowHosts: []string{"api.internal", "localhost"},
+		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, MemoryBytes: 1 << 30, LogFormat: "text", LogLevel: slog.LevelDebug,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		name          string
+		args, environ []string
+		file, want    string
+	}{
+		{"default", nil, nil, "", "streamer"},
+		{"file over default", nil, nil, "namespace: file", "file"},
+		{"environment over file", nil, []string{"STREAMER_NAMESPACE=env"}, "namespace: file", "env"},
+		{"flag over environment", []string{"--namespace=flag"}, []string{"STREAMER_NAMESPACE=env"}, "namespace: file", "flag"},
+		{"an empty variable is not given", nil, []string{"STREAMER_NAMESPACE="}, "namespace: file", "file"},
+		{"an empty value in the file is not given", nil, nil, "namespace:", "streamer"},
+		{"what Kubernetes sets for a service named streamer", nil, []string{"STREAMER_SERVICE_HOST=10.0.0.1", "STREAMER_SERVICE_PORT=9013",
+			"STREAMER_SERVICE_PORT_HTTP=9013", "STREAMER_PORT=tcp://10.0.0.1:9013", "STREAMER_PORT_9013_TCP=tcp://10.0.0.1:9013",
+			"STREAMER_PORT_9013_TCP_PROTO=tcp", "STREAMER_PORT_9013_TCP_PORT=9013", "STREAMER_PORT_9013_TCP_ADDR=10.0.0.1",
+			"STREAMER_DEMO_PORT=tcp://10.0.0.2:80"}, "", "streamer"},
+		{"values for jobs are no settings", nil, []string{"STREAMER_VALUE_NAMESPACE=x"}, "", "streamer"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := loadFrom(t, c.args, c.environ, c.file)
+			if err != nil || got.Namespace != c.want {
+				t.Errorf("got %q, %v, want %q", got.Namespace, err, c.want)
+			}
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		name          string
+		args, environ []string
+		file          string
+		want          []string
+	}{
+		{"unknown variable", nil, []string{"STREAMER_LISTN=x"}, "", []string{"environment variable STREAMER_LISTN: unknown setting; did you mean STREAMER_LISTEN?"}},
+		{"unknown variable like nothing", nil, []string{"STREAMER_FROBNICATE=x"}, "", []string{"STREAMER_FROBNICATE: unknown setting; values for jobs are named STREAMER_VALUE_"}},
+		{"a port that Kubernetes did not set", nil, []string{"STREAMER_LISTEN_PORT=9013"}, "", []string{"STREAMER_LISTEN_PORT: unknown setting"}},
+		{"unknown key in the file", nil, nil, "\nlisen: x", []string{"streamer.yaml:2: lisen: unknown setting; did you mean listen?"}},
+		{"unknown key below another", nil, nil, "kafka: {broker: x}", []string{"kafka.broker: unknown setting; did you mean kafka.brokers?"}},
+		{"a key twice", nil, nil, "listen: 127.0.0.1:1\nlisten: 127.0.0.1:2", []string{"streamer.yaml:2: listen: stands twice"}},
+		{"a level in place of a value", nil, nil, "listen: {host: x}", []string{"listen: expected one value or a list"}},
+		{"a value in place of a level", nil, nil, "kafka: localhost:9092", []string{"expected settings by their names"}},
+		{"the file is a list", nil, nil, "- a", []string{"expected settings by their names"}},
+		{"the file is no YAML", nil, nil, "a: [", []string{"no YAML"}},
+		{"the file is not there", []string{"--config=/none/streamer.yaml"}, nil, "", []string{"flag --config: open /none/streamer.yaml: no such file"}},
+		{"not in this version", nil, []string{"STREAMER_REQUIRE_AUTH=false"}, "oidc: {issuer: x}", []string{
+			"environment variable STREAMER_REQUIRE_AUTH: is not in this version", "oidc.issuer: is not in this version"}},
+		{"not in this version, by flag", []string{"--url=x"}, nil, "", []string{"flag --url: is not in this version"}},
+		{"a namespace with a dot", []string{"--namespace=a.b"}, nil, "", []string{`flag --namespace: "a.b" cannot be a prefix of topics`}},
+		{"no host:port", nil, []string{"STREAMER_LISTEN=9013"}, "", []string{`STREAMER_LISTEN: "9013" is no host:port`}},
+		{"a port that is none", nil, []string{"STREAMER_LISTEN=localhost:http"}, "", []string{"is no host:port"}},
+		{"no size", nil, nil, "memory: lots", []string{`memory: "lots" is no size; write it as 256MiB`}},
+		{"too little memory", nil, nil, "memory: 1MiB", []string{"1MiB is too little"}},
+		{"no range", nil, nil, "allow_cidrs: [10.0.0.1]", []string{`"10.0.0.1" is no range of addresses`}},
+		{"a host with its port", nil, nil, "allow_hosts: ['api:80']", []string{`"api:80" is no host name`}},
+		{"no log level", nil, nil, "log: {level: loud}", []string{`log.level: "loud" is none of`}},
+		{"no log format", nil, nil, "log: {format: xml}", []string{`"xml" is neither json nor text`}},
+		{"no instance id", nil, nil, "instance_id: a b", []string{`"a b" is no instance id`}},
+		{"TLS neither on nor off", nil, []string{"STREAMER_KAFKA_TLS=maybe"}, "", []string{`STREAMER_KAFKA_TLS: "maybe" is neither true nor false`}},
+		{"a mechanism that is unknown", nil, []string{"STREAMER_KAFKA_SASL_MECHANISM=GSSAPI"}, "", []string{`environment variable STREAMER_KAFKA_SASL_MECHANISM: unknown mechanism "GSSAPI"`}},
+		{"a broker without its port", []string{"--kafka-brokers=k1"}, nil, "", []string{`flag --kafka-brokers: "k1" is no host:port`}},
+		{"three at once", []string{"--namespace=a.b"}, []string{"STREAMER_X=1"}, "memory: lots", []string{"--namespace", "STREAMER_X", "memory"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := loadFrom(t, c.args, c.environ, c.file)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			lines := strings.Split(err.Error(), "\n")
+			if len(lines) != len(c.want) {
+				t.Errorf("%d faults, want %d:\n%v", len(lines), len(c.want), err)
+			}
+			for _, w := range c.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("error %v\nhas no %s", err, w)
+				}
+			}
+		})
+	}
+}
+
+// A password is in no error, even where it stands beside what is wrong.
+func TestPasswordIsNotPrinted(t *testing.T) {
+	t.Parallel()
+	_, err := loadFrom(t, nil, []string{"STREAMER_KAFKA_SASL_PASSWORD=s3cret", "STREAMER_NAMESPACE=a.b"}, "")
+	if err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("error %v", err)
+	}
+	_, err = loadFrom(t, nil, []string{"STREAMER_KAFKA_SASL_PASSWORD=s3cret"}, "")
+	if err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Names in the table follow one rule, so that who knows one knows the others.
+func TestTableNames(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, s := range Table {
+		plain := strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
+		if s.Env != "STREAMER_"+plain && s.Key != "kafka.tls.enable" {
+			t.Errorf("%s has the variable %s", s.Key, s.Env)
+		}
+		if flag := strings.NewReplacer(".", "-", "_", "-").Replace(s.Key); s.Flag != "" && s.Flag != flag && s.Key != "kafka.tls.enable" && s.Key != "jobs_dir" {
+			t.Errorf("%s has the flag --%s", s.Key, s.Flag)
+		}
+		if seen[s.Key] || seen[s.Env] {
+			t.Errorf("%s stands twice", s.Key)
+		}
+		seen[s.Key], seen[s.Env] = true, true
+		if !s.Later && (s.Doc == "" || !strings.Contains(Help(), s.Env)) {
+			t.Errorf("%s is not described", s.Key)
+		}
+	}
+}
