@@ -1,0 +1,99 @@
+package chaos
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"streamer/consumer/consumertest"
+	"streamer/sink/sinktest/checker"
+)
+
+// Two instances, one of which is killed in the middle of its work, again and again, and replaced.
+func TestKafkaKill(t *testing.T) {
+	w := newWorld(t, consumertest.Kafka(t), 8)
+	w.produce(200, 25)
+	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
+	a, b := w.start(), w.start()
+	for round := range 3 {
+		w.attempts(w.api.Len() + 300 + w.random.IntN(500))
+		victim := &a
+		if w.random.IntN(2) == 1 {
+			victim = &b
+		}
+		(*victim).kill()
+		t.Logf("round %d: %s killed after %d attempts", round, (*victim).name, w.api.Len())
+		*victim = w.start()
+	}
+	w.verdict(commits)
+	a.terminate()
+	b.terminate()
+}
+
+// An instance is frozen for longer than its session while it owns half of the partitions. The other one takes them over. What the
+// frozen one had waiting when it wakes up must not be sent any more.
+func TestKafkaFreeze(t *testing.T) {
+	w := newWorld(t, consumertest.Kafka(t), 8)
+	w.produce(200, 40)
+	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
+	frozen, other := w.start(), w.start()
+	w.attempts(1000)
+	began := time.Now()
+	frozen.signal(syscall.SIGSTOP)
+	w.cluster.WaitForLag(t, within, w.group, w.topic) // the other one has taken over and done everything
+	seen := w.api.Len()
+	frozen.signal(syscall.SIGCONT)
+	w.events = append(w.events, checker.Event{Cause: checker.Freeze, At: began, Until: time.Now(), Within: commitWithin})
+	if took := time.Since(began); took < 10*time.Second {
+		t.Fatalf("frozen for only %v", took)
+	}
+	w.produce(200, 1) // both are members again when these have arrived
+	frozen.waitLog("partitions lost")
+	v := w.verdict(commits)
+	t.Logf("%d attempts before it woke up, %d in all", seen, v.Attempts)
+	for _, a := range w.api.Attempts()[seen:] {
+		if a.Offset < int64(40*200/8) {
+			t.Fatalf("offset %d of partition %d was sent after the other instance had finished it", a.Offset, a.Partition)
+		}
+	}
+	frozen.terminate()
+	other.terminate()
+}
+
+// A stop in the middle is no crash: nothing is sent twice, whichever instance goes on.
+func TestKafkaRollingRestart(t *testing.T) {
+	w := newWorld(t, consumertest.Kafka(t), 8)
+	w.produce(200, 25)
+	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
+	a, b := w.start(), w.start()
+	for range 3 {
+		w.attempts(w.api.Len() + 400)
+		a.terminate()
+		a = w.start()
+		w.attempts(w.api.Len() + 400)
+		b.terminate()
+		b = w.start()
+	}
+	w.verdict(commits)
+	a.terminate()
+	b.terminate()
+}
+
+// One of three brokers is killed under load, comes back, and the next one is.
+func TestKafkaBrokersKilled(t *testing.T) {
+	w := newWorld(t, consumertest.ThreeBrokers(t), 9)
+	w.produce(180, 30)
+	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
+	a, b := w.start(), w.start()
+	for _, node := range []int{2, 3} {
+		w.attempts(w.api.Len() + 500)
+		began := time.Now()
+		w.cluster.Kill(t, node)
+		w.attempts(w.api.Len() + 300)
+		w.cluster.Start(t, node)
+		w.events = append(w.events, checker.Event{Cause: checker.Lost, At: began, Until: time.Now(), Within: commitWithin})
+	}
+	w.verdict(commits)
+	a.terminate()
+	b.terminate()
+}
