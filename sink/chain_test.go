@@ -1,6 +1,9 @@
 package sink
 
 import (
+	"crypto/x509"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -211,6 +214,50 @@ func TestAllowedLoopbackIsDialled(t *testing.T) {
 	done := make(chan Outcome, 1)
 	s.NewScope().Deliver(&Delivery{Request: Request{Method: "GET", URL: api.URL()}, Final: func(_ *Delivery, o Outcome) { done <- o }})
 	if o := <-done; o.Class != Delivered {
+		t.Errorf("outcome is %+v", o)
+	}
+}
+
+// The guard judges what the name resolves to, and the setting may allow the name.
+func TestGuardJudgesTheResolvedAddress(t *testing.T) {
+	api, err := sinktest.Listen(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.Close()
+	url := strings.Replace(api.URL(), "127.0.0.1", "LocalHost", 1)
+	for _, hosts := range [][]string{nil, {"localhost"}} {
+		told := make(chan Outcome, 1)
+		s, err := New(Config{Guard: Guard{Hosts: hosts}}, nil, waitingFunc(func(o Outcome) { told <- o }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.NewScope().Deliver(&Delivery{Request: Request{Method: "GET", URL: url}, Final: func(_ *Delivery, o Outcome) {
+			if o.Class == Delivered {
+				told <- o
+			}
+		}})
+		o := <-told
+		if hosts != nil && o.Class != Delivered || hosts == nil && (o.Class != Address || !strings.Contains(o.Reason, "localhost") || !strings.Contains(o.Reason, "STREAMER_ALLOW_HOSTS")) {
+			t.Errorf("with hosts %v: %+v", hosts, o)
+		}
+		s.Close()
+	}
+}
+
+func TestDeliversOverTLS(t *testing.T) {
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201) }))
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	s, err := New(Config{Guard: loopback, RootCAs: roots}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	done := make(chan Outcome, 1)
+	s.NewScope().Deliver(&Delivery{Request: Request{Method: "PUT", URL: srv.URL}, Final: func(_ *Delivery, o Outcome) { done <- o }})
+	if o := <-done; o.Class != Delivered || o.Status != 201 {
 		t.Errorf("outcome is %+v", o)
 	}
 }

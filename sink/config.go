@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"crypto/x509"
 	"net/netip"
 	"time"
 )
@@ -27,6 +28,8 @@ type Config struct {
 	ResponseBytes int64
 	// Guard says which addresses may be dialled; it is the process's, not the job's.
 	Guard Guard
+	// RootCAs are the authorities that a server's certificate may be signed by; nil: the system's.
+	RootCAs *x509.CertPool
 }
 
 // Rate allows Count attempts per Per, Burst of them at once. Count 0 means no limit. Burst 0 means 1.

@@ -51,9 +51,7 @@ func (sc *Scope) Deliver(d *Delivery) {
 	}
 	sc.link(d)
 	t := d.target
-	if t.used = now; t.rows == 0 {
-		s.users++
-	}
+	t.used = now
 	t.rows++
 	t.queue.pushBack(d)
 	s.refresh(t, now)
@@ -165,8 +163,6 @@ func (s *Sink) release(d *Delivery, now time.Duration) {
 		s.waiting--
 	}
 	d.scope.unlink(d)
-	if t.rows--; t.rows == 0 {
-		s.users--
-	}
+	t.rows--
 	s.refresh(t, now)
 }

@@ -31,6 +31,7 @@
 package sink
 
 import (
+	"crypto/tls"
 	"math/rand/v2"
 	"sort"
 	"sync"
@@ -67,7 +68,7 @@ type Sink struct {
 	ring    []*target
 	turn    int // of the ring
 	ready   int // rows offered by the ring
-	users   int // targets with rows
+	users   int // targets that have rows and no open breaker
 
 	workers   int // goroutines
 	searching int // of them: on their way to pick
@@ -108,7 +109,7 @@ func build(c Config, permit func() time.Duration, o Observer, w wire.Options) (*
 		o = silent{}
 	}
 	c = c.Defaults()
-	w.IdlePerHost, w.Allow = c.Concurrency, c.Guard.Allow
+	w.IdlePerHost, w.Allow, w.TLS = c.Concurrency, c.Guard.Allow, &tls.Config{RootCAs: c.RootCAs}
 	s := &Sink{
 		c: c, permit: permit, observer: o,
 		classes:       newClasses(c.Statuses),

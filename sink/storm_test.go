@@ -121,8 +121,7 @@ func stormScope(t *testing.T, s *Sink, url string, lane, round int) {
 	finished.Add(lanes * rows)
 	for l := range lanes {
 		n := 0
-		var final func(*Delivery, Outcome)
-		final = func(d *Delivery, o Outcome) {
+		final := func(d *Delivery, o Outcome) {
 			if over.Load() {
 				t.Errorf("lane %d round %d: Final after the scope's end: %+v", lane, round, o)
 			}
@@ -166,8 +165,7 @@ func TestCloseStorm(t *testing.T) {
 		for range 4 {
 			all.Go(func() {
 				sc := s.NewScope()
-				var final func(*Delivery, Outcome)
-				final = func(d *Delivery, _ Outcome) { sc.Deliver(d) }
+				final := func(d *Delivery, _ Outcome) { sc.Deliver(d) }
 				for range 3 {
 					sc.Deliver(&Delivery{Request: Request{Method: "GET", URL: api.URL()}, Final: final})
 				}

@@ -32,8 +32,10 @@ type target struct {
 	health        *Delivery
 	cause         string
 
-	// offered is how many of its rows may be picked now; ring is its place in Sink.ring, from 1, if that is not 0.
+	// offered is how many of its rows may be picked now; ring is its place in Sink.ring, from 1, if that is not 0; user says that
+	// it counts in Sink.users.
 	offered, ring int
+	user          bool
 }
 
 // place is what a URL's scheme and authority, as written, stand for.
@@ -150,6 +152,13 @@ func (s *Sink) refresh(t *target, now time.Duration) {
 	}
 	s.ready += offer - t.offered
 	t.offered = offer
+	if user := t.rows > 0 && !t.open && t.breaker != nil; user != t.user {
+		if t.user = user; user {
+			s.users++
+		} else {
+			s.users--
+		}
+	}
 	switch {
 	case offer > 0 && t.ring == 0:
 		s.ring = append(s.ring, t)

@@ -176,6 +176,9 @@ func isHangUp(err error) bool {
 }
 
 func isTimeout(err error) bool {
+	if err == nil {
+		return false // before t, which escapes
+	}
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()
 }

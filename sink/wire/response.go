@@ -41,7 +41,7 @@ func (r *Response) Header(name string) string {
 // framing is what the header says about where the body ends.
 type framing struct {
 	head    []byte // the header block itself
-	length  int64 // -1: not given
+	length  int64  // -1: not given
 	chunked bool
 	close   bool
 }
