@@ -114,6 +114,7 @@ func (i *Instance) NewRunner(cfg Config) *Runner {
 		rows:       i.metrics.rowsOf(cfg.Job),
 	}
 	r.dead = newDeadLetters(r)
+	r.compression.asked = firstFetchBytes
 	if cfg.Pattern {
 		for _, t := range cfg.Topics {
 			r.patterns = append(r.patterns, regexp.MustCompile(t)) // checked when the job was accepted

@@ -49,12 +49,13 @@ type Runner struct {
 
 	metadata map[topicPartition]string // of the commits that onOffsets is about to see
 
-	delivering atomic.Pointer[sink.Sink] // sink, for Status
-	status     status
-	regulating sync.Mutex
-	memoryFull atomic.Bool // the job may hold nothing more
-	bare       atomic.Bool // commits carry no metadata: the broker refuses it
-	unfinished atomic.Int64
+	delivering  atomic.Pointer[sink.Sink] // sink, for Status
+	status      status
+	regulating  sync.Mutex // guards compression's size
+	compression compression
+	memoryFull  atomic.Bool // the job may hold nothing more
+	bare        atomic.Bool // commits carry no metadata: the broker refuses it
+	unfinished  atomic.Int64
 }
 
 type topicPartition struct {
@@ -71,13 +72,6 @@ const (
 	rebalanceMargin = 30 * time.Second
 	// stopMargin is kept of the hard deadline for the last commit and for leaving the group.
 	stopMargin = 5 * time.Second
-)
-
-// Fetch sizes decide memory: with these a client holds at most fetchBytes per broker ahead, and a full pipe at 100,000 records a second
-// still needs no larger ones.
-const (
-	fetchBytes          = 2 << 20
-	fetchPartitionBytes = 1 << 20
 )
 
 // Run joins the group and delivers until soft ends; then it stops: no new attempts, drain, commit while still a member, leave.
@@ -141,14 +135,14 @@ func (r *Runner) join() error {
 		kgo.KeepControlRecords(),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtCommitted()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxBytes(fetchBytes),
-		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
+		kgo.FetchMaxBytes(r.compression.asked),
+		kgo.FetchMaxPartitionBytes(r.compression.asked),
 		kgo.OnPartitionsAssigned(r.onAssigned),
 		kgo.OnPartitionsRevoked(r.onRevoked),
 		kgo.OnPartitionsLost(r.onLost),
 		kgo.OnOffsetsFetched(r.onMetadata),
 		kgo.AdjustFetchOffsetsFn(r.onOffsets),
-		kgo.WithHooks(r.fence),
+		kgo.WithHooks(r.fence, &r.compression),
 	)
 	if r.cfg.Pattern {
 		opts = append(opts, kgo.ConsumeRegex())

@@ -1,0 +1,48 @@
+package consumer
+
+import (
+	"sync/atomic"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Fetch sizes decide memory: a client holds one fetch per broker ahead. Brokers count compressed bytes, memory holds what they
+// inflate to, so the size asked for follows the compression that was seen. A single batch is never cut: it passes alone.
+const (
+	fetchBytes      = 2 << 20 // what a fetch should inflate to
+	firstFetchBytes = 512 << 10
+	leastFetchBytes = 32 << 10
+)
+
+// compression is what the batches of one job were compressed by lately.
+type compression struct {
+	read, inflated atomic.Int64 // bytes since adjust looked last
+	asked          int32        // adjust's own: what fetches ask for
+}
+
+var _ kgo.HookFetchBatchRead = (*compression)(nil)
+
+// OnFetchBatchRead is called by the Kafka client for every batch.
+func (c *compression) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.FetchBatchMetrics) {
+	c.read.Add(int64(m.CompressedBytes))
+	c.inflated.Add(int64(m.UncompressedBytes))
+}
+
+// adjust gives the size to ask for from now on, and whether it is another one. It shrinks at once and grows by a half at a time.
+// limit is what the job may hold in memory.
+func (c *compression) adjust(limit int64) (int32, bool) {
+	read, inflated := c.read.Swap(0), c.inflated.Swap(0)
+	if read == 0 {
+		return c.asked, false
+	}
+	want := min(fetchBytes, limit/4)
+	if inflated > read {
+		want = want * read / inflated
+	}
+	want = min(max(want, leastFetchBytes), int64(c.asked)*3/2)
+	if want > int64(c.asked)*3/4 && want < int64(c.asked)*5/4 {
+		return c.asked, false
+	}
+	c.asked = int32(want)
+	return c.asked, true
+}
