@@ -233,3 +233,8 @@ func FuzzWalk(f *testing.F) {
 		sameAsOjg(t, expr, `{"a":`+m.doc(5)+`,"b":`+m.doc(5)+`}`) // a filter over null alone makes ojg panic
 	})
 }
+
+// Once, values reached on several ways by .. were compared by the way and not by their position, and came out mixed up.
+func TestValuesReachedTwiceStayInOrder(t *testing.T) {
+	sameAsOjg(t, "$..*..*[0]", `{"c":"a","b":{"a":[],"b":[]},"a":{"a":2,"b":[[null,[3]],{}]}}`)
+}

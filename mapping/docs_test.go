@@ -1,0 +1,104 @@
+package mapping
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// docs gives the users' page on mapping: its section of docs/jobs.md, or the text kept for that page.
+func docs(t *testing.T) string {
+	t.Helper()
+	for _, file := range []string{"../docs/jobs.md", "testdata/jobs-mapping.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		if _, section, ok := strings.Cut(string(text), "<!-- mapping:"); ok {
+			section, _, _ = strings.Cut(section, "<!-- /mapping -->")
+			return section
+		}
+	}
+	t.Fatal("no page with the mapping marks")
+	return ""
+}
+
+// TestDocs runs the tables of the users' page.
+func TestDocs(t *testing.T) {
+	cell := regexp.MustCompile("^`+ ?(.*?) ?`+$")
+	kind, ran := "", map[string]int{}
+	for line := range strings.Lines(docs(t)) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "|") {
+			kind = ""
+			continue
+		}
+		cells := strings.Split(strings.ReplaceAll(strings.Trim(line, "|"), `\|`, "\x00"), "|")
+		for i, c := range cells {
+			c = strings.TrimSpace(c)
+			if m := cell.FindStringSubmatch(c); m != nil {
+				c = m[1]
+			}
+			cells[i] = strings.ReplaceAll(c, "\x00", "|")
+		}
+		if len(cells) < 3 || strings.HasPrefix(cells[0], "---") {
+			continue
+		}
+		if kind == "" {
+			kind = cells[0]
+			continue
+		}
+		ran[kind]++
+		t.Run(kind+"/"+cells[0]+" over "+cells[1], func(t *testing.T) {
+			if got := example(t, kind, cells[0], cells[1]); got != cells[2] {
+				t.Errorf("gives %s; the page says %s", got, cells[2])
+			}
+		})
+	}
+	for kind, least := range map[string]int{"expression": 35, "url": 10, "payload": 4, "filter": 5, "emit": 6} {
+		if ran[kind] < least {
+			t.Errorf("%d examples of %s, expected at least %d", ran[kind], kind, least)
+		}
+	}
+}
+
+// example runs one row of a table and gives what its last column should say.
+func example(t *testing.T, kind, what, row string) string {
+	msg := &Message{Msg: parseJSON(t, row)}
+	job := `{"type":"POST","url":"http://h/","datamap":{},`
+	var r Request
+	switch kind {
+	case "expression":
+		p := compileJob(t, `{"type":"POST","url":"http://h/","datamap":{"v":`+jsonText(what)+`},"json_body":["v"]}`)
+		if _, err := p.NewMapper().Map(msg, &r); err != nil {
+			t.Fatal(err)
+		}
+		v := parseJSON(t, string(r.Body)).Field("v")
+		if text, err := v.AppendJSON(nil); err == nil {
+			return string(text)
+		}
+		return ""
+	case "url":
+		p := compileJob(t, `{"type":"GET","datamap":{},"url":`+jsonText(what)+`}`)
+		if _, err := p.NewMapper().Map(msg, &r); err != nil {
+			return "error"
+		}
+		return r.URL
+	case "payload":
+		if _, err := compileJob(t, job+`"payload":`+what+`}`).NewMapper().Map(msg, &r); err != nil {
+			return "error"
+		}
+		return string(r.Body)
+	case "filter":
+		what = jsonText(what)
+	}
+	v, err := compileJob(t, job+`"`+kind+`":`+what+`}`).NewMapper().Map(msg, &r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v == Send {
+		return "yes"
+	}
+	return "no"
+}
