@@ -304,10 +304,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x00\x01abc"))
 	f.Add([]byte("text"))
 	limits := Limits{RecordBytes: 1 << 20, InflatedBytes: 1 << 20, Rows: 1000, Values: 20_000}
-	raw := NewDecoder(Config{Limits: limits}, nil)
-	text := NewDecoder(Config{Limits: limits, LogicalText: true}, nil)
 	f.Fuzz(func(t *testing.T, value []byte) {
-		for _, d := range []*Decoder{raw, text} {
+		// New Decoders for every value: what one remembers would make coverage a matter of chance, and the fuzzer get stuck on it.
+		for _, logicalText := range []bool{false, true} {
+			d := NewDecoder(Config{Limits: limits, LogicalText: logicalText}, nil)
 			b, err := d.Decode(value)
 			if err != nil {
 				var de *DecodeError
