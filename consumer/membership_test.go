@@ -135,18 +135,18 @@ func TestAMissingTopicIsWaitedForAndNeverMade(t *testing.T) {
 }
 
 func TestOffsetsOutOfRangeHoldThePartition(t *testing.T) {
-	outOfRange(t, func() *consumertest.Cluster { return consumertest.Fake(t) })
+	outOfRange(t, func(t *testing.T) *consumertest.Cluster { return consumertest.Fake(t) })
 }
 
 // outOfRange: a committed offset that the log no longer holds is never jumped over, forwards or backwards.
-func outOfRange(t *testing.T, cluster func() *consumertest.Cluster) {
+func outOfRange(t *testing.T, cluster func(*testing.T) *consumertest.Cluster) {
 	for name, c := range map[string]struct{ commit, cut int64 }{
 		"records expired":        {commit: 1, cut: 3},
 		"committed past the end": {commit: 50},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := setup(t, cluster(), nil)
+			f := setup(t, cluster(t), nil)
 			topic := f.cluster.Topic(t, "t", 2)
 			for n := range 5 {
 				consumertest.Produce(t, f.producer, rec(topic, 0, "held", n), rec(topic, 1, "free", n))

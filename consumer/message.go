@@ -1,11 +1,16 @@
 package consumer
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -178,13 +183,16 @@ func keyLane(rec *kgo.Record) laneValue {
 }
 
 // request makes the request of a row: what the mapping gave, the idempotency key, and where the row comes from.
-func (x *extraction) request(offset string, index int32) sink.Request {
-	header := make([]sink.Header, len(x.mapped.Header), len(x.mapped.Header)+5)
+func (x *extraction) request(rec *kgo.Record, offset string, index int32) sink.Request {
+	header := make([]sink.Header, len(x.mapped.Header), len(x.mapped.Header)+6)
 	for i, h := range x.mapped.Header {
 		header[i] = sink.Header(h)
 	}
 	if x.cfg.IdempotencyHeader != "" {
 		header = append(header, sink.Header{Name: x.cfg.IdempotencyHeader, Value: x.address.idempotencyKey(offset, index)})
+	}
+	if !slices.ContainsFunc(header, func(h sink.Header) bool { return strings.EqualFold(h.Name, "traceparent") }) {
+		header = append(header, sink.Header{Name: "traceparent", Value: traceparent(rec)})
 	}
 	if x.cfg.PositionHeaders {
 		header = append(header,
@@ -194,6 +202,42 @@ func (x *extraction) request(offset string, index int32) sink.Request {
 			sink.Header{Name: "Streamer-Row", Value: strconv.Itoa(int(index))})
 	}
 	return sink.Request{Method: x.mapped.Method, URL: x.mapped.URL, Header: header, Body: x.mapped.Body}
+}
+
+// traceparent names a span of the request in the record's trace (W3C Trace Context), the same on every attempt. A record without
+// a valid one begins a trace, not sampled.
+func traceparent(rec *kgo.Record) string {
+	out := make([]byte, 0, 55)
+	if parent := traceOf(rec); parent != nil {
+		out = append(out, parent[:36]...)
+		out = appendHex(out, rand.Uint64()|1)
+		return string(append(out, parent[52:55]...))
+	}
+	out = append(out, "00-"...)
+	out = appendHex(appendHex(out, rand.Uint64()), rand.Uint64()|1)
+	out = appendHex(append(out, '-'), rand.Uint64()|1)
+	return string(append(out, "-00"...))
+}
+
+// traceOf gives the record's own traceparent, nil if it has none that is valid: version 00, 32 and 16 hexadecimal digits, not all
+// zero, and two of flags.
+func traceOf(rec *kgo.Record) []byte {
+	for _, h := range rec.Headers {
+		v := h.Value
+		if h.Key != "traceparent" || len(v) != 55 || string(v[:3]) != "00-" || v[35] != '-' || v[52] != '-' {
+			continue
+		}
+		digits := bytes.Join([][]byte{v[3:35], v[36:52], v[53:]}, nil)
+		isHex := !bytes.ContainsFunc(digits, func(r rune) bool { return !strings.ContainsRune("0123456789abcdef", r) })
+		if isHex && string(v[3:35]) != strings.Repeat("0", 32) && string(v[36:52]) != strings.Repeat("0", 16) {
+			return v
+		}
+	}
+	return nil
+}
+
+func appendHex(out []byte, n uint64) []byte {
+	return hex.AppendEncode(out, binary.BigEndian.AppendUint64(make([]byte, 0, 8), n))
 }
 
 // warn logs what the mapper noticed and no row is given up for, once each.

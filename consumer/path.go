@@ -99,7 +99,7 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 			row.verdict, row.err = x.mapper.Map(&message, &x.mapped)
 		}
 		if row.err == nil && row.verdict == mapping.Send {
-			row.request = x.request(offset, i)
+			row.request = x.request(rec, offset, i)
 		}
 		x.out = append(x.out, row)
 	}

@@ -13,7 +13,8 @@ import (
 )
 
 func TestKafkaOrder(t *testing.T) {
-	orders(t, func() *consumertest.Cluster { return consumertest.Kafka(t) })
+	c := consumertest.Kafka(t)
+	orders(t, func(*testing.T) *consumertest.Cluster { return c })
 }
 
 func TestKafkaTransactions(t *testing.T) { transactions(t, consumertest.Kafka(t)) }
@@ -21,7 +22,8 @@ func TestKafkaTransactions(t *testing.T) { transactions(t, consumertest.Kafka(t)
 func TestKafkaInstancesJoinAndLeave(t *testing.T) { joinAndLeave(t, consumertest.Kafka(t)) }
 
 func TestKafkaOffsetsOutOfRangeHoldThePartition(t *testing.T) {
-	outOfRange(t, func() *consumertest.Cluster { return consumertest.Kafka(t) })
+	c := consumertest.Kafka(t)
+	outOfRange(t, func(*testing.T) *consumertest.Cluster { return c })
 }
 
 // A compacted topic has gaps: they are skipped, the latest value of each key arrives, lag reaches 0.

@@ -70,10 +70,12 @@ func (o *overlap) answer(lane func(*sinktest.Attempt) string) func(*sinktest.Att
 	}
 }
 
-func TestOrder(t *testing.T) { orders(t, func() *consumertest.Cluster { return consumertest.Fake(t) }) }
+func TestOrder(t *testing.T) {
+	orders(t, func(t *testing.T) *consumertest.Cluster { return consumertest.Fake(t) })
+}
 
 // orders: every order mode, with three keys in one partition: which rows may be in flight together, and which never.
-func orders(t *testing.T, cluster func() *consumertest.Cluster) {
+func orders(t *testing.T, cluster func(*testing.T) *consumertest.Cluster) {
 	const keys, each = 3, 4
 	for name, c := range map[string]struct {
 		order     string
@@ -94,7 +96,7 @@ func orders(t *testing.T, cluster func() *consumertest.Cluster) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := &overlap{running: map[string]int{}, release: make(chan struct{})}
-			f := setup(t, cluster(), o.answer(func(a *sinktest.Attempt) string { return a.Path }))
+			f := setup(t, cluster(t), o.answer(func(a *sinktest.Attempt) string { return a.Path }))
 			topic := f.cluster.Topic(t, "t", 1)
 			for n := range each {
 				for k := range keys {
