@@ -12,7 +12,7 @@ import (
 // Two instances, one of which is killed in the middle of its work, again and again, and replaced.
 func TestKafkaKill(t *testing.T) {
 	w := newWorld(t, consumertest.Kafka(t), 8)
-	w.produce(200, 25)
+	w.produce(200, 40)
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
 	a, b := w.start(), w.start()
 	for round := range 3 {
@@ -63,7 +63,7 @@ func TestKafkaFreeze(t *testing.T) {
 // A stop in the middle is no crash: nothing is sent twice, whichever instance goes on.
 func TestKafkaRollingRestart(t *testing.T) {
 	w := newWorld(t, consumertest.Kafka(t), 8)
-	w.produce(200, 25)
+	w.produce(200, 60)
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
 	a, b := w.start(), w.start()
 	for range 3 {
@@ -82,7 +82,7 @@ func TestKafkaRollingRestart(t *testing.T) {
 // One of three brokers is killed under load, comes back, and the next one is.
 func TestKafkaBrokersKilled(t *testing.T) {
 	w := newWorld(t, consumertest.ThreeBrokers(t), 9)
-	w.produce(180, 30)
+	w.produce(180, 50)
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
 	a, b := w.start(), w.start()
 	for _, node := range []int{2, 3} {

@@ -131,7 +131,8 @@ func (o observer) Attempt(class sink.Class, status int, took time.Duration) {
 func (o observer) Waiting(d *sink.Delivery, out sink.Outcome, until time.Time) {
 	row := d.Row.(*row)
 	cause := "rows wait: " + string(out.Class) + ": " + out.Reason
-	if o.r.status.note(&o.r.status.delivery, cause) {
+	o.r.status.note(&o.r.status.delivery, cause)
+	if o.r.said.first(cause, time.Now()) {
 		o.r.log.Warn("a row waits for its next attempt", "topic", row.partition.topic, "partition", row.partition.id, "offset", row.record.Offset,
 			"row", row.index, "class", string(out.Class), "status", out.Status, "attempts", out.Attempts, "reason", out.Reason, "until", until.Format(time.RFC3339))
 	}

@@ -51,6 +51,7 @@ type Runner struct {
 
 	delivering  atomic.Pointer[sink.Sink] // sink, for Status
 	status      status
+	said        said
 	regulating  sync.Mutex // guards compression's size
 	compression compression
 	memoryFull  atomic.Bool // the job may hold nothing more

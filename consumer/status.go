@@ -153,3 +153,31 @@ func (p *partition) status() PartitionStatus {
 	}
 	return s
 }
+
+// sayAgain is how long a cause that was logged is not logged again.
+const sayAgain = time.Minute
+
+// said remembers which causes were logged lately, so that two that take turns do not fill the log. The zero value is ready.
+type said struct {
+	mu   sync.Mutex
+	when map[string]time.Time
+}
+
+// first says whether cause is to be logged now.
+func (s *said) first(cause string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, at := range s.when {
+		if now.Sub(at) > sayAgain {
+			delete(s.when, c)
+		}
+	}
+	if _, known := s.when[cause]; known || len(s.when) >= 32 {
+		return false
+	}
+	if s.when == nil {
+		s.when = map[string]time.Time{}
+	}
+	s.when[cause] = now
+	return true
+}
