@@ -29,18 +29,23 @@ type api struct {
 	accepted map[string]int  // by job
 	failed   map[string]int  // by job: answered with a trouble of the API's own, or not at all
 	trouble  string          // the last of them
-	away     bool            // the outage was told
+	outage   outage
+	down     bool // the request that is looked at meets the outage
 }
 
 func startAPI(name string, w *weather, s *story) (*api, error) {
-	a := &api{name: name, weather: w, story: s, known: map[string]bool{}, accepted: map[string]int{}, failed: map[string]int{}}
+	a := &api{name: name, weather: w, story: s, outage: outage{weather: w}, known: map[string]bool{}, accepted: map[string]int{}, failed: map[string]int{}}
 	answer := a.dashboard
 	if name == registryName {
 		answer = a.registry
 	}
 	var err error
 	a.receiver, err = sinktest.Listen(func(at *sinktest.Attempt) sinktest.Answer { return a.take(at, answer) })
-	return a, err
+	if err != nil {
+		return nil, err
+	}
+	a.receiver.KeepHeaders = true // for the first requests, which are shown
+	return a, nil
 }
 
 // reply is an answer, with what it does to the API.
@@ -57,6 +62,11 @@ func (a *api) take(at *sinktest.Attempt, answer func(n int, at *sinktest.Attempt
 	r, _ := roleOf(at.Path)
 	a.mu.Lock()
 	a.requests++
+	turned := false
+	if a.name == registryName {
+		a.down, turned = a.outage.meets(at.Key)
+	}
+	down := a.down
 	re := answer(a.requests, at)
 	if a.known[at.Key] {
 		a.repeats++
@@ -70,14 +80,9 @@ func (a *api) take(at *sinktest.Attempt, answer func(n int, at *sinktest.Attempt
 	} else if re.done {
 		a.accepted[r.job]++
 	}
-	turned := a.weather.down() != a.away && a.name == registryName
-	if turned {
-		a.away = !a.away
-	}
-	away := a.away
 	a.mu.Unlock()
 	if turned {
-		a.story.outage(away)
+		a.story.outage(down)
 	}
 	a.story.attempt(a.name, r.job, at, re)
 	return re.Answer
@@ -114,9 +119,9 @@ const (
 func (a *api) registry(n int, at *sinktest.Attempt) reply {
 	delay := between(5*time.Millisecond, 30*time.Millisecond)
 	switch {
-	case a.weather.down() && n%3 == 0:
+	case a.down && n%3 == 0:
 		return reply{Answer: sinktest.Answer{Fault: sinktest.Reset}, trouble: "connection reset"}
-	case a.weather.down():
+	case a.down:
 		return reply{Answer: sinktest.Answer{Status: 502, Body: []byte("bad gateway\n")}, trouble: "502 Bad Gateway"}
 	}
 	var body struct{ Members int }

@@ -2,10 +2,12 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -64,6 +66,9 @@ func (b *broker) commits(ctx context.Context, r role) ([]checker.Commit, error) 
 	offsets, err := b.admin.FetchOffsets(ctx, r.group())
 	if err == nil {
 		err = offsets.Error()
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, nil // nobody has joined or committed yet
 	}
 	if err != nil {
 		return nil, fmt.Errorf("committed offsets of group %s: %w", r.group(), err)

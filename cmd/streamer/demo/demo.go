@@ -32,8 +32,8 @@ type Options struct {
 	Out      io.Writer
 	Terminal *Terminal
 
-	jobs   fs.FS           // job files in the place of the demo's own
-	tamper func(*evidence) // changes what the check gets to see
+	cycle time.Duration // from one outage to the next, at most
+	jobs  fs.FS         // job files in the place of the demo's own
 }
 
 // tail is how long before the end the producer stops, so that what is under way can end.
@@ -71,7 +71,7 @@ func Run(soft context.Context, o Options) (Report, error) {
 	if o.jobs == nil {
 		o.jobs = jobFiles
 	}
-	d := &demo{options: o, screen: newScreen(o.Out, o.Terminal), weather: newWeather(o.For), apis: map[string]*api{}}
+	d := &demo{options: o, screen: newScreen(o.Out, o.Terminal), weather: newWeather(o), apis: map[string]*api{}}
 	d.story = newStory(d.screen)
 	defer d.close()
 	if err := d.open(); err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // maxRows bounds a demo without --for: the check keeps every row and every attempt in memory.
-const maxRows = 200_000
+const maxRows = 100_000
 
 // sent is a record that the broker has acknowledged, with what the demo remembers of its rows.
 type sent struct {

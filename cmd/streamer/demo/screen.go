@@ -99,7 +99,7 @@ func (s *screen) write(lines []string) {
 func (s *screen) flush(lines []string) {
 	var b strings.Builder
 	if s.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", s.drawn) // up, and clear to the end
+		fmt.Fprintf(&b, "\r\x1b[%dA\x1b[J", s.drawn) // to the line's begin (a ^C may stand there), up, and clear to the end
 	}
 	for _, l := range lines {
 		b.WriteString(l)

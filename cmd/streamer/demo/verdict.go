@@ -54,10 +54,13 @@ type JobReport struct {
 	Other     int `json:"other_findings"`
 }
 
-// evidence is what the check gets to see of a job: everything but streamer's own words.
+// evidence is what the check gets to see of a job.
 type evidence struct {
 	role    role
 	history checker.History
+	// committed is what the group has committed in the end, own what streamer counted.
+	committed []checker.Commit
+	own       numbers
 }
 
 // judge gathers the evidence, has the checker judge it, compares it with streamer's own metrics, and tells the verdict.
@@ -78,17 +81,12 @@ func (d *demo) judge(interrupted, settled bool) (Report, error) {
 			return rep, err
 		}
 		d.watcher.keep(r, committed)
-		e := evidence{role: r, history: checker.History{Rows: d.producer.expected(r), Attempts: attempts[r.job],
+		e := evidence{role: r, committed: committed, own: own[r.job], history: checker.History{Rows: d.producer.expected(r), Attempts: attempts[r.job],
 			DeadLetters: d.letters.of(r.job), Commits: d.watcher.commits[r.job]}}
-		if d.options.tamper != nil {
-			d.options.tamper(&e)
-		}
-		verdict := checker.Check(e.history)
-		job := reportOf(e, verdict, committed)
+		job, problems := assess(e)
 		rep.Jobs = append(rep.Jobs, job)
 		rep.Requests += job.Requests
-		rep.Problems = append(rep.Problems, problems(r, job, verdict, committed)...)
-		rep.Problems = append(rep.Problems, disagreement(r, job, own[r.job])...)
+		rep.Problems = append(rep.Problems, problems...)
 		final += job.Delivered + job.DeadLetters + job.Unwanted
 		all = append(all, e.history.Attempts...)
 	}
@@ -104,7 +102,14 @@ func (d *demo) judge(interrupted, settled bool) (Report, error) {
 	return rep, nil
 }
 
-func reportOf(e evidence, v *checker.Verdict, committed []checker.Commit) JobReport {
+// assess has the checker judge a job, and compares what was seen from outside with what streamer counted.
+func assess(e evidence) (JobReport, []string) {
+	v := checker.Check(e.history)
+	j := reportOf(e, v)
+	return j, append(problems(e, v), disagreement(j, e.own)...)
+}
+
+func reportOf(e evidence, v *checker.Verdict) JobReport {
 	j := JobReport{Job: e.role.job, Rows: v.Rows, Delivered: v.Delivered, DeadLetters: v.GivenUp, Requests: v.Attempts, Duplicates: v.Duplicates,
 		Explained: v.Explained, Overtaken: v.Count("order"), Early: v.Count("early") + v.Count("back")}
 	for _, r := range e.history.Rows {
@@ -119,7 +124,7 @@ func reportOf(e evidence, v *checker.Verdict, committed []checker.Commit) JobRep
 	}
 	for _, f := range v.Findings {
 		switch {
-		case f.Kind == "lost" && pending(f.Position, committed):
+		case f.Kind == "lost" && pending(f.Position, e.committed):
 			j.Pending++
 		case f.Kind == "lost":
 			j.Lost++
@@ -142,34 +147,34 @@ func pending(p checker.Position, committed []checker.Commit) bool {
 // shownFindings is how many findings of a job are spelt out.
 const shownFindings = 5
 
-func problems(r role, j JobReport, v *checker.Verdict, committed []checker.Commit) []string {
+func problems(e evidence, v *checker.Verdict) []string {
 	var out []string
 	more := 0
 	for _, f := range v.Findings {
-		if f.Kind == "lost" && pending(f.Position, committed) {
+		if f.Kind == "lost" && pending(f.Position, e.committed) {
 			continue
 		}
 		if len(out) == shownFindings {
 			more++
 			continue
 		}
-		out = append(out, fmt.Sprintf("job %s: %s: %v: %s", r.job, f.Kind, f.Position, f.Text))
+		out = append(out, fmt.Sprintf("job %s: %s: %v: %s", e.role.job, f.Kind, f.Position, f.Text))
 	}
 	if more > 0 {
-		out = append(out, fmt.Sprintf("job %s: and %d more", j.Job, more))
+		out = append(out, fmt.Sprintf("job %s: and %d more", e.role.job, more))
 	}
 	return out
 }
 
 // disagreement compares what streamer counted with what was seen from outside.
-func disagreement(r role, j JobReport, own numbers) []string {
+func disagreement(j JobReport, own numbers) []string {
 	var out []string
 	for _, c := range []struct {
 		outcome string
 		seen    int
 	}{{"delivered", j.Delivered}, {"dead_lettered", j.DeadLetters}} {
 		if n := own.rows[c.outcome]; n != c.seen {
-			out = append(out, fmt.Sprintf("job %s: the metric streamer_rows_total says %d %s, from outside it was %d", r.job, n, c.outcome, c.seen))
+			out = append(out, fmt.Sprintf("job %s: the metric streamer_rows_total says %d %s, from outside it was %d", j.Job, n, c.outcome, c.seen))
 		}
 	}
 	return out
@@ -185,16 +190,30 @@ func span(all []sinktest.Attempt) time.Duration {
 	return last.End.Sub(first.Start)
 }
 
+// tableColumns are the widths of the verdict's numbers.
+var tableColumns = []int{7, 10, 5, 9, 9, 8, 6, 5, 10}
+
+// tableWidth is that of the whole table.
+const tableWidth = 82
+
 func (d *demo) tellVerdict(rep Report) {
 	var b strings.Builder
-	rule := strings.Repeat("─", min(d.screen.width(), lineWidth))
-	fmt.Fprintf(&b, "\n%s\n%s\n", rule, d.screen.paint(bold, "The check: what was produced, compared with what the APIs saw, the dead letters and the committed offsets"))
-	fmt.Fprintf(&b, "%-14s%9s%11s%14s%10s%10s%9s%12s%6s%11s\n", "job", "rows", "delivered", "dead letters", "unwanted", "requests", "retries", "duplicates", "lost", "overtaken")
-	for _, j := range rep.Jobs {
-		fmt.Fprintf(&b, "%-14s%9s%11s%14s%10s%10s%9s%12s%6s%11s\n", j.Job, thousands(j.Rows), thousands(j.Delivered), thousands(j.DeadLetters), thousands(j.Unwanted),
-			thousands(j.Requests), thousands(j.Retries), thousands(j.Duplicates), thousands(j.Lost), thousands(j.Overtaken))
+	rule := strings.Repeat("─", min(d.screen.width(), tableWidth))
+	fmt.Fprintf(&b, "\n%s\n%s\n\n", rule, d.screen.paint(bold, "The check: what was produced against what the APIs saw, dead letters and commits"))
+	line := func(job string, numbers ...string) {
+		fmt.Fprintf(&b, "%-13s", job)
+		for i, n := range numbers {
+			fmt.Fprintf(&b, "%*s", tableColumns[i], n)
+		}
+		b.WriteByte('\n')
 	}
-	b.WriteString("unwanted: the job's filter or emit rule says that no request is made for them\n")
+	line("job", "rows", "delivered", "dead", "unwanted", "requests", "retries", "twice", "lost", "overtaken")
+	for _, j := range rep.Jobs {
+		line(j.Job, thousands(j.Rows), thousands(j.Delivered), thousands(j.DeadLetters), thousands(j.Unwanted), thousands(j.Requests),
+			thousands(j.Retries), thousands(j.Duplicates), thousands(j.Lost), thousands(j.Overtaken))
+	}
+	b.WriteString("\ndead      rows given up; each is in its job's dead-letter topic, with the reason\n" +
+		"unwanted  rows for which the job's filter or emit rule wants no request\n")
 	explained := 0
 	for _, j := range rep.Jobs {
 		for _, n := range j.Explained {
@@ -202,15 +221,16 @@ func (d *demo) tellVerdict(rep Report) {
 		}
 	}
 	if explained > 0 {
-		fmt.Fprintf(&b, "duplicates: %d requests repeated work that the API had done, because the connection broke before its answer was whole.\n"+
-			"            This is what \"at least once\" means. They carry the Idempotency-Key of the first one: the API knew %d of them.\n", explained, d.recognised())
+		fmt.Fprintf(&b, "twice     %d requests repeated work that the API had done: the connection broke before its\n"+
+			"          answer was whole. This is what \"at least once\" means. They carry the same Idempotency-Key\n"+
+			"          as the first one, by which the API recognised %d of them.\n", explained, d.recognised())
 	}
 	for _, j := range rep.Jobs {
 		if j.Pending > 0 {
 			fmt.Fprintf(&b, "%s: %s not final yet; they lie behind the committed offset, so the next start would deliver them\n", j.Job, count(j.Pending, "row"))
 		}
 	}
-	fmt.Fprintf(&b, "%s in %s, %s, %s rows/s made final (no faster than they were produced), %.1f s in all\n", count(rep.Rows, "row"), count(rep.Records, "record"), count(rep.Requests, "request"),
+	fmt.Fprintf(&b, "\n%s in %s, %s, %s rows/s final (as they were produced), %.1f s in all\n", count(rep.Rows, "row"), count(rep.Records, "record"), count(rep.Requests, "request"),
 		thousands(int(rep.RowsPerSecond)), rep.Seconds)
 	for _, p := range rep.Problems {
 		b.WriteString(d.screen.paint(red, "  "+p) + "\n")

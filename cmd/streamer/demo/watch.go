@@ -186,39 +186,34 @@ func (w *watcher) waiting(r role, produced map[string]int) int {
 	return max(produced[r.topic]-w.final(r.job), 0)
 }
 
-// lines is the live display.
+// barWidth is how long the bar of the time is.
+const barWidth = 12
+
+// lines is the live display. It fits into 80 columns unless numbers get large.
 func (w *watcher) lines() []string {
 	d := w.demo
 	records, rows := d.producer.count()
-	requests, letters := 0, 0
-	for _, a := range d.apis {
-		requests += a.receiver.Len()
-	}
-	for _, r := range roles {
-		letters += d.letters.count(r.job)
-	}
 	over := time.Since(d.screen.begun).Seconds()
 	head := fmt.Sprintf("%.1fs", over)
 	if d.options.For > 0 {
 		whole := d.options.For.Seconds()
-		done := min(int(over/whole*20), 20)
-		head = fmt.Sprintf("%s%s %.1fs of %gs", strings.Repeat("━", done), strings.Repeat("╌", 20-done), over, whole)
+		done := min(int(over/whole*barWidth), barWidth)
+		head = fmt.Sprintf("%s%s %.1fs of %gs", strings.Repeat("━", done), strings.Repeat("╌", barWidth-done), over, whole)
 	}
-	out := []string{"",
-		d.screen.paint(bold, head) + fmt.Sprintf("   produced %s in %s   %s rows/s final   %s   %s", count(rows[householdTopic]+rows[measurementTopic], "row"),
-			count(records, "record"), thousands(int(w.rate.perSecond)), count(requests, "request"), count(letters, "dead letter"))}
+	out := []string{"", d.screen.paint(bold, head) + fmt.Sprintf("  %s in %s produced  %s/s final",
+		count(rows[householdTopic]+rows[measurementTopic], "row"), count(records, "record"), thousands(int(w.rate.perSecond)))}
 	for _, r := range roles {
 		st := w.latest[r.job]
-		lag := "lag ?"
+		lag := "?"
 		if st.Lag >= 0 && len(st.Partitions) > 0 {
-			lag = "lag " + thousands(int(st.Lag))
+			lag = thousands(int(st.Lag))
 		}
 		breaker := ""
 		if _, open := w.open[r.job]; open {
 			breaker = d.screen.paint(yellow, "breaker OPEN")
 		}
-		out = append(out, fmt.Sprintf("  %-13s %7s rows final %7s waiting   %-9s %4d in flight   %s", r.job, thousands(w.final(r.job)),
-			thousands(w.waiting(r, rows)), lag, st.Delivery.InFlight, breaker))
+		out = append(out, fmt.Sprintf("  %-13s%7s final%6s waiting%5d in flight  lag %-5s%4d dead  %s", r.job, thousands(w.final(r.job)),
+			thousands(w.waiting(r, rows)), st.Delivery.InFlight, lag, d.letters.count(r.job), breaker))
 	}
 	return append(out, d.screen.paint(dim, "  last: "+d.story.latest()))
 }
