@@ -52,8 +52,10 @@ func TestCompileFaults(t *testing.T) {
 		{"a pattern", []string{"topic: ['^form-.*$']"}, nil},
 		{"a pattern without its end", []string{"topic: ['^form-.*']"}, []string{"topic[0]: the pattern \"^form-.*\" has no end; write it as ^…$"}},
 		{"a pattern that does not compile", []string{"topic: ['^(form$']"}, []string{"topic[0]: the pattern does not compile"}},
-		{"a pattern for streamer's own topics", []string{"topic: ['^streamer\\..*$']"}, []string{"topic[0]: the pattern matches topic"}},
-		{"a pattern for everything", []string{"topic: ['^.*$']"}, []string{"warning: topic[0]: the pattern also matches topics that may not be read"}},
+		{"a pattern for streamer's own topics", []string{"topic: ['^streamer\\..*$']"}, []string{"topic[0]: the pattern matches topics like \"streamer.jobs\""}},
+		{"a pattern for another job's dead letters", []string{"topic: ['^streamer\\.dead-.*x$']"}, []string{"topic[0]: the pattern matches topics like \"streamer.dead-…\""}},
+		{"a pattern for out topics", []string{"topic: ['^streamer\\.out\\..*$']"}, nil},
+		{"a pattern for everything", []string{"topic: ['^.*$']"}, []string{"topic[0]: the pattern matches topics like \"__consumer_offsets\""}},
 
 		{"group of another kind", []string{"group: billing"}, []string{`group: group "billing" may not be used by a job; leave it out for streamer.villages`}},
 		{"group of the Aether consumer", []string{"group: 'RESTWorker:9a1'"}, nil},

@@ -70,22 +70,27 @@ func (c *compilation) checkPattern(path, pattern string) {
 		c.faults.Add(path, "the pattern does not compile: "+err.Error(), "")
 		return
 	}
-	// A pattern cannot be searched for all it might match; what it names at its start and streamer's own topics can be tried.
-	prefix, _ := compiled.LiteralPrefix()
-	ns := c.process.Namespace
-	tries := []string{"__consumer_offsets", "__transaction_state", ns + ".jobs", ns + ".status", ns + ".audit",
-		ns + ".dead-letters." + c.def.ID}
-	for _, name := range tries {
-		if !compiled.MatchString(name) {
-			continue
-		}
-		if prefix != "" && c.closed(prefix+"x") {
-			c.faults.Add(path, fmt.Sprintf("the pattern matches topic %q, which may not be read by a job", name),
-				fmt.Sprintf("of streamer's own topics only %s.out.* may be read", ns))
-		} else {
-			c.faults.Warn(path, fmt.Sprintf("the pattern also matches topics that may not be read, such as %q; they are left out", name), "")
-		}
+	// A pattern cannot be searched for all it might match; how it begins and the topics that are there in every installation can be
+	// tried.
+	refuse := func(name string) {
+		c.faults.Add(path, fmt.Sprintf("the pattern matches topics like %q, which may not be read by a job", name),
+			fmt.Sprintf("begin it with what the topics have in common; of streamer's own topics only %s.out.* may be read", c.process.Namespace))
+	}
+	ns := c.process.Namespace + "."
+	prefix := ""
+	if open, err := regexp.Compile(pattern[1:]); err == nil { // with its ^ a pattern has no literal prefix
+		prefix, _ = open.LiteralPrefix()
+	}
+	if c.closed(prefix) && !strings.HasPrefix(ns+"out.", prefix) {
+		refuse(prefix + "…")
 		return
+	}
+	for _, name := range []string{"__consumer_offsets", "__transaction_state", ns + "jobs", ns + "status", ns + "audit",
+		ns + "dead-letters." + c.def.ID} {
+		if compiled.MatchString(name) {
+			refuse(name)
+			return
+		}
 	}
 }
 
