@@ -12,7 +12,7 @@ export KAFKA_VERSION
 PKG ?= ./...
 TESTFLAGS ?=
 FUZZTIME ?= 10s
-BENCH ?= .
+BENCHFLAGS ?=
 FOR ?=
 
 LINT_VERSION := 2.15.0
@@ -38,7 +38,8 @@ kafka: ## only the tests on a real Kafka
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@found=0; \
 	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r dirname | sort -u); do \
-	  for target in $$(go test -list '^Fuzz' $$dir | grep '^Fuzz'); do \
+	  targets=$$(go test -list '^Fuzz' $$dir); \
+	  for target in $$(grep '^Fuzz' <<< "$$targets"); do \
 	    found=$$((found + 1)); echo "== $$dir $$target"; \
 	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$dir; \
 	  done; \
@@ -51,8 +52,8 @@ lint: $(LINT) ## formatting, vet and golangci-lint
 fmt: $(LINT) ## write the formatting that lint wants
 	$(LINT) fmt ./...
 
-bench: ## benchmarks (BENCH=name chooses)
-	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+bench: ## speed and memory beside a hand-written loop, with ratios (BENCHFLAGS='-scenario path -rounds 5'; see bench/README.md)
+	go run ./bench $(BENCHFLAGS)
 
 demo: build ## watch it work, with nothing installed (FOR=20s ends it by itself)
 	bin/streamer demo $(if $(FOR),--for $(FOR))
