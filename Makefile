@@ -52,7 +52,7 @@ lint: $(LINT) ## formatting, vet and golangci-lint
 fmt: $(LINT) ## write the formatting that lint wants
 	$(LINT) fmt ./...
 
-bench: ## speed and memory beside a hand-written loop, with ratios (BENCHFLAGS='-scenario path -rounds 5'; see bench/README.md)
+bench: ## speed and memory, beside a hand-written loop (BENCHFLAGS='-rounds 5'; see bench/README.md)
 	go run ./bench $(BENCHFLAGS)
 
 demo: build ## watch it work, with nothing installed (FOR=20s ends it by itself)
