@@ -130,9 +130,14 @@ func (p *partition) signal() {
 // with ctx.
 func (p *partition) work(ctx context.Context) {
 	defer close(p.workerDone)
+	last, idle := time.Now(), false
 	for {
 		rec := p.dequeue()
 		if rec == nil {
+			if !idle && time.Since(last) > idleAfter {
+				p.decoder.Release()
+				idle = true
+			}
 			select {
 			case <-p.wake:
 				continue
@@ -142,8 +147,13 @@ func (p *partition) work(ctx context.Context) {
 		}
 		p.take(rec)
 		p.warn()
+		last, idle = time.Now(), false
 	}
 }
+
+// idleAfter is how long a worker keeps the memory of its largest record when nothing comes. It is looked at when regulate wakes the
+// worker.
+const idleAfter = 10 * time.Second
 
 // dequeue gives the next record to decode, nil if there is none or no room for it. One that is too large for the room passes
 // when nothing else is held.

@@ -29,7 +29,7 @@ type Limits struct {
 	Rows int
 	// Nesting bounds objects and lists inside each other. Default 128, at most 10,000.
 	Nesting int
-	// Values bounds everything in all rows, members and elements counted singly; each takes 48 bytes. Default 5,000,000, at most
+	// Values bounds everything in all rows, members and elements counted singly; each takes 48 bytes. Default 1,000,000, at most
 	// 100,000,000.
 	Values int
 }
@@ -53,7 +53,7 @@ func (l Limits) withDefaults() Limits {
 	l.InflatedBytes = orDefault(l.InflatedBytes, 64*mebibyte)
 	l.Rows = orDefault(l.Rows, 100_000)
 	l.Nesting = orDefault(l.Nesting, 128)
-	l.Values = orDefault(l.Values, 5_000_000)
+	l.Values = orDefault(l.Values, 1_000_000)
 	return l
 }
 
