@@ -26,8 +26,7 @@ func ojgNode(v schemas.Value) any {
 	case schemas.Array:
 		return ojgList{v}
 	}
-	var s search
-	return plain(&s, v)
+	return plain(&search{most: maxVisits}, v)
 }
 
 func (o ojgObject) ValueForKey(key string) (any, bool) {
