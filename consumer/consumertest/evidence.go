@@ -2,6 +2,7 @@ package consumertest
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func (c *Cluster) DeadLetters(t testing.TB, topic string) []checker.DeadLetter {
 	var out []checker.DeadLetter
 	for _, r := range c.ReadAll(t, topic) {
 		d, err := checker.ParseDeadLetter(func(name string) (string, bool) {
-			for _, h := range r.Headers {
+			for _, h := range slices.Backward(r.Headers) { // the record's own headers stand before the dead letter's
 				if h.Key == name {
 					return string(h.Value), true
 				}

@@ -42,7 +42,7 @@ func TestDeadLettersAreReadWithTheirPosition(t *testing.T) {
 		return kgo.RecordHeader{Key: "streamer-" + name, Value: []byte(value)}
 	}
 	consumertest.Produce(t, c.Producer(t), &kgo.Record{Topic: topic, Partition: 1, Headers: []kgo.RecordHeader{
-		header("topic", "source"), header("partition", "4"), header("offset", "17"), header("row", "3"), header("class", "rejected"),
+		header("topic", "the record's own"), header("topic", "source"), header("partition", "4"), header("offset", "17"), header("row", "3"), header("class", "rejected"),
 	}})
 	got := c.DeadLetters(t, topic)
 	if len(got) != 1 || got[0].String() != "source/4/17/3" || got[0].Class != "rejected" || time.Since(got[0].At).Abs() > time.Minute {
