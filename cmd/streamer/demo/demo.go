@@ -86,8 +86,9 @@ func Run(soft context.Context, o Options) (Report, error) {
 
 // open starts the parts from sink to source, and tells of each.
 func (d *demo) open() error {
-	d.screen.text(d.screen.paint(bold, "Kafka records become HTTP requests: in order, and none is lost, also while the API fails.") + "\n" +
-		"All of this runs in one process on this machine. Everything told below was observed, nothing is scripted but the weather.\n\n")
+	d.screen.text(d.screen.paint(bold, "Kafka records become HTTP requests: in order, none lost, also while APIs fail.") + "\n" +
+		"All of this runs in one process on this machine. What is told below was observed;\n" +
+		"nothing is scripted but the troubles of the APIs.\n\n")
 	addresses := map[string]string{}
 	for _, name := range []string{registryName, dashboardName} {
 		a, err := startAPI(name, d.weather, d.story)

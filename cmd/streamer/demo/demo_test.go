@@ -81,7 +81,7 @@ func TestTellsWhatHappensAndKeepsThePromise(t *testing.T) {
 		`"phone":`,                           // a row as it was produced
 		"PUT /households/hh-",                // its request
 		`,"visit":1}`,                        // with a masked body
-		"phone number is not in it",          //
+		"The field phone is not in it",       //
 		"Idempotency-Key: ",                  //
 		"Authorization: Basic ********",      // of another job
 		"celsius=39",                         // which sends a form

@@ -89,7 +89,7 @@ func compile(texts []jobText) ([]control.Job, error) {
 		set.Broken = append(set.Broken, broken...)
 	}
 	for _, f := range set.Broken {
-		return nil, fmt.Errorf("job file: %s", f)
+		return nil, fmt.Errorf("job file: %w", f)
 	}
 	var jobs []control.Job
 	for _, c := range set.Compile(job.Process{
@@ -98,7 +98,7 @@ func compile(texts []jobText) ([]control.Job, error) {
 		Guard:     sink.Guard{Hosts: []string{"127.0.0.1"}},
 	}) {
 		for _, f := range c.Findings(c.Faults) {
-			return nil, fmt.Errorf("job file: %s", f)
+			return nil, fmt.Errorf("job file: %w", f)
 		}
 		jobs = append(jobs, control.Job{ID: c.ID, Owner: c.Owner, File: c.File, Config: c.Config})
 	}

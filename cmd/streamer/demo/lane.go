@@ -23,6 +23,9 @@ func (d *demo) laneStory(attempts []sinktest.Attempt) {
 	for _, all := range lanes {
 		slices.SortFunc(all, func(a, b sinktest.Attempt) int { return cmp.Compare(a.Seq, b.Seq) })
 		for i := range all {
+			if i > 0 && sameRow(all[i-1], all[i]) {
+				continue // begin with the first attempt
+			}
 			window := all[i:min(i+laneShown, len(all))]
 			if score := laneScore(window); score > most {
 				best, most = window, score
@@ -49,6 +52,10 @@ func (d *demo) laneStory(attempts []sinktest.Attempt) {
 	}
 }
 
+func sameRow(a, b sinktest.Attempt) bool {
+	return a.Partition == b.Partition && a.Offset == b.Offset && a.Row == b.Row
+}
+
 func failedAttempt(a sinktest.Attempt) bool { return a.Status >= 500 || a.Status == 0 || !a.Answered }
 
 // queued is how soon after the one before it a row starts that had been waiting for it.
@@ -62,8 +69,8 @@ func laneScore(window []sinktest.Attempt) (score time.Duration) {
 	tries, rows := 0, 0
 	for i, a := range window[1:] {
 		gap := a.Start.Sub(window[i].End)
-		switch same := a.Offset == window[i].Offset && a.Row == window[i].Row; {
-		case same:
+		switch {
+		case sameRow(a, window[i]):
 			score += min(gap, time.Second)
 			tries++
 		case gap < queued && !failedAttempt(a):

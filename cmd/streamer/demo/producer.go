@@ -51,7 +51,7 @@ func (p *producer) run(ctx context.Context, damageAfter time.Duration) (full boo
 		now := time.Now()
 		due, last = due+p.rate*min(now.Sub(last).Seconds(), 5*tick.Seconds()), now
 		var batch []container
-		for due > 0 {
+		for due > 0 || g.records < len(partitions) { // one of each topic at once
 			c := g.next()
 			due -= float64(max(len(c.rows), 1))
 			batch = append(batch, c)

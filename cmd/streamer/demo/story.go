@@ -125,7 +125,7 @@ func (s *story) firstRequest(api, job string, at *sinktest.Attempt, re reply) {
 	}
 	s.screen.detail(append(lines, "", fmt.Sprintf("answered %d", max(re.Status, 200)))...)
 	if job == roles[0].job && !bytes.Contains(at.Body, []byte("phone")) && s.first("mask", 1) {
-		s.screen.tell("", "The row's phone number is not in it: its schema marks it private, and the job lets only public fields leave.")
+		s.screen.tell("", "The field phone is not in it, although the job maps it: the schema marks it private, and the job's mask lets only public fields leave.")
 	}
 }
 

@@ -191,23 +191,23 @@ func span(all []sinktest.Attempt) time.Duration {
 }
 
 // tableColumns are the widths of the verdict's numbers.
-var tableColumns = []int{7, 10, 5, 9, 9, 8, 6, 5, 10}
+var tableColumns = []int{7, 10, 5, 9, 9, 8, 6, 5, 9}
 
 // tableWidth is that of the whole table.
-const tableWidth = 82
+const tableWidth = 80
 
 func (d *demo) tellVerdict(rep Report) {
 	var b strings.Builder
 	rule := strings.Repeat("─", min(d.screen.width(), tableWidth))
 	fmt.Fprintf(&b, "\n%s\n%s\n\n", rule, d.screen.paint(bold, "The check: what was produced against what the APIs saw, dead letters and commits"))
 	line := func(job string, numbers ...string) {
-		fmt.Fprintf(&b, "%-13s", job)
+		fmt.Fprintf(&b, "%-12s", job)
 		for i, n := range numbers {
 			fmt.Fprintf(&b, "%*s", tableColumns[i], n)
 		}
 		b.WriteByte('\n')
 	}
-	line("job", "rows", "delivered", "dead", "unwanted", "requests", "retries", "twice", "lost", "overtaken")
+	line("job", "rows", "delivered", "dead", "unwanted", "requests", "retries", "twice", "lost", "overtook")
 	for _, j := range rep.Jobs {
 		line(j.Job, thousands(j.Rows), thousands(j.Delivered), thousands(j.DeadLetters), thousands(j.Unwanted), thousands(j.Requests),
 			thousands(j.Retries), thousands(j.Duplicates), thousands(j.Lost), thousands(j.Overtaken))
@@ -221,16 +221,16 @@ func (d *demo) tellVerdict(rep Report) {
 		}
 	}
 	if explained > 0 {
-		fmt.Fprintf(&b, "twice     %d requests repeated work that the API had done: the connection broke before its\n"+
-			"          answer was whole. This is what \"at least once\" means. They carry the same Idempotency-Key\n"+
-			"          as the first one, by which the API recognised %d of them.\n", explained, d.recognised())
+		fmt.Fprintf(&b, "twice     %d requests repeated work that the API had done: the connection broke\n"+
+			"          before its answer was whole. This is what \"at least once\" means. They\n"+
+			"          carry the Idempotency-Key of the first one: the API knew %d of them.\n", explained, d.recognised())
 	}
 	for _, j := range rep.Jobs {
 		if j.Pending > 0 {
 			fmt.Fprintf(&b, "%s: %s not final yet; they lie behind the committed offset, so the next start would deliver them\n", j.Job, count(j.Pending, "row"))
 		}
 	}
-	fmt.Fprintf(&b, "\n%s in %s, %s, %s rows/s final (as they were produced), %.1f s in all\n", count(rep.Rows, "row"), count(rep.Records, "record"), count(rep.Requests, "request"),
+	fmt.Fprintf(&b, "\n%s in %s, %s, %s rows/s final, %.1f s in all\n", count(rep.Rows, "row"), count(rep.Records, "record"), count(rep.Requests, "request"),
 		thousands(int(rep.RowsPerSecond)), rep.Seconds)
 	for _, p := range rep.Problems {
 		b.WriteString(d.screen.paint(red, "  "+p) + "\n")
@@ -239,9 +239,11 @@ func (d *demo) tellVerdict(rep Report) {
 	case !rep.OK:
 		b.WriteString(d.screen.paint(red, "FAILED: the promise was not kept, or could not be shown to be kept.") + "\n")
 	case rep.Interrupted && !rep.Settled:
-		b.WriteString(d.screen.paint(green, "KEPT SO FAR: nothing lost, no row overtook the one before it in its lane.") + "\n")
+		b.WriteString(d.screen.paint(green, "KEPT SO FAR: nothing lost, no row overtook the one before it in its lane, no\n"+
+			"      offset was committed early.") + "\n")
 	default:
-		b.WriteString(d.screen.paint(green, "KEPT: nothing lost, no row overtook the one before it in its lane, and streamer's own metrics say the same.") + "\n")
+		b.WriteString(d.screen.paint(green, "KEPT: nothing lost, no row overtook the one before it in its lane, no offset\n"+
+			"      was committed early, and streamer's own metrics say the same.") + "\n")
 	}
 	d.screen.text(b.String())
 }

@@ -208,12 +208,12 @@ func (w *watcher) lines() []string {
 		if st.Lag >= 0 && len(st.Partitions) > 0 {
 			lag = thousands(int(st.Lag))
 		}
-		breaker := ""
+		doing := fmt.Sprintf("%4d in flight", st.Delivery.InFlight)
 		if _, open := w.open[r.job]; open {
-			breaker = d.screen.paint(yellow, "breaker OPEN")
+			doing = " " + d.screen.paint(yellow, "breaker OPEN")
 		}
-		out = append(out, fmt.Sprintf("  %-13s%7s final%6s waiting%5d in flight  lag %-5s%4d dead  %s", r.job, thousands(w.final(r.job)),
-			thousands(w.waiting(r, rows)), st.Delivery.InFlight, lag, d.letters.count(r.job), breaker))
+		out = append(out, fmt.Sprintf("  %-12s%8s final%7s waiting%s  lag%6s%4d dead", r.job, thousands(w.final(r.job)),
+			thousands(w.waiting(r, rows)), doing, lag, d.letters.count(r.job)))
 	}
 	return append(out, d.screen.paint(dim, "  last: "+d.story.latest()))
 }
