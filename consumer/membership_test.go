@@ -462,3 +462,29 @@ func TestReadRecord(t *testing.T) {
 		t.Errorf("past the end: %v", err)
 	}
 }
+
+// A pattern takes the topics it matches, also those made later, and never Kafka's or streamer's own.
+func TestPattern(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), nil)
+	one := f.cluster.Topic(t, "form-a", 1)
+	admin := f.cluster.Admin(t)
+	for _, name := range []string{"__form", "test.form", "test.outform", "test.out.form"} {
+		if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, name); err != nil {
+			t.Fatal(err)
+		}
+		consumertest.Produce(t, f.producer, rec(name, 0, name, 1))
+	}
+	consumertest.Produce(t, f.producer, rec(one, 0, "first", 1))
+	cfg := f.job("^.*form.*$", func(c *Config) { c.Pattern = true })
+	f.run(cfg)
+	f.committed(cfg, one)
+	f.committed(cfg, "test.out.form")
+	two := f.cluster.Topic(t, "form-b", 1)
+	consumertest.Produce(t, f.producer, rec(two, 0, "second", 1))
+	f.committed(cfg, two)
+	for _, a := range f.attempts(3) {
+		if a.Topic != one && a.Topic != two && a.Topic != "test.out.form" {
+			t.Errorf("topic %s was read", a.Topic)
+		}
+	}
+}

@@ -146,7 +146,7 @@ func (r *Runner) join() error {
 		kgo.WithHooks(r.fence, &r.compression),
 	)
 	if r.cfg.Pattern {
-		opts = append(opts, kgo.ConsumeRegex())
+		opts = append(opts, kgo.ConsumeRegex(), kgo.ConsumeExcludeTopics(exclusions(r.cfg.Namespace)...))
 	}
 	if r.cfg.Instance != "" {
 		opts = append(opts, kgo.InstanceID(r.cfg.Instance))

@@ -172,10 +172,18 @@ func (r *Runner) existingTopics(ctx context.Context) ([]string, error) {
 	return found, nil
 }
 
+// exclusions are the topics that no pattern takes: Kafka's own, and ours but for <namespace>.out.*.
+func exclusions(namespace string) []string {
+	own := "^" + regexp.QuoteMeta(namespace) + `\.`
+	return []string{"^__", own + "$", own + "(?:[^o]|o$|o[^u]|ou$|ou[^t]|out$|out[^.])"}
+}
+
 // matches says whether a pattern of the job takes a topic.
 func (r *Runner) matches(topic string) bool {
-	if strings.HasPrefix(topic, "__") {
-		return false
+	for _, e := range exclusions(r.cfg.Namespace) {
+		if regexp.MustCompile(e).MatchString(topic) {
+			return false
+		}
 	}
 	return slices.ContainsFunc(r.patterns, func(p *regexp.Regexp) bool { return p.MatchString(topic) })
 }

@@ -25,8 +25,12 @@ const (
 func (r *Runner) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
+	var known string // the topics seen last
 	for {
-		r.look(ctx)
+		if topics := fmt.Sprint(r.look(ctx)); topics != known {
+			known = topics
+			r.client.ForceMetadataRefresh() // the client would look for new topics every some minutes only
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -35,16 +39,17 @@ func (r *Runner) watch(ctx context.Context) {
 	}
 }
 
-func (r *Runner) look(ctx context.Context) {
+// look gives the job's topics that exist.
+func (r *Runner) look(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, watchEvery)
 	defer cancel()
 	topics, err := r.existingTopics(ctx)
 	if err != nil || len(topics) == 0 {
-		return
+		return nil
 	}
 	ends, err := r.instance.admin.ListEndOffsets(ctx, topics...)
 	if err != nil {
-		return
+		return topics
 	}
 	for _, p := range r.all() {
 		if end, ok := ends.Lookup(p.topic, p.id); ok && end.Err == nil {
@@ -56,6 +61,7 @@ func (r *Runner) look(ctx context.Context) {
 	if s := r.sink.Stats(); s.Waiting == 0 {
 		r.status.note(&r.status.delivery, "")
 	}
+	return topics
 }
 
 // fetchFailed makes an error of the client the state of its partition, which then waits and is tried again; others go on.

@@ -8,7 +8,8 @@ import "time"
 type Attempt struct {
 	// Seq counts requests from 1 in the order in which they had been read whole.
 	Seq int64
-	// Start is when the request had been read, End when its answer had been written or was broken off. End is zero while it runs.
+	// Start is when the request had been read, End when its answer was about to be written, or was broken off. End is zero while it
+	// runs.
 	Start, End time.Time
 	// Method and Path; Path is the request target as sent, query included.
 	Method, Path string

@@ -208,11 +208,16 @@ func (r *Receiver) serve(c net.Conn) {
 		an := (*r.answer.Load())(a)
 		var status int
 		var answered bool
+		var end time.Time
 		if r.pause(c, an) {
+			end = time.Now() // before the answer is written: the other side may go on as soon as it has read it
 			status, answered, out = r.respond(c, a, an, out[:0])
 		}
+		if !answered {
+			end = time.Now()
+		}
 		r.mu.Lock()
-		a.Status, a.Answered, a.End = status, answered, time.Now()
+		a.Status, a.Answered, a.End = status, answered, end
 		r.ended++
 		if r.changed != nil {
 			close(r.changed)

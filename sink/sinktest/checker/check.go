@@ -8,7 +8,7 @@ import (
 	"streamer/sink/sinktest"
 )
 
-const defaultSlack = 10 * time.Millisecond
+const defaultSlack = 2 * time.Millisecond
 
 // Check judges a history. It is pure: n rows, attempts and commits cost O(n log n).
 func Check(h History) *Verdict {

@@ -162,6 +162,6 @@ type History struct {
 	Success func(status int) bool
 	// Timeout is the job's bound for one attempt: an answer given later than that may have found nobody. 0: none.
 	Timeout time.Duration
-	// Slack is how much later than in truth a receiver may note the end of an answer. Default 10ms.
+	// Slack is how much later than in truth a receiver may note the end of an answer. Default 2ms.
 	Slack time.Duration
 }
