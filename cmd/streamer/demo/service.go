@@ -3,7 +3,6 @@ package demo
 import (
 	"context"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 
@@ -71,15 +70,8 @@ func (s *service) close() {
 	s.instance.Close()
 }
 
-// numbers are streamer's own metrics of one job.
-type numbers struct {
-	// rows are final rows by outcome.
-	rows map[string]int
-	// attempts are those that a request was made for, retries those beyond a row's first.
-	attempts map[string]int
-	// answered is how many attempts there were for each status, 0 where no answer came.
-	answered map[int]int
-}
+// numbers are streamer's own metrics of one job: final rows by outcome.
+type numbers struct{ rows map[string]int }
 
 // numbersOf reads the metrics of all jobs, as /metrics gives them.
 func (s *service) numbersOf() (map[string]numbers, error) {
@@ -89,26 +81,19 @@ func (s *service) numbersOf() (map[string]numbers, error) {
 	}
 	out := map[string]numbers{}
 	for _, r := range roles {
-		out[r.job] = numbers{rows: map[string]int{}, attempts: map[string]int{}, answered: map[int]int{}}
+		out[r.job] = numbers{rows: map[string]int{}}
 	}
 	for _, f := range families {
+		if f.GetName() != "streamer_rows_total" {
+			continue
+		}
 		for _, m := range f.GetMetric() {
 			labels := map[string]string{}
 			for _, l := range m.GetLabel() {
 				labels[l.GetName()] = l.GetValue()
 			}
-			of, ok := out[labels["job"]]
-			if !ok {
-				continue
-			}
-			switch value := int(m.GetCounter().GetValue()); f.GetName() {
-			case "streamer_rows_total":
-				of.rows[labels["outcome"]] += value
-			case "streamer_attempts_total":
-				of.attempts[labels["class"]] += value
-				if status, err := strconv.Atoi(labels["status"]); err == nil {
-					of.answered[status] += value
-				}
+			if of, ok := out[labels["job"]]; ok {
+				of.rows[labels["outcome"]] += int(m.GetCounter().GetValue())
 			}
 		}
 	}

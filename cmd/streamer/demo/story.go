@@ -28,7 +28,6 @@ type story struct {
 type failure struct {
 	at      time.Time
 	request string
-	attempt int
 }
 
 func newStory(s *screen) *story {
@@ -105,7 +104,7 @@ func (s *story) attempt(api, job string, at *sinktest.Attempt, re reply) {
 		request, at.Attempt, api, re.trouble, laneNoun(job), lost)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed[at.Key] = failure{at: time.Now(), request: request, attempt: at.Attempt}
+	s.failed[at.Key] = failure{at: time.Now(), request: request}
 }
 
 func (s *story) firstRequest(api, job string, at *sinktest.Attempt, re reply) {
