@@ -82,14 +82,16 @@ func TestKafkaRollingRestart(t *testing.T) {
 // One of three brokers is killed under load, comes back, and the next one is.
 func TestKafkaBrokersKilled(t *testing.T) {
 	w := newWorld(t, consumertest.ThreeBrokers(t), 9)
-	w.produce(180, 50)
+	w.produce(180, 5)
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
 	a, b := w.start(), w.start()
 	for _, node := range []int{2, 3} {
-		w.attempts(w.api.Len() + 500)
+		w.produce(180, 15)
+		w.attempts(w.api.Len() + 100)
 		began := time.Now()
 		w.cluster.Kill(t, node)
-		w.attempts(w.api.Len() + 300)
+		w.produce(180, 5)
+		w.attempts(w.api.Len() + 100)
 		w.cluster.Start(t, node)
 		w.events = append(w.events, checker.Event{Cause: checker.Lost, At: began, Until: time.Now(), Within: commitWithin})
 	}

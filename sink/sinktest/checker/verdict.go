@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -84,8 +83,15 @@ func (v *Verdict) String() string {
 	return b.String()
 }
 
+// Test is the part of testing.TB that Check needs: programs that are no tests import this package too.
+type Test interface {
+	Helper()
+	Log(args ...any)
+	Errorf(format string, args ...any)
+}
+
 // Check logs the report and fails t if the promise was broken.
-func (v *Verdict) Check(t testing.TB) {
+func (v *Verdict) Check(t Test) {
 	t.Helper()
 	if v.OK() {
 		t.Log("promise kept: ", v)
