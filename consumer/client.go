@@ -96,7 +96,7 @@ func (c Client) options(id string, log *slog.Logger) ([]kgo.Opt, error) {
 		kgo.SoftwareNameAndVersion("streamer", "0.1.0"),
 		kgo.MetadataMinAge(minAge),
 		kgo.MetadataMaxAge(time.Minute), // new partitions are seen this soon
-		kgo.DisableClientMetrics(), // ours are at /metrics
+		kgo.DisableClientMetrics(),      // ours are at /metrics
 		kgo.WithLogger(clientLog{log}),
 	}
 	switch strings.ToUpper(c.SASL.Mechanism) {

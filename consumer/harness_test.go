@@ -22,6 +22,7 @@ import (
 	"streamer/schemas"
 	"streamer/sink"
 	"streamer/sink/sinktest"
+	"streamer/sink/sinktest/checker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(consumertest.Main(m)) }
@@ -35,7 +36,8 @@ type fixture struct {
 	cluster  *consumertest.Cluster
 	api      *sinktest.Receiver
 	producer *kgo.Client
-	rows     map[string]int // see produceKeys
+	rows     map[string]int                       // see produceKeys
+	watches  map[string]*consumertest.CommitWatch // by group
 }
 
 func setup(t *testing.T, c *consumertest.Cluster, answer func(*sinktest.Attempt) sinktest.Answer) *fixture {
@@ -45,7 +47,7 @@ func setup(t *testing.T, c *consumertest.Cluster, answer func(*sinktest.Attempt)
 		t.Fatal(err)
 	}
 	t.Cleanup(api.Close)
-	return &fixture{T: t, cluster: c, api: api, producer: c.Producer(t), rows: map[string]int{}}
+	return &fixture{T: t, cluster: c, api: api, producer: c.Producer(t), rows: map[string]int{}, watches: map[string]*consumertest.CommitWatch{}}
 }
 
 // job is the usual one: rows {"id": …, "n": …} become PUT /rows/<id> with the row's n in the body; retries come soon.
@@ -118,6 +120,10 @@ func (f *fixture) instance(c Client, memory int64) *Instance {
 }
 
 func (f *fixture) runOn(i *Instance, cfg Config) *running {
+	f.Helper()
+	if f.watches[cfg.Group] == nil {
+		f.watches[cfg.Group] = f.cluster.WatchCommits(f, cfg.Group, 20*time.Millisecond)
+	}
 	soft, stop := context.WithCancel(context.Background())
 	hard, kill := context.WithCancel(context.Background())
 	j := &running{f: f, runner: i.NewRunner(cfg), soft: stop, hard: kill, ended: make(chan error, 1)}
@@ -211,4 +217,26 @@ func dialWhen(up *atomic.Bool) func(context.Context, string, string) (net.Conn, 
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
+}
+
+// verdict lets the checker judge the run: every committed record of the topic is one row, its lane is its key, and want says how it
+// should end (nil: delivered). Call it when everything is committed.
+func (f *fixture) verdict(cfg Config, topic string, want func(*kgo.Record) checker.Want, events ...checker.Event) {
+	f.Helper()
+	h := checker.History{Attempts: f.api.Attempts(), Commits: f.watches[cfg.Group].Stop(f), Events: events, Timeout: cfg.Sink.Timeout,
+		DeadLetters: f.cluster.DeadLetters(f, cfg.DeadLetterTopic)}
+	for _, r := range f.cluster.ReadAll(f, topic, kgo.FetchIsolationLevel(kgo.ReadCommitted())) {
+		row := checker.Row{Position: checker.Position{Topic: topic, Partition: r.Partition, Offset: r.Offset}, Lane: string(r.Key)}
+		switch cfg.Order.By {
+		case OrderNone:
+			row.Lane = ""
+		case OrderPartition:
+			row.Lane = "the partition"
+		}
+		if want != nil {
+			row.Want = want(r)
+		}
+		h.Rows = append(h.Rows, row)
+	}
+	checker.Check(h).Check(f)
 }
