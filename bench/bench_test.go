@@ -123,7 +123,7 @@ func TestRatioComparesTheRunsOfARound(t *testing.T) {
 // Every scenario runs to its end, small, on the embedded broker; what it measures is another question.
 func TestEveryScenarioMeasures(t *testing.T) {
 	var out bytes.Buffer
-	o, err := parse(strings.Fields("-rows 2000 -rounds 2 -jobs 2 -waiting 2000 -hold 1500ms -broker fake -o json"))
+	o, err := parse(strings.Fields("-rows 2000 -rounds 2 -jobs 2 -waiting 2000 -hold 1500ms -rest 1500ms -broker fake -o json"))
 	if err == nil {
 		err = measure(o, &out)
 	}
@@ -138,7 +138,7 @@ func TestEveryScenarioMeasures(t *testing.T) {
 		t.Fatalf("%d scenarios in %s", len(got.Scenarios), out.Bytes())
 	}
 	for i, s := range got.Scenarios {
-		runs, watched := []int{4, 2, 0, 0}[i], i >= 2
+		runs, watched := []int{4, 4, 0, 0}[i], i >= 2
 		if s.Scenario != scenarios[i].name || len(s.Runs) != runs || (s.Memory != nil) != watched || len(s.Checks) != 1 || s.Checks[0].Value <= 0 {
 			t.Errorf("scenario %d is %s with %d runs, memory %v, checks %v", i, s.Scenario, len(s.Runs), s.Memory, s.Checks)
 		}

@@ -48,7 +48,10 @@ func brokerRole(settings []byte, s *stage) error {
 	var c *consumertest.Cluster
 	h.do(func() { c = consumertest.Broker(h) })
 	if c == nil {
-		return errors.Join(h.cleanup(), s.tell(brokerStarted{None: h.skipped}))
+		if err := h.cleanup(); err != nil {
+			return err
+		}
+		return s.tell(brokerStarted{None: h.skipped})
 	}
 	return errors.Join(serve(s, brokerStarted{Brokers: c.Brokers, Kind: "Kafka " + c.Version + ", " + c.Mode}), h.cleanup())
 }

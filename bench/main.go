@@ -21,7 +21,7 @@ type options struct {
 	rows, rounds, jobs, waiting int
 	scenarios                   []string
 	broker                      string
-	hold                        time.Duration
+	hold, restFor               time.Duration
 	output                      string
 	assert                      bool
 	cpuProfile, memProfile      string
@@ -67,7 +67,8 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 3, "runs of floor and streamer in turn, of which medians are taken, 1 to 20")
 	f.IntVar(&o.jobs, "jobs", 50, "jobs of scenario rest, 1 to 200")
 	f.IntVar(&o.waiting, "waiting", 1_000_000, "records of scenario stuck, 8 to 2,000,000")
-	f.DurationVar(&o.hold, "hold", 45*time.Second, "how long scenario stuck watches, at most 5m; rest watches a third of it")
+	f.DurationVar(&o.hold, "hold", 45*time.Second, "how long scenario stuck watches, at most 5m")
+	f.DurationVar(&o.restFor, "rest", 150*time.Second, "how long scenario rest watches, at most 5m; Go looks at an idle heap every 2m")
 	f.StringVar(&names, "scenario", "all", "some of path,latency,rest,stuck")
 	f.StringVar(&o.broker, "broker", "auto", "auto (a real Kafka if this machine has one), real or fake")
 	f.StringVar(&o.output, "o", "text", "text or json")
@@ -93,6 +94,7 @@ func parse(args []string) (options, error) {
 		{o.jobs < 1 || o.jobs > 200, "-jobs: 1 to 200"},
 		{o.waiting < partitions || o.waiting > 2_000_000, "-waiting: 8 to 2,000,000"},
 		{o.hold < time.Second || o.hold > 5*time.Minute, "-hold: 1s to 5m"},
+		{o.restFor < time.Second || o.restFor > 5*time.Minute, "-rest: 1s to 5m"},
 		{o.broker != "auto" && o.broker != "real" && o.broker != "fake", "-broker: auto, real or fake"},
 		{o.output != "text" && o.output != "json", "-o: text or json"},
 	} {

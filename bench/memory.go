@@ -9,14 +9,14 @@ import (
 )
 
 // rest measures what many jobs take that have nothing to do: each has delivered some rows, so that its clients, connections and
-// compiled schema are there.
+// compiled schema are there. Its peak is that burst; what the process has given back some minutes later is judged.
 func (b *bench) rest(ctx context.Context) error {
 	const rows, target = 800, 150e6
-	res := b.report.scenario("rest", fmt.Sprintf("%d jobs, each a group on %d partitions, after %d rows each", b.jobs, partitions, rows))
+	res := b.report.scenario("rest", fmt.Sprintf("%d jobs, each a group on %d partitions, %v after %d rows each", b.jobs, partitions, b.restFor, rows))
 	return b.topic(ctx, contents{rows: rows, keys: rows}, func(topic string) error {
 		var used usage
 		_, err := against(ctx, receiverSettings{}, func(url string) (err error) {
-			set := streamerSettings{Brokers: b.brokers, Rows: rows, Hold: b.hold / 3, profiles: b.profiles("rest")}
+			set := streamerSettings{Brokers: b.brokers, Rows: rows, Hold: b.restFor, profiles: b.profiles("rest")}
 			for i := range b.jobs {
 				set.Jobs = append(set.Jobs, jobText(fmt.Sprintf("rest-%d-%s", i+1, topic), topic, url, 64))
 			}
