@@ -86,12 +86,13 @@ func TestKafkaBrokersKilled(t *testing.T) {
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
 	a, b := w.start(), w.start()
 	for _, node := range []int{2, 3} {
+		before := w.api.Len()
 		w.produce(180, 15)
-		w.attempts(w.api.Len() + 100)
+		w.attempts(before + 500)
 		began := time.Now()
 		w.cluster.Kill(t, node)
 		w.produce(180, 5)
-		w.attempts(w.api.Len() + 100)
+		w.attempts(before + 20*180) // all of it, on the brokers that are left
 		w.cluster.Start(t, node)
 		w.events = append(w.events, checker.Event{Cause: checker.Lost, At: began, Until: time.Now(), Within: commitWithin})
 	}
