@@ -43,7 +43,7 @@ func withBinary(m interface{ Run() int }) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a folder for temporary files that stays is no failure
 	binary = filepath.Join(dir, "streamer")
 	if out, err := exec.Command("go", "build", "-o", binary, "streamer/cmd/streamer").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building streamer: %v\n%s", err, out)

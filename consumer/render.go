@@ -107,15 +107,17 @@ func ReadRecord(ctx context.Context, c Client, topic string, partition int32, of
 		}
 		return Record{}, fmt.Errorf("read %s/%d at %d: %w", topic, partition, offset, err)
 	}
-	for _, rec := range fetches.Records() {
-		if rec.Offset != offset || rec.Attrs.IsControl() {
-			return Record{}, fmt.Errorf("read %s/%d at %d: %w; the next one is at %d", topic, partition, offset, ErrNoRecord, rec.Offset)
-		}
-		out := Record{Topic: topic, Partition: partition, Offset: offset, Timestamp: rec.Timestamp, Key: rec.Key, Value: rec.Value}
-		for _, h := range rec.Headers {
-			out.Headers = append(out.Headers, RecordHeader(h))
-		}
-		return out, nil
+	found := fetches.Records()
+	if len(found) == 0 {
+		return Record{}, fmt.Errorf("read %s/%d at %d: %w", topic, partition, offset, ErrNoRecord)
 	}
-	return Record{}, fmt.Errorf("read %s/%d at %d: %w", topic, partition, offset, ErrNoRecord)
+	rec := found[0]
+	if rec.Offset != offset || rec.Attrs.IsControl() {
+		return Record{}, fmt.Errorf("read %s/%d at %d: %w; the next one is at %d", topic, partition, offset, ErrNoRecord, rec.Offset)
+	}
+	out := Record{Topic: topic, Partition: partition, Offset: offset, Timestamp: rec.Timestamp, Key: rec.Key, Value: rec.Value}
+	for _, h := range rec.Headers {
+		out.Headers = append(out.Headers, RecordHeader(h))
+	}
+	return out, nil
 }

@@ -143,7 +143,7 @@ func (r *Runner) regulate() {
 }
 
 // number is the partition as a label.
-func (s PartitionStatus) number() string { return strconv.Itoa(int(s.Partition)) }
+func (p PartitionStatus) number() string { return strconv.Itoa(int(p.Partition)) }
 
 // signalRoom makes the commit loop regulate now.
 func (r *Runner) signalRoom() {
