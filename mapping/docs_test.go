@@ -7,21 +7,19 @@ import (
 	"testing"
 )
 
-// docs gives the users' page on mapping: its section of docs/jobs.md, or the text kept for that page.
+// docs gives the section on mapping of the users' page on jobs.
 func docs(t *testing.T) string {
 	t.Helper()
-	for _, file := range []string{"../docs/jobs.md", "testdata/jobs-mapping.md"} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		if _, section, ok := strings.Cut(string(text), "<!-- mapping:"); ok {
-			section, _, _ = strings.Cut(section, "<!-- /mapping -->")
-			return section
-		}
+	text, err := os.ReadFile("../docs/jobs.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no page with the mapping marks")
-	return ""
+	_, section, found := strings.Cut(string(text), "<!-- mapping:")
+	section, _, ended := strings.Cut(section, "<!-- /mapping -->")
+	if !found || !ended {
+		t.Fatal("docs/jobs.md has lost the marks around the section on mapping")
+	}
+	return section
 }
 
 // TestDocs runs the tables of the users' page.

@@ -1,0 +1,168 @@
+package job
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"streamer/consumer"
+)
+
+const docsDir = "../../docs"
+
+// inExamples is a process that has the secrets which the examples refer to.
+func inExamples(t *testing.T) Process {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "health-demo"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"visits-key", "forms-password"} {
+		if err := os.WriteFile(filepath.Join(dir, "health-demo", name), []byte("secret\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return Process{Namespace: "streamer", Secrets: Secrets{Dir: dir, Env: func(string) (string, bool) { return "secret", true }}}
+}
+
+func readDocs(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(docsDir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Every example is a job without a fault, and the pages show it as it is.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	set, err := Load(filepath.Join(docsDir, "examples"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Jobs) < 5 || len(set.Broken) > 0 {
+		t.Errorf("%d jobs, broken: %v", len(set.Jobs), set.Broken)
+	}
+	for _, c := range set.Compile(inExamples(t)) {
+		for _, f := range c.Findings(c.Faults) {
+			t.Error(f)
+		}
+		src, err := os.ReadFile(c.File)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := strings.TrimPrefix(filepath.Ext(c.File), ".") + "\n" + string(src) + "```"
+		if !strings.Contains(readDocs(t, "jobs.md"), shown) {
+			t.Errorf("docs/jobs.md does not show %s as it is", c.File)
+		}
+		if c.ID == "people" && !strings.Contains(readDocs(t, "../README.md"), shown) {
+			t.Errorf("README.md does not show %s as it is", c.File)
+		}
+	}
+}
+
+// README shows the request that its job makes of a record of the test data.
+func TestReadmeRequest(t *testing.T) {
+	t.Parallel()
+	set, err := Load(filepath.Join(docsDir, "examples", "people.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := set.Compile(inExamples(t))[0].Config
+	value, err := os.ReadFile("../../schemas/testdata/aether/person-1-row-deflate.avro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := consumer.Render(cfg, consumer.Record{Topic: "Person", Value: value})
+	if len(rows) != 1 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	r, readme := rows[0].Request, readDocs(t, "../README.md")
+	lines := []string{r.Method + " " + r.URL, string(r.Body)}
+	for _, h := range r.Header {
+		if h.Name != "traceparent" { // another one each time
+			lines = append(lines, h.Name+": "+h.Value)
+		}
+	}
+	for _, line := range lines {
+		if !strings.Contains(readme, "\n"+line+"\n") {
+			t.Errorf("README.md has no line %s", line)
+		}
+	}
+}
+
+// docs/jobs.md names every key of a job, with the default that the schema tells.
+func TestDocsHaveEveryKey(t *testing.T) {
+	t.Parallel()
+	page := readDocs(t, "jobs.md")
+	var schema map[string]any
+	src, err := os.ReadFile(schemaFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(src, &schema); err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for object, known := range keys {
+		for _, k := range known {
+			path := strings.TrimPrefix(object+"."+k.name, ".")
+			if keys[path] != nil || object == "auth.basic" || object == "basic_auth" || object == "delivery.rate_limit" {
+				continue // told by its members, or in the row of its object
+			}
+			row := fieldRow(page, path)
+			if row == nil && !strings.Contains(page, "`"+path+"`") {
+				t.Errorf("docs/jobs.md does not name %s", path)
+			}
+			if what, ok := defaultOf(schema, path); ok && row != nil {
+				checked++
+				if len(row) < 3 || !strings.Contains(row[2], what) {
+					t.Errorf("docs/jobs.md gives %s the default %v; it is %s", path, row, what)
+				}
+			}
+		}
+	}
+	if checked < 20 {
+		t.Errorf("only %d defaults were found", checked)
+	}
+}
+
+// fieldRow finds the row of a table whose first cell is the field, by its whole path or, below the heading of its object, without it.
+func fieldRow(page, path string) []string {
+	for _, prefix := range []string{"delivery.", "dead_letter."} {
+		path = strings.TrimPrefix(path, prefix)
+	}
+	for line := range strings.Lines(page) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+		names := strings.Split(strings.TrimSpace(cells[0]), ", ")
+		if strings.HasPrefix(line, "| ") && slices.Contains(names, "`"+path+"`") {
+			return cells
+		}
+	}
+	return nil
+}
+
+// defaultOf is the default of a field in the schema, as text.
+func defaultOf(schema map[string]any, path string) (string, bool) {
+	at := schema
+	for _, name := range strings.Split(path, ".") {
+		if one, ok := at["oneOf"].([]any); ok { // dead_letter
+			at, _ = one[len(one)-1].(map[string]any)
+		}
+		properties, _ := at["properties"].(map[string]any)
+		at, _ = properties[name].(map[string]any)
+	}
+	switch d := at["default"].(type) {
+	case nil, []any:
+		return "", false
+	case float64:
+		return fmt.Sprintf("%.0f", d), true
+	default:
+		return fmt.Sprint(d), true
+	}
+}
