@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -33,6 +32,7 @@ type deadLetters struct {
 	runner *Runner
 
 	mu     sync.Mutex
+	ended  bool          // nothing is written again any more
 	failed []*letter     // to be written again
 	again  chan struct{} // capacity 1: failed has grown
 }
@@ -49,7 +49,11 @@ func newDeadLetters(r *Runner) *deadLetters {
 
 // giveUp ends a row that cannot be delivered: with a dead letter, or, where they are off, by keeping its lane waiting.
 func (p *partition) giveUp(r *row, o sink.Outcome) {
-	p.runner.log.Error("row given up", "topic", p.topic, "partition", p.id, "offset", r.record.Offset, "row", r.index,
+	what := "row given up"
+	if p.runner.cfg.DeadLetterTopic == "" {
+		what = "row cannot be delivered, and dead letters are off: it is kept, and its lane waits"
+	}
+	p.runner.log.Error(what, "topic", p.topic, "partition", p.id, "offset", r.record.Offset, "row", r.index,
 		"class", string(o.Class), "status", o.Status, "attempts", o.Attempts, "reason", o.Reason, "dead_letter", p.runner.cfg.DeadLetterTopic)
 	p.mu.Lock()
 	if p.life == closed {
@@ -89,7 +93,8 @@ func (d *deadLetters) written(l *letter, err error) {
 	case errors.Is(err, kgo.ErrMaxBuffered): // many at once: the next try has room
 	default:
 		cause := fmt.Sprintf("dead letters cannot be written to %s: %v; the rows are kept and tried again", d.runner.cfg.DeadLetterTopic, err)
-		if d.runner.status.note(&d.runner.status.dead, cause) {
+		d.runner.status.note(&d.runner.status.dead, cause)
+		if d.runner.said.first(cause, time.Now()) {
 			d.runner.log.Error(cause)
 		}
 	}
@@ -98,6 +103,11 @@ func (d *deadLetters) written(l *letter, err error) {
 		return
 	}
 	d.mu.Lock()
+	if d.ended {
+		d.mu.Unlock()
+		p.deadLetter.Done()
+		return
+	}
 	d.failed = append(d.failed, l)
 	d.mu.Unlock()
 	select {
@@ -108,6 +118,7 @@ func (d *deadLetters) written(l *letter, err error) {
 
 // run writes failed letters again, until ctx ends.
 func (d *deadLetters) run(ctx context.Context) {
+	d.setEnded(false)
 	defer d.drop()
 	for {
 		select {
@@ -161,9 +172,16 @@ func (d *deadLetters) take(which func(*letter) bool) (out []*letter) {
 
 // drop ends the wait of what was never written: the next owner of the partition gives the row up again.
 func (d *deadLetters) drop() {
+	d.setEnded(true)
 	for _, l := range d.take(func(*letter) bool { return true }) {
 		l.row.partition.deadLetter.Done()
 	}
+}
+
+func (d *deadLetters) setEnded(ended bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ended = ended
 }
 
 // envelope is a dead letter: the original record with what happened in headers that begin with "streamer-".
@@ -223,7 +241,8 @@ func (d *deadLetters) ensureTopic(ctx context.Context) {
 	replication := int16(min(3, max(1, len(meta.Brokers))))
 	if _, err := admin.CreateTopic(ctx, 1, replication, config, topic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		cause := fmt.Sprintf("dead-letter topic %s cannot be created: %v; create it, or allow this user to", topic, err)
-		if d.runner.status.note(&d.runner.status.dead, cause) {
+		d.runner.status.note(&d.runner.status.dead, cause)
+		if d.runner.said.first(cause, time.Now()) {
 			d.runner.log.Warn(cause)
 		}
 		return
@@ -242,22 +261,8 @@ func topicConfig(brokers int) map[string]*string {
 
 // sourceRecordBytes is the largest max.message.bytes of the job's topics, 0 if it cannot be read.
 func (d *deadLetters) sourceRecordBytes(ctx context.Context) int64 {
-	d.runner.mu.RLock()
-	topics := make(map[string]bool)
-	for name := range d.runner.topicIDs {
-		topics[name] = true
-	}
-	d.runner.mu.RUnlock()
-	if !d.runner.cfg.Pattern {
-		for _, name := range d.runner.cfg.Topics {
-			topics[name] = true
-		}
-	}
-	names := make([]string, 0, len(topics))
-	for name := range maps.Keys(topics) {
-		names = append(names, name)
-	}
-	if len(names) == 0 {
+	names, err := d.runner.existingTopics(ctx)
+	if err != nil || len(names) == 0 {
 		return 0
 	}
 	configs, err := d.runner.instance.admin.DescribeTopicConfigs(ctx, names...)

@@ -29,6 +29,7 @@ type fence struct {
 	written time.Time // when the last answered request was written
 	suspect bool      // an answer came after a gap; the next one decides
 	shut    bool      // the group gave an error; a new assignment opens
+	joins   int       // answered JoinGroup requests one after the other
 }
 
 // permitRetry is how long a row waits before it asks a closed fence again.
@@ -47,8 +48,22 @@ func (f *fence) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) 
 		return
 	}
 	switch kmsg.Key(key) {
-	case kmsg.Heartbeat, kmsg.JoinGroup, kmsg.SyncGroup:
+	case kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat:
+		f.joining(kmsg.Key(key))
 		f.answered(time.Now().Add(-e2e.ReadWait - e2e.TimeToRead))
+	}
+}
+
+// joining closes the fence when a JoinGroup had to be asked twice: the first answer was a refusal, so the group had put us out.
+func (f *fence) joining(key kmsg.Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if key != kmsg.JoinGroup {
+		f.joins = 0
+		return
+	}
+	if f.joins++; f.joins > 1 {
+		f.shut = true
 	}
 }
 

@@ -34,11 +34,12 @@ func TestFence(t *testing.T) {
 			{key: kmsg.Heartbeat, allowed: true},
 			{wait: 30 * time.Second, answer: 29 * time.Second, key: kmsg.Heartbeat},
 		},
-		"an assignment opens after a gap":        {{key: kmsg.Heartbeat, allowed: true}, {wait: 20 * time.Second, key: kmsg.SyncGroup}, {answer: none, assign: true, allowed: true}},
-		"an error of the group closes at once":   {{key: kmsg.Heartbeat, allowed: true}, {answer: none, group: true}},
-		"heartbeats do not open after an error":  {{key: kmsg.Heartbeat, allowed: true}, {group: true, key: kmsg.Heartbeat}, {key: kmsg.Heartbeat}},
-		"an assignment opens after an error":     {{key: kmsg.Heartbeat, allowed: true}, {group: true, answer: none}, {key: kmsg.JoinGroup, assign: true, allowed: true}},
-		"an assignment alone proves no liveness": {{answer: none, assign: true}},
+		"an assignment opens after a gap":              {{key: kmsg.Heartbeat, allowed: true}, {wait: 20 * time.Second, key: kmsg.SyncGroup}, {answer: none, assign: true, allowed: true}},
+		"an error of the group closes at once":         {{key: kmsg.Heartbeat, allowed: true}, {answer: none, group: true}},
+		"heartbeats do not open after an error":        {{key: kmsg.Heartbeat, allowed: true}, {group: true, key: kmsg.Heartbeat}, {key: kmsg.Heartbeat}},
+		"an assignment opens after an error":           {{key: kmsg.Heartbeat, allowed: true}, {group: true, answer: none}, {key: kmsg.JoinGroup, assign: true, allowed: true}},
+		"a JoinGroup that was asked twice was refused": {{key: kmsg.Heartbeat, allowed: true}, {key: kmsg.JoinGroup, allowed: true}, {key: kmsg.JoinGroup}, {key: kmsg.SyncGroup}, {answer: none, assign: true, allowed: true}},
+		"an assignment alone proves no liveness":       {{answer: none, assign: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

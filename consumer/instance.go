@@ -107,7 +107,6 @@ func (i *Instance) NewRunner(cfg Config) *Runner {
 	r := &Runner{
 		instance: i, cfg: cfg,
 		log:        i.log.With("job", cfg.Job),
-		joined:     make(chan struct{}),
 		room:       make(chan struct{}, 1),
 		partitions: map[topicPartition]*partition{},
 		topicIDs:   map[string][16]byte{},
@@ -176,20 +175,32 @@ func boundKey(key string) string {
 	return "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// learnTopics looks up the ids of topics that are new to this runner.
+// learnTopics looks up the ids of topics. It tries for a while: without them idempotency keys would differ from those of the owner
+// before, and what it had finished above the commit would not be believed.
 func (r *Runner) learnTopics(ctx context.Context, topics []string) {
-	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
-	defer cancel()
-	meta, err := r.instance.admin.Metadata(ctx, topics...)
-	if err != nil {
-		r.log.Warn("the ids of topics could not be looked up; idempotency keys carry an empty one", "topics", topics, "cause", err)
+	if len(topics) == 0 {
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, t := range meta.Topics {
-		if t.Err == nil {
-			r.topicIDs[t.Topic] = t.ID
+	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
+	defer cancel()
+	for {
+		meta, err := r.instance.admin.Metadata(ctx, topics...)
+		if err == nil {
+			err = meta.Topics.Error()
+		}
+		if err == nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			for _, t := range meta.Topics {
+				r.topicIDs[t.Topic] = t.ID
+			}
+			return
+		}
+		select {
+		case <-time.After(permitRetry):
+		case <-ctx.Done():
+			r.log.Warn("the ids of topics could not be looked up; idempotency keys carry an empty one", "topics", topics, "cause", err)
+			return
 		}
 	}
 }

@@ -64,6 +64,7 @@ type wait struct {
 	cause string
 	since time.Time
 	retry time.Time // when the fetch is tried again
+	hold  bool      // it is not: nothing is taken until there is a new assignment
 }
 
 func (r *Runner) newPartition(topic string, id int32) *partition {
@@ -107,8 +108,10 @@ func (p *partition) enqueue(records []*kgo.Record, highWater int64) {
 	}
 	p.mu.Lock()
 	p.highWater = highWater
-	p.wait = wait{}
-	if p.life != open {
+	if !p.wait.hold {
+		p.wait = wait{}
+	}
+	if p.life != open || p.wait.hold {
 		p.mu.Unlock()
 		return
 	}
@@ -253,13 +256,17 @@ func (p *partition) close() (c commit, changed bool) {
 }
 
 // waits notes that the partition cannot be read on, and reports whether the cause is a new one.
-func (p *partition) waits(cause string, retry time.Duration) bool {
+func (p *partition) waits(cause string, retry time.Duration, hold bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
+	if p.wait.hold {
+		return false
+	}
 	fresh := p.wait.cause != cause
+	p.wait.hold = hold
 	if fresh {
-		p.wait = wait{cause: cause, since: now}
+		p.wait = wait{cause: cause, since: now, hold: hold}
 	}
 	p.wait.retry = now.Add(retry)
 	return fresh

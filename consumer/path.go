@@ -21,13 +21,14 @@ import (
 func (r *Runner) poll(ctx context.Context) {
 	for ctx.Err() == nil {
 		fetches := r.client.PollFetches(ctx)
-		fetches.EachError(r.fetchFailed)
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
-			if p := r.partition(f.Topic, f.Partition); p != nil && f.Err == nil {
+			// Records may come with an error: those before a damaged batch. They will not be fetched again.
+			if p := r.partition(f.Topic, f.Partition); p != nil && (f.Err == nil || len(f.Records) > 0) {
 				r.instance.metrics.polled.Add(float64(len(f.Records)))
 				p.enqueue(f.Records, f.HighWatermark)
 			}
 		})
+		fetches.EachError(r.fetchFailed)
 		r.regulate()
 		r.client.AllowRebalance()
 	}
@@ -199,14 +200,17 @@ func (p *partition) skip(rec *kgo.Record, outcome string) {
 
 // commitLoop commits what is finished, every cfg.Commit while something changed, until ctx ends. A slow commit delays the next
 // one: there is one at a time, and it takes all that finished meanwhile.
-func (r *Runner) commitLoop(ctx context.Context) {
-	tick := time.NewTicker(r.cfg.Commit)
+// It also regulates. Once member has ended, its commits no longer wait for a rebalance: the last one is made by leave.
+func (r *Runner) commitLoop(ctx, member context.Context) {
+	tick, look := time.NewTicker(r.cfg.Commit), time.NewTicker(regulateEvery)
 	defer tick.Stop()
+	defer look.Stop()
 	for {
 		select {
 		case <-tick.C:
+			r.commitFinished(ctx, member)
+		case <-look.C:
 			r.regulate()
-			r.commitFinished(ctx)
 		case <-r.room:
 			r.regulate()
 		case <-ctx.Done():
@@ -224,13 +228,18 @@ func (r *Runner) commitLoop(ctx context.Context) {
 //  4. A crash of the other member sends 30 finished records again.
 //
 // Under the lock the client has our commit of 100 before revoke can hand it that of 120, and it sends them in this order.
-func (r *Runner) commitFinished(ctx context.Context) {
+func (r *Runner) commitFinished(ctx, member context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(member, cancel)
 	r.commits.Lock()
-	answer := r.commit(ctx, r.positions())
+	all := r.positions()
+	answer := r.commit(ctx, all) // waits while the group rebalances
 	r.commits.Unlock()
+	stop()
 	err := <-answer
-	if r.metadataRefused(err) {
-		r.commitFinished(ctx)
+	if r.metadataRefused(all, err) {
+		r.commitFinished(ctx, member)
 		return
 	}
 	r.noteCommit(err)

@@ -64,15 +64,14 @@ func (r *Runner) prepareOnce(ctx context.Context) error {
 // checkMembers refuses a group that somebody else works in: its offsets are not ours to move, and ours not theirs.
 func (r *Runner) checkMembers(ctx context.Context) error {
 	groups, err := r.instance.admin.DescribeGroups(ctx, r.cfg.Group)
-	if err != nil {
-		return fmt.Errorf("describe group %s: %w", r.cfg.Group, err)
-	}
 	group := groups[r.cfg.Group]
 	switch {
-	case errors.Is(group.Err, kerr.GroupAuthorizationFailed):
+	case errors.Is(err, kerr.GroupAuthorizationFailed), errors.Is(group.Err, kerr.GroupAuthorizationFailed):
 		return &RefusedError{fmt.Errorf("kafka refuses group %s to this user; it needs READ and DESCRIBE on the group", r.cfg.Group)}
-	case errors.Is(group.Err, kerr.GroupIDNotFound):
+	case errors.Is(err, kerr.GroupIDNotFound), errors.Is(group.Err, kerr.GroupIDNotFound):
 		return nil
+	case err != nil:
+		return fmt.Errorf("describe group %s: %w", r.cfg.Group, err)
 	case group.Err != nil:
 		return fmt.Errorf("describe group %s: %w", r.cfg.Group, group.Err)
 	}
@@ -144,6 +143,9 @@ func (r *Runner) existingTopics(ctx context.Context) ([]string, error) {
 		wanted = nil // all
 	}
 	meta, err := r.instance.admin.Metadata(ctx, wanted...)
+	if errors.Is(err, kerr.TopicAuthorizationFailed) {
+		return nil, &RefusedError{fmt.Errorf("kafka refuses a topic of %s to this user; it needs READ and DESCRIBE on each", strings.Join(r.cfg.Topics, ", "))}
+	}
 	if err != nil {
 		return nil, r.instance.reach(err)
 	}
@@ -218,6 +220,10 @@ func (r *Runner) onMetadata(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetF
 				topic = r.topicName(t.TopicID)
 			}
 			for _, p := range t.Partitions {
+				// The client drops a partition whose offset it cannot read. What may pass is better tried again by a new session.
+				if err := kerr.ErrorForCode(p.ErrorCode); kerr.IsRetriable(err) {
+					return fmt.Errorf("read the committed offset of %s/%d: %w", topic, p.Partition, err)
+				}
 				if p.Metadata != nil {
 					r.metadata[topicPartition{topic, p.Partition}] = *p.Metadata
 				}

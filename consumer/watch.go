@@ -15,6 +15,8 @@ const (
 	// watchEvery is how often the ends of the logs are looked up: a partition that is paused, or behind an open transaction,
 	// learns of no new ones by fetching.
 	watchEvery = 10 * time.Second
+	// regulateEvery is how often memory is looked at when nothing else calls for it: other jobs may have given some back.
+	regulateEvery = 200 * time.Millisecond
 	// fetchRetry is the wait before a partition that could not be fetched is tried again.
 	fetchRetry = 10 * time.Second
 	// minShareBytes is what a partition may buffer even if a job has many.
@@ -64,7 +66,9 @@ func (r *Runner) look(ctx context.Context) []string {
 	return topics
 }
 
-// fetchFailed makes an error of the client the state of its partition, which then waits and is tried again; others go on.
+// fetchFailed makes an error of the client the state of its partition; others go on. What a broker answered is tried again. What
+// the client found itself (a log that was cut behind us, a damaged batch) holds the partition until the job is started again: the
+// client may go on reading somewhere else, and what it skips would be committed past.
 func (r *Runner) fetchFailed(topic string, id int32, err error) {
 	var session *kgo.ErrGroupSession
 	switch {
@@ -77,9 +81,9 @@ func (r *Runner) fetchFailed(topic string, id int32, err error) {
 		}
 		return
 	}
-	cause := fetchCause(err)
+	cause, hold := fetchCause(err), !errors.As(err, new(*kerr.Error))
 	for _, p := range r.all() {
-		if p.topic == topic && (p.id == id || id < 0) && p.waits(cause, fetchRetry) {
+		if p.topic == topic && (p.id == id || id < 0) && p.waits(cause, fetchRetry, hold) {
 			r.log.Error("partition waits", "topic", topic, "partition", p.id, "cause", cause)
 		}
 	}
@@ -94,11 +98,14 @@ func fetchCause(err error) string {
 	case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.InconsistentTopicID):
 		return "the topic was deleted, or deleted and made anew; nothing of the new one is read until the job is started again"
 	case errors.As(err, &truncated):
-		return fmt.Sprintf("the log was cut behind us: we had read up to %d, it now ends at %d", truncated.ConsumedTo, truncated.ResetTo)
+		return fmt.Sprintf("the log was cut behind us: we had read up to %d, it was cut at %d; nothing is read until the job is started again", truncated.ConsumedTo, truncated.ResetTo)
 	case errors.Is(err, kerr.TopicAuthorizationFailed):
 		return "kafka refuses the topic to this user; it needs READ on the topic"
 	case errors.Is(err, kerr.RecordListTooLarge), errors.Is(err, kerr.MessageTooLarge):
 		return "a batch is larger than the client reads: " + err.Error()
+	}
+	if !errors.As(err, new(*kerr.Error)) {
+		return "what was fetched cannot be read: " + err.Error() + "; nothing more is read until the job is started again"
 	}
 	return "fetch: " + err.Error()
 }
@@ -122,7 +129,7 @@ func (r *Runner) regulate() {
 	for _, p := range r.all() {
 		p.mu.Lock()
 		used := float64(p.held+p.queued) / float64(share)
-		waiting := p.wait.cause != "" && now.Before(p.wait.retry)
+		waiting := p.wait.cause != "" && (p.wait.hold || now.Before(p.wait.retry))
 		switch {
 		case !p.paused && (waiting || used >= 1 || level >= 1 && used > 0):
 			p.paused = true

@@ -22,7 +22,10 @@ type span struct {
 // bitmap has a bit for each row of a record, by its place in the record.
 type bitmap []byte
 
-func (b bitmap) has(row int32) bool { return int(row/8) < len(b) && b[row/8]&(1<<(row%8)) != 0 }
+// has says whether row is final. No row of a record that is one row as a whole (-1) is.
+func (b bitmap) has(row int32) bool {
+	return row >= 0 && int(row/8) < len(b) && b[row/8]&(1<<(row%8)) != 0
+}
 
 func (b bitmap) with(row int32) bitmap {
 	for int(row/8) >= len(b) {

@@ -171,3 +171,17 @@ func BenchmarkFinishedAndEncode(b *testing.B) {
 		tr.Finished(2048).Encode(place, 4096)
 	}
 }
+
+// The record that had rows finished cannot be decoded by the next owner: as one row, it has none of them.
+func TestNoRowOfARecordAsAWholeIsKnown(t *testing.T) {
+	tr := New(0, 0)
+	a := &Record{Offset: 0}
+	tr.Track(a, 3)
+	tr.Done(a, 1)
+	next := New(0, 0)
+	next.Restore(tr.Finished(10))
+	finished, known := next.Known(0)
+	if finished || known == nil || !known(1) || known(0) || known(-1) || known(99) {
+		t.Fatalf("finished %v", finished)
+	}
+}
