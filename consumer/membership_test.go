@@ -480,3 +480,23 @@ func TestPattern(t *testing.T) {
 		}
 	}
 }
+
+// A static member stays in its group when it stops, and has its partitions back at once when it returns.
+func TestAStaticMemberReturnsToItsPartitions(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), nil)
+	topic := f.cluster.Topic(t, "t", 2)
+	cfg := f.job(topic, func(c *Config) { c.Instance = "one" })
+	for n := range 3 {
+		consumertest.Produce(t, f.producer, rec(topic, 0, "a", n), rec(topic, 1, "b", n))
+		j := f.run(cfg)
+		f.committed(cfg, topic)
+		if err := j.stop(); err != nil {
+			t.Fatal(err)
+		}
+		g := f.cluster.Fake.GroupInfo(cfg.Group)
+		if len(g.Members) != 1 || g.Members[0].InstanceID == nil || *g.Members[0].InstanceID != "one" {
+			t.Fatalf("round %d: members %+v", n, g.Members)
+		}
+	}
+	f.verdict(cfg, topic, nil)
+}
