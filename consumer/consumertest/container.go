@@ -179,8 +179,22 @@ func containerEnv(port int) map[string]string {
 
 var versionLine = regexp.MustCompile(`Kafka version: ([0-9.]+)`)
 
-// version reads what the broker wrote about itself when it started.
+// version reads what the broker wrote about itself when it started. The engine may hand the log over a while after the broker wrote it.
 func (b *boxed) version(ctx context.Context) (string, error) {
+	for {
+		version, err := b.logged(ctx)
+		if err == nil {
+			return version, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", errors.Join(err, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (b *boxed) logged(ctx context.Context) (string, error) {
 	r, err := b.c.Logs(ctx)
 	if err != nil {
 		return "", err
