@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -64,6 +65,7 @@ type world struct {
 	events  []checker.Event
 	rows    []checker.Row
 	started int
+	delay   atomic.Int64 // of each answer, in milliseconds, besides the random one
 }
 
 // newWorld makes a world of so many partitions. STREAMER_SEED replays a run: it is printed with every one.
@@ -83,7 +85,7 @@ func newWorld(t *testing.T, c *consumertest.Cluster, partitions int32) *world {
 	api, err := sinktest.Listen(func(*sinktest.Attempt) sinktest.Answer {
 		mu.Lock()
 		defer mu.Unlock()
-		a := sinktest.Answer{Delay: time.Duration(faults.IntN(8)) * time.Millisecond}
+		a := sinktest.Answer{Delay: time.Duration(w.delay.Load()+int64(faults.IntN(8))) * time.Millisecond}
 		switch n := faults.IntN(100); {
 		case n < 2:
 			a.Status = 503

@@ -26,8 +26,6 @@ type Client struct {
 	SASL SASL
 	// TLS is off unless enabled.
 	TLS TLS
-	// ID is shown in the broker's logs and tells this installation's members of a group from foreign ones; default streamer.
-	ID string
 	// MetadataMinAge is how soon a change of the cluster (a new topic, a moved leader) may be asked for again. Default 1s.
 	MetadataMinAge time.Duration
 	// Dial replaces the network; nil: TCP.

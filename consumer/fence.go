@@ -28,7 +28,7 @@ type fence struct {
 	mu      sync.Mutex
 	written time.Time // when the last answered request was written
 	suspect bool      // an answer came after a gap; the next one decides
-	shut    bool      // the group gave an error; a new assignment opens
+	shut    bool      // the group gave an error, or was asked to join twice; a new assignment opens
 	joins   int       // answered JoinGroup requests one after the other
 }
 
@@ -54,7 +54,8 @@ func (f *fence) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) 
 	}
 }
 
-// joining closes the fence when a JoinGroup had to be asked twice: the first answer was a refusal, so the group had put us out.
+// joining closes the fence when a JoinGroup had to be asked twice: the first answer was a refusal, so the group had put us out (or
+// it only gave a new member its id: nothing is assigned then).
 func (f *fence) joining(key kmsg.Key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

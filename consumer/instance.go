@@ -24,6 +24,9 @@ import (
 // DefaultMemoryBytes bounds what records take in one process.
 const DefaultMemoryBytes = 256 << 20
 
+// clientID begins the name that all connections of this program give the brokers.
+const clientID = "streamer"
+
 // schemaCacheBytes bounds the compiled schemas of one process.
 const schemaCacheBytes = 16 << 20
 
@@ -31,7 +34,6 @@ const schemaCacheBytes = 16 << 20
 // compiled schemas, metrics.
 type Instance struct {
 	kafka    Client
-	clientID string
 	log      *slog.Logger
 	schemas  *schemas.Cache
 	budget   *budget
@@ -52,12 +54,8 @@ func NewInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *sl
 	if memoryBytes <= 0 {
 		memoryBytes = DefaultMemoryBytes
 	}
-	id := c.ID
-	if id == "" {
-		id = "streamer"
-	}
-	i := &Instance{kafka: c, clientID: id, log: log, schemas: schemas.NewCache(schemaCacheBytes), budget: &budget{total: memoryBytes}}
-	opts, err := i.options(id)
+	i := &Instance{kafka: c, log: log, schemas: schemas.NewCache(schemaCacheBytes), budget: &budget{total: memoryBytes}}
+	opts, err := i.options(clientID)
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,12 @@ func (r *Runner) remove(lost map[string][]int32) []*partition {
 	defer r.commits.Unlock()
 	r.regulating.Lock() // no pause after the resume
 	defer r.regulating.Unlock()
+	parts := r.takeOut(lost)
+	r.resume(parts)
+	return parts
+}
+
+func (r *Runner) takeOut(lost map[string][]int32) []*partition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []*partition
@@ -57,7 +63,6 @@ func (r *Runner) remove(lost map[string][]int32) []*partition {
 		}
 	}
 	r.assigned.Store(int64(len(r.partitions)))
-	r.resume(out)
 	return out
 }
 
@@ -76,9 +81,7 @@ func (r *Runner) resume(parts []*partition) {
 // when nothing was added.
 func (r *Runner) onAssigned(ctx context.Context, client *kgo.Client, added map[string][]int32) {
 	<-r.joined
-	id, _ := client.GroupMetadata()
-	if r.member.changed(id) && r.assigned.Load() > 0 {
-		r.expelled("the group took this instance in as a new member without a word about its partitions")
+	if r.isNewMember(client) {
 		return
 	}
 	r.learnTopics(ctx, slices.Collect(maps.Keys(added)))
@@ -101,13 +104,13 @@ func (r *Runner) onAssigned(ctx context.Context, client *kgo.Client, added map[s
 
 // onRevoked gives partitions up in good order. The group waits for us, at most the rebalance timeout (drain + 30 s):
 //
-//  1. The partitions leave r.partitions under the commit lock: no commit of the loop can follow ours. See commitFinished.
+//  1. The partitions leave r.partitions under the commit lock: no commit of the loop can follow ours. See commitFinished. Their
+//     pauses are cleared: a partition that comes back must not stay silent.
 //  2. Each drains: no new attempts, those in flight end or are cancelled when the drain time is over.
 //  3. Their offsets are committed while we are still a member of this generation. If that fails, the next owner begins at the
 //     last acknowledged commit and sends what finished since then again: late, never lost.
-//  4. Pauses are cleared: a partition that comes back must not stay silent.
-func (r *Runner) onRevoked(hard context.Context, lost map[string][]int32) {
-	if len(lost) == 0 {
+func (r *Runner) onRevoked(hard context.Context, client *kgo.Client, lost map[string][]int32) {
+	if len(lost) == 0 || r.isNewMember(client) {
 		return
 	}
 	drain, cancel := context.WithTimeout(hard, r.cfg.Drain)
@@ -138,6 +141,17 @@ func (r *Runner) abandon(lost map[string][]int32) int {
 	return len(parts)
 }
 
+// isNewMember says that the group knows this instance as another member than before although no partition was lost: it was put out
+// in between.
+func (r *Runner) isNewMember(client *kgo.Client) bool {
+	id, _ := client.GroupMetadata()
+	if id == "" || !r.member.changed(id) || r.assigned.Load() == 0 {
+		return false
+	}
+	r.expelled("the group took this instance in as a new member without a word about its partitions")
+	return true
+}
+
 // membership is what the group knows this instance as, during one session.
 type membership struct {
 	end func() // ends the session
@@ -164,7 +178,7 @@ func (m *membership) changed(id string) bool {
 // So everything is abandoned as if it had been lost, and the session ends: a new client reads the offsets again.
 func (r *Runner) expelled(cause string) {
 	n := r.abandon(nil)
-	r.log.Warn("out of the group; joining again", "cause", cause, "partitions_lost", n)
+	r.log.Warn("put out of the group; beginning anew", "cause", cause, "partitions_lost", n)
 	r.member.end()
 }
 
@@ -182,6 +196,7 @@ func (r *Runner) leave(hard context.Context) {
 	for _, p := range r.all() {
 		p.setLife(draining)
 	}
+	r.unfinished.Store(0) // what earlier revokes left has had its next owner since
 	drain, cancel := context.WithTimeout(hard, r.cfg.Drain)
 	defer cancel()
 	r.release(drain, r.remove(nil))

@@ -257,7 +257,21 @@ func TestLostPartitionsAreCancelledWithoutCommit(t *testing.T) {
 	f.run(cfg)
 	consumertest.WaitFor(t, within, "the hanging attempt", func() (any, bool) { return f.api.Len(), f.api.Len() == 2 })
 	hang.Store(false)
+	var lost, commits atomic.Int64 // commits between the refused heartbeat and the next join
+	f.cluster.Fake.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
+		f.cluster.Fake.KeepControl()
+		if lost.Load() == 1 {
+			commits.Add(1)
+		}
+		return nil, nil, false
+	})
+	f.cluster.Fake.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		f.cluster.Fake.KeepControl()
+		lost.CompareAndSwap(1, 2)
+		return nil, nil, false
+	})
 	f.cluster.Fake.ControlKey(int16(kmsg.Heartbeat), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		lost.Store(1)
 		resp := kreq.ResponseKind().(*kmsg.HeartbeatResponse)
 		resp.ErrorCode = kerr.UnknownMemberID.Code
 		return resp, nil, true
@@ -267,6 +281,9 @@ func TestLostPartitionsAreCancelledWithoutCommit(t *testing.T) {
 		if a.Path == "/rows/a" && a.Attempt == 1 && a.End.IsZero() {
 			t.Error("the attempt that was in flight when the partition was lost still runs")
 		}
+	}
+	if lost.Load() != 2 || commits.Load() != 0 {
+		t.Errorf("%d commits after the group had given the member up", commits.Load())
 	}
 }
 

@@ -62,11 +62,8 @@ func newMetrics(reg prometheus.Registerer, i *Instance) *metrics {
 	return m
 }
 
-// rowCounter counts the rows of one job with one outcome.
-type rowCounter = prometheus.Counter
-
-func (m *metrics) rowsOf(job string) map[string]rowCounter {
-	out := make(map[string]rowCounter, len(outcomes))
+func (m *metrics) rowsOf(job string) map[string]prometheus.Counter {
+	out := make(map[string]prometheus.Counter, len(outcomes))
 	for _, o := range outcomes {
 		out[o] = m.rows.WithLabelValues(job, o)
 	}

@@ -148,9 +148,6 @@ func (r *Runner) final(d *sink.Delivery, o sink.Outcome) {
 		row.partition.ack(row, outcomeDelivered)
 	case sink.Interrupted: // our own stop: the row is not final, and the next owner sends it
 	default:
-		if o.Class == sink.Rejected && o.Attempts == 0 { // nobody was asked: the row makes no request that can be written
-			o.Class = sink.Payload
-		}
 		row.partition.giveUp(row, o)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"streamer/sink"
@@ -19,7 +20,7 @@ type Runner struct {
 	instance *Instance
 	cfg      Config
 	log      *slog.Logger
-	rows     map[string]rowCounter
+	rows     map[string]prometheus.Counter
 	attempts attemptCounters
 
 	client   *kgo.Client
@@ -35,7 +36,7 @@ type Runner struct {
 	assigned atomic.Int64
 
 	// commits is held while offsets are read and their commit is handed to the client, and while partitions are given up. It is
-	// taken before mu, and mu before a partition's own lock. It may be held as long as a rebalance takes; mu never is.
+	// taken before regulating, that before mu, and mu before a partition's own lock. It may be held as long as a rebalance takes; mu never is.
 	commits sync.Mutex
 
 	mu         sync.RWMutex
@@ -47,7 +48,7 @@ type Runner struct {
 	delivering  atomic.Pointer[sink.Sink] // sink, for Status
 	status      status
 	said        said
-	regulating  sync.Mutex // guards compression's size
+	regulating  sync.Mutex // no pause may come after the resume of a newer assignment; guards compression's size too
 	compression compression
 	memoryFull  atomic.Bool // the job may hold nothing more
 	bare        atomic.Bool // commits carry no metadata: the broker refuses it
@@ -66,7 +67,7 @@ const (
 	heartbeatInterval = 2 * time.Second
 	// rebalanceMargin is what a member may take to join again beyond its drain.
 	rebalanceMargin = 30 * time.Second
-	// stopMargin is kept of the hard deadline for the last commit and for leaving the group.
+	// stopMargin bounds the last commit, and then leaving the group: each gets it.
 	stopMargin = 5 * time.Second
 )
 
@@ -154,7 +155,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 		kgo.FetchMaxBytes(r.compression.asked),
 		kgo.FetchMaxPartitionBytes(r.compression.asked),
 		kgo.OnPartitionsAssigned(r.onAssigned),
-		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { r.onRevoked(hard, lost) }),
+		kgo.OnPartitionsRevoked(func(_ context.Context, cl *kgo.Client, lost map[string][]int32) { r.onRevoked(hard, cl, lost) }),
 		kgo.OnPartitionsLost(r.onLost),
 		kgo.OnOffsetsFetched(r.onMetadata),
 		kgo.AdjustFetchOffsetsFn(r.onOffsets),

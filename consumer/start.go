@@ -85,7 +85,7 @@ func (r *Runner) checkMembers(ctx context.Context) error {
 }
 
 // clientID names this job's members in its group.
-func (r *Runner) clientID() string { return r.instance.clientID + "." + r.cfg.Job }
+func (r *Runner) clientID() string { return clientID + "." + r.cfg.Namespace + "." + r.cfg.Job }
 
 // resolveStart gives a group without any commit its first offsets, for all partitions in one commit, before anybody fetches.
 // The commit is made outside the group, which Kafka accepts only while the group has no members:

@@ -35,7 +35,7 @@ type Status struct {
 	OldestPending time.Duration
 	// Delivery says what the sink is doing.
 	Delivery sink.Stats
-	// Unfinished is the number of rows that the last assignments left undelivered; they are sent again by their next owner.
+	// Unfinished is the number of rows that the stop left undelivered; they are sent again by their next owner.
 	Unfinished int64
 }
 
@@ -43,9 +43,9 @@ type Status struct {
 type PartitionStatus struct {
 	Topic     string
 	Partition int32
-	// Cause says why the partition is not read on; empty: it is. Since is when that began, Retry when it is tried again.
-	Cause        string
-	Since, Retry time.Time
+	// Cause says why the partition is not read on; empty: it is. Since is when that began.
+	Cause string
+	Since time.Time
 	// Committed is the last acknowledged offset, HighWatermark the end of what may be read; -1: not known yet.
 	Committed, HighWatermark int64
 	// Pending is the number of records that were polled and are not finished.
@@ -139,7 +139,7 @@ func (p *partition) status() PartitionStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := PartitionStatus{
-		Topic: p.topic, Partition: p.id, Cause: p.wait.cause, Since: p.wait.since, Retry: p.wait.retry,
+		Topic: p.topic, Partition: p.id, Cause: p.wait.cause, Since: p.wait.since,
 		Committed: p.committed, HighWatermark: p.highWater, Pending: len(p.queue), Paused: p.paused,
 	}
 	if s.Cause == "" && p.stuck > 0 {

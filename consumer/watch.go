@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"time"
 
@@ -23,7 +24,7 @@ const (
 	minShareBytes = 1 << 20
 )
 
-// watch keeps high watermarks and the list of missing topics fresh, until ctx ends.
+// watch keeps high watermarks and the list of missing topics fresh, and takes back why rows wait when none does, until ctx ends.
 func (r *Runner) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -31,7 +32,7 @@ func (r *Runner) watch(ctx context.Context) {
 	for {
 		if topics := fmt.Sprint(r.look(ctx)); topics != known {
 			known = topics
-			r.client.ForceMetadataRefresh() // the client would look for new topics every some minutes only
+			r.client.ForceMetadataRefresh() // the client looks for new topics once a minute only
 		}
 		select {
 		case <-tick.C:
@@ -81,12 +82,18 @@ func (r *Runner) fetchFailed(topic string, id int32, err error) {
 		}
 		return
 	}
-	cause, hold := fetchCause(err), !errors.As(err, new(*kerr.Error))
+	cause, hold := fetchCause(err), !passing(err)
 	for _, p := range r.all() {
-		if p.topic == topic && (p.id == id || id < 0) && p.waits(cause, fetchRetry, hold) {
+		if (p.topic == topic && (p.id == id || id < 0) || topic == "") && p.waits(cause, fetchRetry, hold) {
 			r.log.Error("partition waits", "topic", topic, "partition", p.id, "cause", cause)
 		}
 	}
+}
+
+// passing says that an error of a fetch may pass: the client asks again by itself, and has skipped nothing.
+func passing(err error) bool {
+	var network net.Error
+	return errors.As(err, new(*kerr.Error)) || errors.As(err, new(*kgo.ErrFirstReadEOF)) || errors.As(err, &network)
 }
 
 // fetchCause says what an error of a fetch means and what an operator can do.
@@ -96,7 +103,7 @@ func fetchCause(err error) string {
 	case errors.Is(err, kerr.OffsetOutOfRange):
 		return "the committed offset is not in the log any more: records expired, or the topic was made anew; nothing is skipped until the offsets are reset"
 	case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.InconsistentTopicID):
-		return "the topic was deleted, or deleted and made anew; nothing of the new one is read until the job is started again"
+		return "the topic was deleted, or deleted and made anew; nothing of the new one is read"
 	case errors.As(err, &truncated):
 		return fmt.Sprintf("the log was cut behind us: we had read up to %d, it was cut at %d; nothing is read until the job is started again", truncated.ConsumedTo, truncated.ResetTo)
 	case errors.Is(err, kerr.TopicAuthorizationFailed):
@@ -104,7 +111,7 @@ func fetchCause(err error) string {
 	case errors.Is(err, kerr.RecordListTooLarge), errors.Is(err, kerr.MessageTooLarge):
 		return "a batch is larger than the client reads: " + err.Error()
 	}
-	if !errors.As(err, new(*kerr.Error)) {
+	if !passing(err) {
 		return "what was fetched cannot be read: " + err.Error() + "; nothing more is read until the job is started again"
 	}
 	return "fetch: " + err.Error()
