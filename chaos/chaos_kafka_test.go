@@ -12,6 +12,28 @@ import (
 // Two instances, one of which is killed in the middle of its work, again and again, and replaced.
 func TestKafkaKill(t *testing.T) {
 	w := newWorld(t, consumertest.Kafka(t), 8)
+	w.produce(200, 40)
+	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
+	a, b := w.start(), w.start()
+	for round := range 3 {
+		w.attempts(w.api.Len() + 300 + w.random.IntN(500))
+		victim := &a
+		if w.random.IntN(2) == 1 {
+			victim = &b
+		}
+		(*victim).kill()
+		t.Logf("round %d: %s killed after %d attempts", round, (*victim).name, w.api.Len())
+		*victim = w.start()
+	}
+	w.verdict(commits)
+	a.terminate()
+	b.terminate()
+}
+
+// An instance is frozen for longer than its session while it owns half of the partitions. The other one takes them over. What the
+// frozen one had waiting when it wakes up must not be sent any more.
+func TestKafkaFreeze(t *testing.T) {
+	w := newWorld(t, consumertest.Kafka(t), 8)
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
 	frozen, other := w.start(), w.start()
 	frozen.waitLog("partitions assigned")

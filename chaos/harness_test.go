@@ -214,11 +214,12 @@ func (w *world) start(env ...string) *instance {
 // kill ends the instance as a crash would.
 func (i *instance) kill() {
 	i.w.Helper()
-	i.w.events = append(i.w.events, checker.Event{Cause: checker.Crash, At: time.Now(), Within: commitWithin})
+	began := time.Now()
 	if err := i.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		i.w.Fatal(err)
 	}
 	<-i.ended
+	i.w.events = append(i.w.events, checker.Event{Cause: checker.Crash, At: began, Until: time.Now(), Within: commitWithin})
 }
 
 func (i *instance) signal(s syscall.Signal) {

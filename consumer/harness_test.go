@@ -166,19 +166,25 @@ func rec(topic string, partition int32, key string, n int) *kgo.Record {
 	return &kgo.Record{Topic: topic, Partition: partition, Key: []byte(key), Value: value}
 }
 
-// committed waits until the group has committed what the partitions hold.
+// committed waits until the group has committed what the partitions hold. Their ends are looked up each time: the marker of a
+// transaction may be written a moment after its end was answered.
 func (f *fixture) committed(cfg Config, topic string) {
 	f.Helper()
-	f.committedTo(cfg, topic, f.cluster.EndOffsets(f, topic))
+	f.commitsReach(cfg, topic, func() map[int32]int64 { return f.cluster.EndOffsets(f, topic) })
 }
 
 func (f *fixture) committedTo(cfg Config, topic string, want map[int32]int64) {
 	f.Helper()
-	consumertest.WaitFor(f, within, fmt.Sprintf("commits of %v", want), func() (any, bool) {
-		got := f.cluster.Committed(f, cfg.Group)[topic]
-		for id, end := range want {
+	f.commitsReach(cfg, topic, func() map[int32]int64 { return want })
+}
+
+func (f *fixture) commitsReach(cfg Config, topic string, want func() map[int32]int64) {
+	f.Helper()
+	consumertest.WaitFor(f, within, "the commits of "+topic, func() (any, bool) {
+		got, ends := f.cluster.Committed(f, cfg.Group)[topic], want()
+		for id, end := range ends {
 			if end > 0 && got[id] != end {
-				return got, false
+				return fmt.Sprintf("%v of %v", got, ends), false
 			}
 		}
 		return got, true
