@@ -21,7 +21,8 @@ type headerTemplate struct {
 }
 
 // ownHeaders are set from the request itself; a job that set them could only contradict it.
-var ownHeaders = []string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Upgrade", "Te", "Trailer", "Proxy-Connection"}
+var ownHeaders = []string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Upgrade", "Te", "Trailer",
+	"Proxy-Connection", "Expect"}
 
 func (k *compiler) header(v schemas.Value) {
 	if !given(v) {

@@ -60,6 +60,46 @@ func TestBreakerOpensParksProbesWithRotatingRowsAndCloses(t *testing.T) {
 	})
 }
 
+// What the open breaker's target failed with stays to be seen until the breaker closes: neither a late success nor a late failure of
+// an attempt that had begun before changes it, only a probe does.
+func TestCauseOfTheOpenBreakerStaysUntilItCloses(t *testing.T) {
+	probe := atomic.Int32{}
+	probe.Store(500)
+	answer := func(a *sinktest.Attempt) sinktest.Answer {
+		switch {
+		case a.Lane == "opens":
+			if a.Attempt == 1 {
+				return sinktest.Answer{Status: 503, Delay: time.Second}
+			}
+		case a.Lane == "late success":
+			return sinktest.Answer{Delay: 2 * time.Second}
+		case a.Lane == "late failure" && a.Attempt == 1:
+			return sinktest.Answer{Status: 502, Delay: 3 * time.Second}
+		}
+		return sinktest.Answer{Status: int(probe.Load())}
+	}
+	c := Config{AttemptHeader: true, Breaker: Breaker{Failures: 1, Open: 10 * time.Second}, Retry: hurried}
+	inWorld(t, c, answer, func(w *world) {
+		for _, name := range []string{"opens", "late success", "late failure"} {
+			w.row(name, "/")
+		}
+		cause := func(at time.Duration, open bool, want string) {
+			t.Helper()
+			w.pass(at - time.Since(w.start))
+			if ts := w.sink.Stats().Targets[0]; ts.Open != open || ts.Cause != want {
+				t.Errorf("after %v the target is %+v, want open %v with cause %q", at, ts, open, want)
+			}
+		}
+		cause(1500*time.Millisecond, true, "answered 503 Service Unavailable")
+		cause(2500*time.Millisecond, true, "answered 503 Service Unavailable")
+		w.outcome("late success")
+		cause(3500*time.Millisecond, true, "answered 503 Service Unavailable")
+		cause(12*time.Second, true, "answered 500 Internal Server Error")
+		probe.Store(200)
+		cause(25*time.Second, false, "")
+	})
+}
+
 // One row that fails again and again is counted once: its own back-off is the brake.
 func TestOneFailingRowDoesNotOpenTheBreaker(t *testing.T) {
 	c := Config{Breaker: Breaker{Failures: 2}, Retry: hurried}
@@ -206,15 +246,15 @@ func TestSlowTargetLeavesSlotsToOthers(t *testing.T) {
 	for name, concurrency := range map[string]int{"two slots": 2, "ten slots": 10, "a hundred slots": 100} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, Config{Concurrency: concurrency}, answer, func(w *world) {
-				w.sink.Pause() // so that both are in use when the slots are given out
+				// so that both are in use when the slots are given out
+				w.sink.permit = func() time.Duration { return max(time.Until(w.start.Add(time.Second)), 0) }
 				for i := range 200 {
 					w.send(fmt.Sprint("slow", i), "http://slow.test/slow")
 				}
 				for i := range 10 {
 					w.send(fmt.Sprint("quick", i), "http://quick.test/quick")
 				}
-				w.sink.Resume()
-				w.pass(time.Second)
+				w.pass(2 * time.Second)
 				for i := range 10 {
 					w.outcome(fmt.Sprint("quick", i))
 				}

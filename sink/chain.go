@@ -33,8 +33,8 @@ type state struct {
 func (s *Sink) pick(now time.Duration) *Delivery {
 	for n := len(s.ring); n > 0 && len(s.ring) > 0; n-- {
 		// Scope alive? The rows of one that is not have left all queues (Scope.end).
-		// Permit? Just asked (take); then Pause.
-		if s.shut || s.paused || s.closed {
+		// Permit? Just asked (take).
+		if s.shut || s.closed {
 			return nil
 		}
 		// Breaker? A target offers nothing while it is open, and one row, or its health URL, when a probe is due (refresh).
@@ -93,10 +93,10 @@ func (s *Sink) hold(t *target, d *Delivery, now time.Duration) *Delivery {
 	return d
 }
 
-// mayStart says that neither Pause, permit nor rate forbid the next attempt. For the rate it reserves one place ahead, for whoever
+// mayStart says that neither permit nor rate forbid the next attempt. For the rate it reserves one place ahead, for whoever
 // comes first when it is due, so that nothing is to be given back when a row is dropped. The caller holds mu.
 func (s *Sink) mayStart(now time.Duration) bool {
-	if s.shut || s.paused || s.closed {
+	if s.shut || s.closed {
 		return false
 	}
 	if s.limiter == nil {
@@ -123,7 +123,7 @@ func (s *Sink) mayStart(now time.Duration) bool {
 func (s *Sink) deliver(w *worker, d *Delivery) {
 	// Attempt, class.
 	began := time.Now()
-	r := result{class: Rejected, reason: d.fault, unsent: true}
+	r := result{class: Payload, reason: d.fault, unsent: true}
 	if d.fault == "" {
 		r = s.attempt(w, d)
 	}
@@ -148,7 +148,7 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 	o := Outcome{Class: r.class, Status: r.status, Reason: r.reason, Attempts: d.attempts, First: d.first}
 
 	// Wait, and again.
-	if r.class != Delivered && r.class != Rejected && !d.scope.ending {
+	if !r.class.final() && !d.scope.ending {
 		until := now
 		if !r.again {
 			until = s.until(d, r, now)
@@ -166,7 +166,7 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 	}
 
 	// Final.
-	if o.Class != Delivered && o.Class != Rejected {
+	if !o.Class.final() {
 		o.Class = Interrupted
 	}
 	w.left = d.scope
@@ -200,7 +200,9 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 		case r.again || r.unsent || r.class == Interrupted || r.class == Address && !d.health:
 			verdict(errUncounted)
 		case r.class == Target || d.health && r.class != Delivered:
-			t.cause = r.reason
+			if probe || !t.open {
+				t.cause = r.reason
+			}
 			// A row is counted once: many failures of one row say less of the target than one of many. A probe always counts; what
 			// had begun before the breaker opened does not.
 			if probe || !t.open && !d.counted {
@@ -210,8 +212,10 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 				verdict(errUncounted)
 			}
 		default: // it answered with sense: it lives
-			t.cause = ""
-			verdict(nil)
+			verdict(nil) // may close it
+			if !t.open {
+				t.cause = ""
+			}
 		}
 	}
 	s.refresh(t, now)

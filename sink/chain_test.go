@@ -171,23 +171,6 @@ func TestWaitingRowsHoldNoSlot(t *testing.T) {
 	})
 }
 
-func TestPauseAndResume(t *testing.T) {
-	inWorld(t, Config{}, nil, func(w *world) {
-		w.sink.Pause()
-		w.row("a", "/")
-		w.pass(time.Hour)
-		if w.api.Len() != 0 {
-			t.Fatal("an attempt started while paused")
-		}
-		if st := w.sink.Stats(); st.Ready != 1 {
-			t.Errorf("stats are %+v", st)
-		}
-		w.sink.Resume()
-		w.pass(0)
-		w.outcome("a")
-	})
-}
-
 func TestPermitIsAskedAgainAfterItsTime(t *testing.T) {
 	inWorld(t, Config{}, nil, func(w *world) {
 		open := w.start.Add(10 * time.Second)
@@ -200,6 +183,10 @@ func TestPermitIsAskedAgainAfterItsTime(t *testing.T) {
 			return 0
 		}
 		w.row("a", "/")
+		w.pass(9 * time.Second)
+		if st := w.sink.Stats(); st.Waiting != 1 || st.Ready != 0 || st.InFlight != 0 || w.api.Len() != 0 {
+			t.Errorf("without a permit the stats are %+v", st)
+		}
 		w.pass(time.Minute)
 		if got := w.starts("a"); len(got) != 1 || got[0] != 12*time.Second {
 			t.Errorf("attempts at %v", got)

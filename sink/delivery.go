@@ -5,8 +5,8 @@ import "time"
 // Class says what the result of an attempt means for its row.
 type Class string
 
-// The classes. Delivered and Rejected are final. Target, Credentials and Address wait and are tried again without end. Payload is
-// for what never became a request. Interrupted is our own stop: no attempt is counted, the row was not finished here.
+// The classes. Delivered, Rejected and Payload are final. Target, Credentials and Address wait and are tried again without end.
+// Payload is for what never became a request. Interrupted is our own stop: no attempt is counted, the row was not finished here.
 const (
 	Delivered   Class = "delivered"
 	Rejected    Class = "rejected"
@@ -17,9 +17,12 @@ const (
 	Interrupted Class = "interrupted"
 )
 
+// final says that an attempt with this result is the row's last.
+func (c Class) final() bool { return c == Delivered || c == Rejected || c == Payload }
+
 // Request is one row's request. URL is absolute, http or https; Header keeps its order. Headers that belong to the connection
 // (Host, Content-Length, Transfer-Encoding, Connection and their like) are the sink's and left out if given. A request that cannot
-// be written (a line break in a header, a URL without host) ends as Rejected with Status 0 and no attempt.
+// be written (a line break in a header, a URL without host) ends as Payload with Status 0 and no attempt.
 type Request struct {
 	Method, URL string
 	Header      []Header
@@ -72,7 +75,7 @@ type Observer interface {
 // Stats is a snapshot of a sink.
 type Stats struct {
 	// InFlight rows have an attempt running. Waiting rows wait for their back-off, the rate, the permit or a breaker; Ready ones
-	// only for a free slot (or for Resume).
+	// only for a free slot.
 	InFlight, Waiting, Ready int
 	// Targets are those in use or remembered, sorted by name.
 	Targets []TargetState
@@ -82,11 +85,11 @@ type Stats struct {
 type TargetState struct {
 	// Target is scheme://host:port.
 	Target string
-	// Open says that its breaker lets nothing but probes pass; Probe is when the next one may start.
-	Open  bool
-	Probe time.Time
-	// Cause is the reason of the last target outcome, empty after a better one.
+	// Open says that its breaker lets nothing but probes pass.
+	Open bool
+	// Cause is the reason of the last target outcome, empty after a better one. While Open it is what opened the breaker, or what
+	// its last probe failed with; results of attempts that had begun before do not change it.
 	Cause string
-	// InFlight and Rows count its rows with an attempt running and all of them.
-	InFlight, Rows int
+	// Rows counts its rows.
+	Rows int
 }

@@ -39,7 +39,7 @@ func (s *Sink) request(w *worker, d *Delivery) result {
 	}
 	var refused *wire.RequestError
 	if errors.As(err, &refused) {
-		return result{class: Rejected, reason: "the request cannot be sent: " + refused.Error(), unsent: true}
+		return result{class: Payload, reason: "the request cannot be sent: " + refused.Error(), unsent: true}
 	}
 	return s.classify(c.Do(limits))
 }

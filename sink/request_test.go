@@ -99,7 +99,7 @@ func TestDeliversOverTLS(t *testing.T) {
 	}
 }
 
-func TestRequestThatCannotBeSentIsRejectedWithoutAnAttempt(t *testing.T) {
+func TestRequestThatCannotBeSentIsFinalAsPayloadWithoutAnAttempt(t *testing.T) {
 	for name, r := range map[string]Request{
 		"no host":                {Method: "GET", URL: "http:///x"},
 		"relative URL":           {Method: "GET", URL: "/x"},
@@ -120,7 +120,7 @@ func TestRequestThatCannotBeSentIsRejectedWithoutAnAttempt(t *testing.T) {
 				w.scope.Deliver(d)
 				w.row("good", "/")
 				w.pass(0)
-				if o := w.outcome("bad"); o.Class != Rejected || o.Status != 0 || o.Attempts != 0 || o.Reason == "" || strings.Contains(o.Reason, "geheim") {
+				if o := w.outcome("bad"); o.Class != Payload || o.Status != 0 || o.Attempts != 0 || !o.First.IsZero() || len(w.tries) != 1 || o.Reason == "" || strings.Contains(o.Reason, "geheim") {
 					t.Errorf("outcome is %+v", o)
 				}
 				w.outcome("good")

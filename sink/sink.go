@@ -58,9 +58,9 @@ type Sink struct {
 	ticks         sync.WaitGroup // timer callbacks scheduled or running
 	gone          sync.WaitGroup // workers
 
-	mu             sync.Mutex
-	closed, paused bool
-	scopes         map[*Scope]struct{}
+	mu     sync.Mutex
+	closed bool
+	scopes map[*Scope]struct{}
 
 	targets map[string]*target
 	places  map[string]*place
@@ -141,31 +141,14 @@ func build(c Config, permit func() time.Duration, o Observer, w wire.Options) (*
 // now is the time since the sink began, on the monotonic clock.
 func (s *Sink) now() time.Duration { return time.Since(s.start) }
 
-// Pause lets no new attempt start; those running go on. Rows can be delivered meanwhile.
-func (s *Sink) Pause() {
-	s.mu.Lock()
-	s.paused = true
-	s.mu.Unlock()
-}
-
-// Resume ends Pause.
-func (s *Sink) Resume() {
-	s.mu.Lock()
-	s.paused = false
-	s.stir(s.now())
-	s.mu.Unlock()
-}
-
 // Stats counts the rows in the sink. It takes time in the number of targets, not of rows.
 func (s *Sink) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{InFlight: s.inFlight, Waiting: s.waiting}
-	now := s.now()
 	for _, t := range s.targets {
-		ts := TargetState{Target: t.name, Open: t.open, Cause: t.cause, InFlight: t.inFlight, Rows: t.rows}
+		ts := TargetState{Target: t.name, Open: t.open, Cause: t.cause, Rows: t.rows}
 		if t.open {
-			ts.Probe = s.start.Add(max(t.wake.at, now))
 			st.Waiting += t.queue.n
 		} else {
 			st.Ready += t.queue.n

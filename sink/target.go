@@ -30,7 +30,7 @@ type target struct {
 	open, probing bool
 	wake          alarm
 	health        *Delivery
-	cause         string
+	cause         string // TargetState.Cause
 
 	// offered is how many of its rows may be picked now; ring is its place in Sink.ring, from 1, if that is not 0; user says that
 	// it counts in Sink.users.
@@ -134,7 +134,7 @@ func (s *Sink) breakerChanged(t *target, from, to gobreaker.State) {
 			s.events = append(s.events, event{t.name, true})
 		}
 	case gobreaker.StateClosed:
-		t.open, t.cause = false, ""
+		t.open = false
 		s.unset(&t.wake)
 		s.events = append(s.events, event{t.name, false})
 	}

@@ -89,6 +89,7 @@ func TestCompileFaults(t *testing.T) {
 		{"a status that is none", []string{"delivery: {statuses: {delivered: [40, a]}}"}, []string{"delivery.statuses.delivered[0]", "delivery.statuses.delivered[1]: is text, not a status code"}},
 		{"statuses is a list", []string{"delivery: {statuses: [404]}"}, []string{"delivery.statuses: is a list, not an object of lists"}},
 		{"a health check that is no URL", []string{"delivery: {breaker: {health: /up}}"}, []string{"delivery.breaker.health:"}},
+		{"a header of the connection", []string{"delivery: {idempotency_header: expect}"}, []string{"delivery.idempotency_header: header expect is set by the connection itself"}},
 		{"a header that is none", []string{"delivery: {idempotency_header: 'a b'}"}, []string{`delivery.idempotency_header: "a b" is no name of a header`}},
 
 		{"dead letters to a foreign topic", []string{"dead_letter: {topic: lost}"}, []string{`dead_letter.topic: topic "lost" may not be written by a job`}},
@@ -97,6 +98,7 @@ func TestCompileFaults(t *testing.T) {
 		{"dead_letter: what takes effect later", []string{"dead_letter: {hold_share: 0.3, key: park}"}, []string{"warning: dead_letter.hold_share", "warning: dead_letter.key"}},
 		{"hold_share above one", []string{"dead_letter: {hold_share: 3}"}, []string{"dead_letter.hold_share: 3 is out of range"}},
 
+		{"a header that the connection answers itself", []string{"headers: {expect: 100-continue}"}, []string{"headers.expect: is set from the request itself"}},
 		{"a header that the connection sets", []string{"headers: {Content-Length: '3'}"}, []string{"headers.Content-Length: "}},
 		{"a header twice", []string{"headers: {x-a: b, X-A: c}"}, []string{"headers.X-A: stands twice"}},
 		{"a reference where none is replaced", []string{"constant: {a: ['${env:STREAMER_VALUE_A}']}"}, []string{"warning: constant.a[0]: references are replaced"}},

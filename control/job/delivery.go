@@ -223,7 +223,7 @@ func (c *compilation) checkDeadLetterTopic(topic, own string, cfg *consumer.Conf
 
 // setByTransport are headers that the HTTP connection sets and a job cannot.
 var setByTransport = []string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Upgrade", "Te", "Trailer",
-	"Proxy-Connection"}
+	"Proxy-Connection", "Expect"}
 
 // headerProblem says what is wrong with a header's name; empty: nothing.
 func headerProblem(name string) string {
