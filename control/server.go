@@ -83,14 +83,12 @@ func handler(o ServerOptions) http.Handler {
 	return e
 }
 
-// Problem is an error as RFC 9457 writes it, with the field it is about and what to do, where there is one.
+// Problem is an error as RFC 9457 writes it.
 type Problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
-	Field  string `json:"field,omitempty"`
-	Mend   string `json:"mend,omitempty"`
 }
 
 // problem makes every error of a handler, and every unknown path, a problem document. What is not meant for the caller is logged.

@@ -8,7 +8,7 @@ import (
 
 // State is what a job is doing on this instance.
 //
-//	             ┌────────── runner ended with an error, tried again ───────────┐
+//	             ┌──── runner put out of its group, or ended with an error ─────┐
 //	             ▼                                                              │
 //	( ) ──► starting ─────────────────────────────────────────────────────► running ──► stopped
 //	 │           │ ▲                                                            ▲  │
@@ -19,7 +19,8 @@ import (
 //	             └──────────────────────────── refused ────────────────────────────┘
 //
 // From every state a job can become stopped, and nothing follows stopped. A job whose definition is broken begins as failed and
-// stays it. A partition that waits alone leaves its job running and names its cause (consumer.PartitionStatus).
+// stays it. A runner that was put out of its group begins anew by itself; one that ended with an error is followed by another one.
+// A partition that waits alone leaves its job running and names its cause (consumer.PartitionStatus).
 type State string
 
 // The states of a job.

@@ -33,14 +33,22 @@ type JobStatus struct {
 	Partitions int    `json:"partitions"`
 	Waits      []Wait `json:"waits,omitempty"`
 	// Lag in records; absent while it is not known.
-	Lag                  *int64  `json:"lag,omitempty"`
+	Lag *int64 `json:"lag,omitempty"`
+	// InFlight rows have an attempt running or wait for the next one, as the metric streamer_in_flight has it.
 	InFlight             int     `json:"in_flight"`
 	OldestPendingSeconds float64 `json:"oldest_pending_seconds"`
-	// BreakersOpen names the targets that get no attempts now.
-	BreakersOpen []string `json:"breakers_open,omitempty"`
+	// BreakersOpen are the targets that get only probes now.
+	BreakersOpen []Breaker `json:"breakers_open,omitempty"`
 }
 
-// Wait is a partition that is not read on, or whose buffer is full.
+// Breaker is a target whose breaker is open, and what opened it or its last probe failed with.
+type Breaker struct {
+	// Target is scheme://host:port.
+	Target string `json:"target"`
+	Cause  string `json:"cause"`
+}
+
+// Wait is a partition that is not read on.
 type Wait struct {
 	Topic     string    `json:"topic"`
 	Partition int32     `json:"partition"`
@@ -57,11 +65,11 @@ func (s *JobStatus) fill(rs consumer.Status) {
 		lag := rs.Lag
 		s.Lag = &lag
 	}
-	s.InFlight = rs.Delivery.InFlight
+	s.InFlight = rs.Delivery.InFlight + rs.Delivery.Waiting
 	s.OldestPendingSeconds = rs.OldestPending.Seconds()
 	for _, t := range rs.Delivery.Targets {
 		if t.Open {
-			s.BreakersOpen = append(s.BreakersOpen, t.Target)
+			s.BreakersOpen = append(s.BreakersOpen, Breaker{Target: t.Target, Cause: t.Cause})
 		}
 	}
 	for _, p := range rs.Partitions {

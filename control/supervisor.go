@@ -288,8 +288,9 @@ func (j *supervised) become(next State, cause string) bool {
 	return true
 }
 
-// status is the job as it is now. While a runner is there, it knows better than what was noted after the last one: a refused job
-// stays failed until a runner runs again, everything else is what the runner says.
+// status is the job as it is now. While a runner is there, it knows better than what was noted after the last one, but for its
+// start: a refused job stays failed until a runner runs again. A runner that ran and was put out of its group begins anew by itself:
+// the job is starting then, without another runner.
 func (j *supervised) status() JobStatus {
 	j.mu.Lock()
 	r := j.runner
@@ -301,8 +302,9 @@ func (j *supervised) status() JobStatus {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	present := r != nil && j.runner == r
-	if present && ofRunner(rs.State) == Running && j.state.mayBecome(Running) {
-		j.state, j.cause, j.since = Running, "", rs.Since
+	next := ofRunner(rs.State)
+	if present && (next == Running || next == Starting && j.state == Running) && j.state.mayBecome(next) {
+		j.state, j.cause, j.since = next, "", rs.Since
 	}
 	out := JobStatus{ID: j.ID, Owner: j.Owner, File: j.File, State: j.state, Cause: j.cause, Since: j.since}
 	if !present {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"streamer/consumer"
+	"streamer/sink"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -205,6 +207,72 @@ func TestRefusedJobIsTriedAgain(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A runner that was put out of its group begins anew by itself, with the same runner: the job follows it there and back.
+func TestRunnerBeginsAnewByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		expel, back := make(chan struct{}), make(chan struct{})
+		s, reg := setup(t, func(soft, hard context.Context, r *fakeRunner) error {
+			r.show(consumer.Status{State: consumer.Running, Since: time.Now()})
+			<-expel
+			r.show(consumer.Status{State: consumer.Starting, Since: time.Now(), Cause: "kafka does not answer"})
+			<-back
+			return untilSoft(soft, hard, r)
+		})
+		soft, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(soft, t.Context()) }()
+		synctest.Wait()
+		shown := func(state State, cause string) {
+			t.Helper()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			j := s.Readiness().Jobs[0]
+			if j.State != state || j.Cause != cause || time.Since(j.Since) != time.Minute {
+				t.Errorf("shown as %s with the cause %q since %v, want %s with %q for a minute", j.State, j.Cause, j.Since, state, cause)
+			}
+			want := fmt.Sprintf("# HELP streamer_job_state 1 for the state that the job is in on this instance, 0 for the others.\n"+
+				"# TYPE streamer_job_state gauge\nstreamer_job_state{job=\"a\",state=\"failed\"} 0\nstreamer_job_state{job=\"a\",state=\"running\"} %d\n"+
+				"streamer_job_state{job=\"a\",state=\"starting\"} %d\nstreamer_job_state{job=\"a\",state=\"stopped\"} 0\n", one(state == Running), one(state == Starting))
+			if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "streamer_job_state"); err != nil {
+				t.Error(err)
+			}
+		}
+		shown(Running, "")
+		close(expel)
+		shown(Starting, "kafka does not answer")
+		close(back)
+		shown(Running, "")
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func one(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// What the runner says of its deliveries stands in the status.
+func TestStatusOfDeliveries(t *testing.T) {
+	t.Parallel()
+	var got JobStatus
+	got.fill(consumer.Status{Delivery: sink.Stats{InFlight: 2, Waiting: 3, Ready: 7, Targets: []sink.TargetState{
+		{Target: "http://a.test:80", Open: true, Cause: "answered 503 Service Unavailable", Rows: 3},
+		{Target: "http://b.test:80", Cause: "connection refused", Rows: 2},
+	}}})
+	if got.InFlight != 5 {
+		t.Errorf("%d in flight, want those with an attempt running and those that wait for one: 5", got.InFlight)
+	}
+	text, err := json.Marshal(got.BreakersOpen)
+	if want := `[{"target":"http://a.test:80","cause":"answered 503 Service Unavailable"}]`; err != nil || string(text) != want {
+		t.Errorf("breakers_open is %s (%v), want %s", text, err, want)
+	}
 }
 
 func TestStopIsBounded(t *testing.T) {

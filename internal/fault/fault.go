@@ -54,15 +54,10 @@ func (l *List) Warn(path, problem, mend string) {
 }
 
 // Errors gives the faults that are no warnings.
-func (l List) Errors() List { return l.only(false) }
-
-// Warnings gives the warnings.
-func (l List) Warnings() List { return l.only(true) }
-
-func (l List) only(warning bool) List {
+func (l List) Errors() List {
 	var out List
 	for _, f := range l {
-		if f.Warning == warning {
+		if !f.Warning {
 			out = append(out, f)
 		}
 	}

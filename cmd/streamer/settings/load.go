@@ -47,17 +47,6 @@ func (g *given) String() string     { return string(*g) }
 func (g *given) Set(v string) error { *g = given(v); return nil }
 func (g *given) Type() string       { return "value" }
 
-// FlagNames gives the names of all flags, to find the one that a misspelt one is near to.
-func FlagNames() []string {
-	names := []string{ConfigFlag}
-	for _, s := range Table {
-		if s.Flag != "" && !s.Later {
-			names = append(names, s.Flag)
-		}
-	}
-	return names
-}
-
 // Load reads the settings: flags over environment (NAME=value, as os.Environ gives it) over the file over defaults. The error is a
 // fault.List of everything wrong in all of them, each with the place it was given in; no value of a secret is in it.
 func Load(flags *pflag.FlagSet, environ []string) (Settings, error) {
