@@ -12,6 +12,7 @@ const (
 	fetchBytes      = 2 << 20 // what a fetch should inflate to
 	firstFetchBytes = 512 << 10
 	leastFetchBytes = 32 << 10
+	maxReadBytes    = 512 << 20 // a larger answer is not read at all
 )
 
 // compression is what the batches of one job were compressed by lately.

@@ -517,3 +517,21 @@ func TestAStaticMemberReturnsToItsPartitions(t *testing.T) {
 	}
 	f.verdict(cfg, topic, nil)
 }
+
+// A fetch that is too large to be read is the error of no partition: all wait, say so, and are tried again.
+func TestAFetchThatIsTooLargeIsSaidAndTriedAgain(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), nil)
+	topic := f.cluster.Topic(t, "t", 1)
+	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 1))
+	cfg := f.job(topic)
+	j := f.run(cfg)
+	f.committed(cfg, topic)
+	j.runner.fetchFailed("", -1, errors.New("response exceeds the limit"))
+	j.waitCause("a batch is larger than the 512 MiB that are read at once")
+	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 2))
+	f.committed(cfg, topic)
+	consumertest.WaitFor(t, within, "a status without cause", func() (any, bool) {
+		s := j.runner.Status()
+		return s, s.Cause == "" && s.Partitions[0].Cause == ""
+	})
+}

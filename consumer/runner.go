@@ -152,6 +152,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 		kgo.KeepControlRecords(),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtCommitted()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.BrokerMaxReadBytes(maxReadBytes),
 		kgo.FetchMaxBytes(r.compression.asked),
 		kgo.FetchMaxPartitionBytes(r.compression.asked),
 		kgo.OnPartitionsAssigned(r.onAssigned),

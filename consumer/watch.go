@@ -83,6 +83,9 @@ func (r *Runner) fetchFailed(topic string, id int32, err error) {
 		return
 	}
 	cause, hold := fetchCause(err), !passing(err)
+	if topic == "" { // of no partition: a whole fetch that the client would not read
+		cause, hold = fmt.Sprintf("a batch is larger than the %d MiB that are read at once: %v", maxReadBytes>>20, err), false
+	}
 	for _, p := range r.all() {
 		if (p.topic == topic && (p.id == id || id < 0) || topic == "") && p.waits(cause, fetchRetry, hold) {
 			r.log.Error("partition waits", "topic", topic, "partition", p.id, "cause", cause)
