@@ -101,7 +101,7 @@ func (i *Instance) reach(err error) error {
 
 // NewRunner makes the runner of one job; cfg's defaults are filled in.
 func (i *Instance) NewRunner(cfg Config) *Runner {
-	cfg = cfg.withDefaults()
+	cfg = cfg.Defaults()
 	r := &Runner{
 		instance: i, cfg: cfg,
 		log:        i.log.With("job", cfg.Job),
@@ -135,10 +135,9 @@ func (i *Instance) forget(r *Runner) {
 	}
 }
 
-func (c Config) withDefaults() Config {
-	if c.Sink.Timeout <= 0 {
-		c.Sink.Timeout = 30 * time.Second
-	}
+// Defaults fills in what is left out, the sink's part too.
+func (c Config) Defaults() Config {
+	c.Sink = c.Sink.Defaults()
 	if c.Drain <= 0 {
 		c.Drain = min(c.Sink.Timeout, 5*time.Minute)
 	}

@@ -44,7 +44,7 @@ type Rendered struct {
 
 // Render says which requests a job makes of a record, by the very steps that Run takes. It sends nothing.
 func Render(cfg Config, rec Record) []Rendered {
-	cfg = cfg.withDefaults()
+	cfg = cfg.Defaults()
 	from := address{topic: rec.Topic, partition: fmt.Sprint(rec.Partition),
 		key: fmt.Sprintf("<cluster>/%s/%s/<topic id>/%d/", cfg.Namespace, cfg.Group, rec.Partition)}
 	x := newExtraction(&cfg, schemas.NewCache(schemaCacheBytes), from)

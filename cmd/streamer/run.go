@@ -188,7 +188,7 @@ func jobsOf(set job.Set, o Options) ([]control.Job, time.Duration) {
 	for _, c := range compiled {
 		j := control.Job{ID: c.ID, Owner: c.Owner, File: c.File, Config: c.Config, Broken: summary(c)}
 		if j.Broken == "" {
-			drain = max(drain, c.Config.Drain)
+			drain = max(drain, c.Config.Defaults().Drain)
 		}
 		jobs = append(jobs, j)
 	}

@@ -136,7 +136,7 @@ func TestCompileConfig(t *testing.T) {
 	cfg.Program = nil
 	want := consumer.Config{
 		Job: "villages", Namespace: "ns", Group: "ns.villages", Instance: "i-0", Topics: []string{"village"},
-		DeadLetterTopic: "ns.dead-letters.villages", DeadLetterRetention: 14 * 24 * time.Hour, Drain: 30 * time.Second,
+		DeadLetterTopic:   "ns.dead-letters.villages",
 		IdempotencyHeader: "Idempotency-Key", PositionHeaders: true, Sink: sink.Config{AttemptHeader: true},
 	}
 	if !reflect.DeepEqual(cfg, want) {
@@ -196,7 +196,7 @@ func TestCompileSingleFields(t *testing.T) {
 		{"order by a relative path", []string{"order: msg.village"}, func(c consumer.Config) bool { return c.Order.By == consumer.OrderPath }},
 		{"order by key", []string{"order: key"}, func(c consumer.Config) bool { return c.Order.By == consumer.OrderKey }},
 		{"order none", []string{"order: none"}, func(c consumer.Config) bool { return c.Order.By == consumer.OrderNone }},
-		{"the drain is the timeout", []string{"delivery: {timeout: 3m}"}, func(c consumer.Config) bool { return c.Drain == 3*time.Minute }},
+		{"the drain is the timeout", []string{"delivery: {timeout: 3m}"}, func(c consumer.Config) bool { return c.Defaults().Drain == 3*time.Minute }},
 		{"Aether's token", []string{"token: abc"}, func(c consumer.Config) bool { return c.Sink.Auth.Token == "abc" }},
 		{"an empty token is none", []string{"token: ''"}, func(c consumer.Config) bool { return c.Sink.Auth == sink.Auth{} }},
 		{"bearer", []string{"auth: {bearer: abc}"}, func(c consumer.Config) bool { return c.Sink.Auth.Bearer == "abc" }},

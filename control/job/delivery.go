@@ -15,12 +15,10 @@ import (
 
 // What a job may ask for. The defaults of what it leaves out are the sink's and the consumer's.
 const (
-	maxTimeout       = 5 * time.Minute
-	maxConcurrency   = 1 << 16
-	defaultTimeout   = 30 * time.Second
-	defaultRetention = 14 * 24 * time.Hour
-	idempotencyName  = "Idempotency-Key"
-	year             = 365 * 24 * time.Hour
+	maxTimeout      = 5 * time.Minute
+	maxConcurrency  = 1 << 16
+	idempotencyName = "Idempotency-Key"
+	year            = 365 * 24 * time.Hour
 )
 
 const laterWarning = "accepted, but it takes effect in a later version"
@@ -50,16 +48,6 @@ func (c *compilation) delivery(cfg *consumer.Config) {
 		}
 	}
 	c.rateLimit(cfg)
-	if cfg.Drain == 0 {
-		cfg.Drain = min(maxTimeout, cmpOr(cfg.Sink.Timeout, defaultTimeout))
-	}
-}
-
-func cmpOr(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return d
 }
 
 // rateLimit reads Aether's planned field: n seconds from one request to the next.
@@ -179,7 +167,7 @@ func (c *compilation) idempotencyHeader(name string) string {
 
 func (c *compilation) deadLetter(cfg *consumer.Config) {
 	own := c.process.Namespace + ".dead-letters." + c.def.ID
-	cfg.DeadLetterTopic, cfg.DeadLetterRetention = own, defaultRetention
+	cfg.DeadLetterTopic = own
 	v, _, ok := c.field("dead_letter")
 	if !ok {
 		return
