@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -175,10 +176,13 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// waitLog waits until the instance has logged part.
-func (i *instance) waitLog(part string) {
+// waitLog waits until the instance has logged one of these.
+func (i *instance) waitLog(one ...string) {
 	i.w.Helper()
-	consumertest.WaitFor(i.w, within, i.name+" to log "+part, func() (any, bool) { return nil, strings.Contains(i.log.String(), part) })
+	consumertest.WaitFor(i.w, within, fmt.Sprintf("%s to log one of %q", i.name, one), func() (any, bool) {
+		log := i.log.String()
+		return nil, slices.ContainsFunc(one, func(part string) bool { return strings.Contains(log, part) })
+	})
 }
 
 // start runs an instance. It is killed with the test if it still runs.
