@@ -51,7 +51,7 @@ func TestKafkaFreeze(t *testing.T) {
 	if took := time.Since(began); took < 10*time.Second {
 		t.Fatalf("frozen for only %v", took)
 	}
-	w.produce(200, 1) // both are members again when these have arrived
+	w.produce(200, 1)                                         // both are members again when these have arrived
 	frozen.waitLog("partitions lost", "put out of the group") // as a heartbeat or a commit is answered first
 	v := w.verdict(commits)
 	t.Logf("%d attempts before it woke up, %d in all", seen, v.Attempts)
