@@ -12,6 +12,7 @@ import (
 // Two instances, one of which is killed in the middle of its work, again and again, and replaced.
 func TestKafkaKill(t *testing.T) {
 	w := newWorld(t, consumertest.Kafka(t), 8)
+	w.delay.Store(50) // some seconds of work, however fast the machine is
 	w.produce(200, 40)
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
 	a, b := w.start(), w.start()
@@ -25,6 +26,7 @@ func TestKafkaKill(t *testing.T) {
 		t.Logf("round %d: %s killed after %d attempts", round, (*victim).name, w.api.Len())
 		*victim = w.start()
 	}
+	w.delay.Store(0)
 	w.verdict(commits)
 	a.terminate()
 	b.terminate()
@@ -67,6 +69,7 @@ func TestKafkaFreeze(t *testing.T) {
 // A stop in the middle is no crash: nothing is sent twice, whichever instance goes on.
 func TestKafkaRollingRestart(t *testing.T) {
 	w := newWorld(t, consumertest.Kafka(t), 8)
+	w.delay.Store(100) // some seconds of work, however fast the machine is
 	w.produce(200, 60)
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
 	a, b := w.start(), w.start()
@@ -78,6 +81,7 @@ func TestKafkaRollingRestart(t *testing.T) {
 		b.terminate()
 		b = w.start()
 	}
+	w.delay.Store(0)
 	w.verdict(commits)
 	a.terminate()
 	b.terminate()
