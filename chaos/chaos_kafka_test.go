@@ -102,7 +102,7 @@ func TestKafkaBrokersKilled(t *testing.T) {
 		w.produce(180, 5)
 		w.attempts(before + 20*180) // all of it, on the brokers that are left
 		w.cluster.Start(t, node)
-		w.events = append(w.events, checker.Event{Cause: checker.Lost, At: began, Until: time.Now(), Within: commitWithin})
+		w.events = append(w.events, checker.Event{Cause: checker.Broker, At: began, Until: time.Now(), Within: commitWithin})
 	}
 	w.verdict(commits)
 	a.terminate()

@@ -88,7 +88,7 @@ func TestKafkaBrokerRestart(t *testing.T) {
 	f.cluster.Restart(t)
 	produceKeys(f, topic, 4, 16, 10)
 	f.committed(cfg, topic)
-	f.verdict(cfg, topic, nil, lostSession(began))
+	f.verdict(cfg, topic, nil, brokerLost(began))
 }
 
 // One of three brokers is killed in the middle.
@@ -105,12 +105,12 @@ func TestKafkaOneOfThreeBrokersKilled(t *testing.T) {
 	f.attempts(400)
 	f.cluster.Start(t, 2)
 	f.committed(cfg, topic)
-	f.verdict(cfg, topic, nil, lostSession(began))
+	f.verdict(cfg, topic, nil, brokerLost(began))
 }
 
-// lostSession explains what is sent again when a broker that goes away costs the member its session, and its last commits.
-func lostSession(began time.Time) checker.Event {
-	return checker.Event{Cause: checker.Lost, At: began, Until: time.Now(), Within: 2 * time.Second}
+// brokerLost explains what is sent again when a broker that goes away costs the member its session, and its last commits.
+func brokerLost(began time.Time) checker.Event {
+	return checker.Event{Cause: checker.Broker, At: began, Until: time.Now(), Within: 2 * time.Second}
 }
 
 // produceKeys writes each times n rows of so many keys; n goes on where the last call for the topic ended.

@@ -209,7 +209,7 @@ func (c *check) back() {
 
 func (c *check) reset(was, is Commit) bool {
 	return slices.ContainsFunc(c.Events, func(e Event) bool {
-		return e.Cause == Reset && e.concerns(was.Topic, was.Partition) && !e.At.After(is.At) && !e.until().Before(was.At)
+		return (e.Cause == Reset || e.Cause == Broker) && e.concerns(was.Topic, was.Partition) && !e.At.After(is.At) && !e.until().Before(was.At)
 	})
 }
 

@@ -137,6 +137,8 @@ func TestCheck(t *testing.T) {
 		{"the commit of another partition", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200)}, Commits: commits{{Topic: "t", Partition: 1, Offset: 9, At: at(0)}}}, nil, nil},
 		{"committed offset went back", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 200), try(1, 110, 200, 200)}, Commits: commits{seen(2, 300), seen(1, 400)}}, counts{"back": 1}, nil},
 		{"committed offset was reset", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 200), try(1, 110, 200, 200)}, Commits: commits{seen(2, 300), seen(1, 400)}, Events: events{{Cause: checker.Reset, At: at(350)}}}, nil, nil},
+		{"committed offset seen behind while a broker was lost", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 200), try(1, 110, 200, 200)}, Commits: commits{seen(2, 300), seen(1, 400)}, Events: events{{Cause: checker.Broker, At: at(310), Until: at(500)}}}, nil, nil},
+		{"committed offset went back after a broker was lost", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 200), try(1, 110, 200, 200)}, Commits: commits{seen(2, 300), seen(1, 400)}, Events: events{{Cause: checker.Broker, At: at(100), Until: at(200)}}}, counts{"back": 1}, nil},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

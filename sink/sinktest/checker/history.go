@@ -18,7 +18,8 @@
 //     between the start of the accepted attempt and that of the new one, as long as no commit seen before the event covered
 //     the row, and the row became final no longer before the event than its Within says. One event explains one repetition.
 //  8. early: a committed offset was seen beyond a row which was not final by then. back: a committed offset was seen behind an
-//     earlier one.
+//     earlier one, without a reset or the loss of a broker in between (the coordinator that takes over answers, for a while, with
+//     what it knows to be on all replicas, which may be the commit before the last).
 //  9. empty: nothing was produced, so that the verdict would prove nothing.
 package checker
 
@@ -136,6 +137,7 @@ const (
 	Freeze = "freeze"        // an instance was stopped past its session
 	Drain  = "drain ran out" // a revoke or stop cancelled attempts
 	Lost   = "session lost"  // an instance was put out of its group
+	Broker = "broker lost"   // a broker was killed or restarted; rule 8's "back" does not look across it, as with Reset
 	Reset  = "offset reset"  // an operator moved the committed offsets; rule 8's "back" does not look across it
 )
 
