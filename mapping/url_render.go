@@ -74,7 +74,7 @@ func (m *Mapper) path(t *urlTemplate) error {
 		case ".", "..":
 			return s.error("found a text that is a step in a path (. or ..), which the path of a URL cannot hold")
 		}
-		if suspect < 0 && strings.ContainsAny(view(m.text), ".%") {
+		if suspect < 0 && strings.ContainsAny(view(m.text), `.%/\;`) {
 			suspect = p.slot
 		}
 		if len(m.text) > maxURL {
