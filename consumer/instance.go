@@ -116,6 +116,9 @@ func (i *Instance) NewRunner(cfg Config) *Runner {
 		for _, t := range cfg.Topics {
 			r.patterns = append(r.patterns, regexp.MustCompile(t)) // checked when the job was accepted
 		}
+		for _, e := range exclusions(cfg.Namespace) {
+			r.excluded = append(r.excluded, regexp.MustCompile(e))
+		}
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()

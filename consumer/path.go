@@ -21,6 +21,7 @@ import (
 func (r *Runner) poll(ctx context.Context) {
 	for ctx.Err() == nil {
 		fetches := r.client.PollFetches(ctx)
+		fetches.EachError(r.logCut) // first: what is fetched behind a cut may come with the news of it
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 			// Records may come with an error: those before a damaged batch. They will not be fetched again.
 			if p := r.partition(f.Topic, f.Partition); p != nil && (f.Err == nil || len(f.Records) > 0) {
@@ -49,7 +50,7 @@ func (p *partition) take(rec *kgo.Record) {
 		p.skip(rec, outcomeTombstone)
 		return
 	}
-	own := newRecord(rec)
+	var own *record // made for the first row that is not final: filtered records are not copied
 	rows, lanes := p.rows[:0], p.lanesOf[:0]
 	for _, x := range p.extract(rec) {
 		if final != nil && final(x.index) {
@@ -58,6 +59,9 @@ func (p *partition) take(rec *kgo.Record) {
 		if x.err == nil && x.verdict != mapping.Send {
 			p.runner.counted(verdictOutcome(x.verdict))
 			continue
+		}
+		if own == nil {
+			own = newRecord(rec)
 		}
 		row := &row{partition: p, record: own, index: x.index, payload: x.err}
 		row.Request, row.Final, row.Row = x.request, p.runner.final, row

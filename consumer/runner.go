@@ -26,6 +26,7 @@ type Runner struct {
 	client   *kgo.Client
 	sink     *sink.Sink
 	patterns []*regexp.Regexp // of topics, when cfg.Pattern
+	excluded []*regexp.Regexp // that no pattern takes
 	fence    *fence
 	account  *account
 	dead     *deadLetters

@@ -182,12 +182,8 @@ func exclusions(namespace string) []string {
 
 // matches says whether a pattern of the job takes a topic.
 func (r *Runner) matches(topic string) bool {
-	for _, e := range exclusions(r.cfg.Namespace) {
-		if regexp.MustCompile(e).MatchString(topic) {
-			return false
-		}
-	}
-	return slices.ContainsFunc(r.patterns, func(p *regexp.Regexp) bool { return p.MatchString(topic) })
+	takes := func(p *regexp.Regexp) bool { return p.MatchString(topic) }
+	return slices.ContainsFunc(r.patterns, takes) && !slices.ContainsFunc(r.excluded, takes)
 }
 
 func (r *Runner) startOffsets(ctx context.Context, topics []string) (kadm.Offsets, error) {

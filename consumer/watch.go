@@ -67,6 +67,15 @@ func (r *Runner) look(ctx context.Context) []string {
 	return topics
 }
 
+// logCut holds a partition whose log was cut behind us, before any record of the same poll is taken: the client goes on reading at
+// the cut, and records that reuse offsets we have seen would be taken for repeats.
+func (r *Runner) logCut(topic string, id int32, err error) {
+	var cut *kgo.ErrDataLoss
+	if errors.As(err, &cut) {
+		r.fetchFailed(topic, id, err)
+	}
+}
+
 // fetchFailed makes an error of the client the state of its partition; others go on. What a broker answered is tried again. What
 // the client found itself (a log that was cut behind us, a damaged batch) holds the partition until the job is started again: the
 // client may go on reading somewhere else, and what it skips would be committed past.
