@@ -94,3 +94,14 @@ func (p *pathParser) backQuoted() (s string, lost string, err error) {
 	}
 	return "", "", p.fail(start, "the operator does not end", "close it with `")
 }
+
+// textEnd gives the place of the quote that ends the text beginning at at, past the end of s if there is none.
+func textEnd(s string, at int) int {
+	quote := s[at]
+	for at++; at < len(s) && s[at] != quote; at++ {
+		if s[at] == '\\' {
+			at++
+		}
+	}
+	return at
+}

@@ -63,13 +63,9 @@ func placeholderEnd(s string, at int) int {
 	}
 	open := 0
 	for ; at < len(s); at++ {
-		switch c := s[at]; c {
+		switch s[at] {
 		case '\'', '"', '`':
-			for at++; at < len(s) && s[at] != c; at++ {
-				if s[at] == '\\' {
-					at++
-				}
-			}
+			at = textEnd(s, at)
 		case '{':
 			open++
 		case '}':
