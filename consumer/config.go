@@ -33,6 +33,13 @@ type Config struct {
 	DeadLetterTopic string
 	// DeadLetterRetention is set on the topic when it is created. Default 14 days.
 	DeadLetterRetention time.Duration
+	// DeadLetterShare is the part of the last outcomes that may be given up before the whole job is held instead, from 0 to 1 (never
+	// held). Default 0.5.
+	DeadLetterShare float64
+	// DeadLetterPark sends later rows of a key after its dead letter, until that is redriven or given up; else the key goes on.
+	DeadLetterPark bool
+	// Instances is the most instances that run the job; 0: as many as it has partitions.
+	Instances int
 	// Drain is how long revoke and stop wait for attempts in flight. Default: Sink.Timeout, at most 5m.
 	Drain time.Duration
 	// Commit is how often finished work is committed while something changed. Default 200ms.

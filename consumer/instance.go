@@ -40,6 +40,7 @@ type Instance struct {
 	metrics  *metrics
 	admin    *kadm.Client
 	producer *kgo.Client
+	store    Store
 
 	mu      sync.Mutex
 	runners []*Runner
@@ -54,7 +55,7 @@ func NewInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *sl
 	if memoryBytes <= 0 {
 		memoryBytes = DefaultMemoryBytes
 	}
-	i := &Instance{kafka: c, log: log, schemas: schemas.NewCache(schemaCacheBytes), budget: &budget{total: memoryBytes}}
+	i := &Instance{kafka: c, log: log, schemas: schemas.NewCache(schemaCacheBytes), budget: &budget{total: memoryBytes}, store: &processStore{}}
 	opts, err := i.options(clientID)
 	if err != nil {
 		return nil, err
@@ -74,6 +75,10 @@ func NewInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *sl
 	i.metrics = newMetrics(reg, i)
 	return i, nil
 }
+
+// Keep says where jobs remember what they must not forget. It is to be called before the first runner runs; without it they remember
+// until the process ends.
+func (i *Instance) Keep(s Store) { i.store = s }
 
 func (i *Instance) options(id string) ([]kgo.Opt, error) { return i.kafka.options(id, i.log) }
 
@@ -149,6 +154,9 @@ func (c Config) Defaults() Config {
 	}
 	if c.DeadLetterRetention <= 0 {
 		c.DeadLetterRetention = 14 * 24 * time.Hour
+	}
+	if c.DeadLetterShare <= 0 {
+		c.DeadLetterShare = 0.5
 	}
 	return c
 }
