@@ -82,8 +82,6 @@ func TestCompileFaults(t *testing.T) {
 		{"rate_limit is a number", []string{"delivery: {rate_limit: 5}"}, []string{"delivery.rate_limit: is a number, not an object"}},
 		{"rate_limit beside ratelimit", []string{"ratelimit: 2", "delivery: {rate_limit: {rate: 1}}"}, []string{"ratelimit: stands beside delivery.rate_limit"}},
 		{"ratelimit is negative", []string{"ratelimit: -1"}, []string{"ratelimit: -1 is out of range"}},
-		{"what takes effect later", []string{"delivery: {retry: {attempts: 5}, on_unproven: hold}"},
-			[]string{"warning: delivery.retry.attempts: accepted, but", "warning: delivery.on_unproven: accepted, but"}},
 		{"a first wait above the longest", []string{"delivery: {retry: {initial: 2m, max: 1m}}"}, []string{"delivery.retry.initial:"}},
 		{"a class that is none", []string{"delivery: {statuses: {lost: [404]}}"}, []string{`delivery.statuses: has no class "lost"`}},
 		{"a status that is none", []string{"delivery: {statuses: {delivered: [40, a]}}"}, []string{"delivery.statuses.delivered[0]", "delivery.statuses.delivered[1]: is text, not a status code"}},
@@ -95,7 +93,7 @@ func TestCompileFaults(t *testing.T) {
 		{"dead letters to a foreign topic", []string{"dead_letter: {topic: lost}"}, []string{`dead_letter.topic: topic "lost" may not be written by a job`}},
 		{"dead letters to the topic that is read", []string{"topic: [streamer.out.a]", "dead_letter: {topic: streamer.out.a}"}, []string{"dead_letter.topic: the job reads topic"}},
 		{"dead_letter on", []string{"dead_letter: on"}, []string{`dead_letter: unknown value "on"`}},
-		{"dead_letter: what takes effect later", []string{"dead_letter: {hold_share: 0.3, key: park}"}, []string{"warning: dead_letter.hold_share", "warning: dead_letter.key"}},
+		{"dead_letter: what takes effect later", []string{"dead_letter: {key: park}"}, []string{"warning: dead_letter.key"}},
 		{"hold_share above one", []string{"dead_letter: {hold_share: 3}"}, []string{"dead_letter.hold_share: 3 is out of range"}},
 
 		{"a header that the connection answers itself", []string{"headers: {expect: 100-continue}"}, []string{"headers.expect: is set from the request itself"}},

@@ -37,9 +37,8 @@ func (c *compilation) delivery(cfg *consumer.Config) {
 		cfg.Sink.Breaker = d.breaker()
 		cfg.Sink.Statuses = d.statuses()
 		cfg.Sink.ResponseBytes = int64(d.positive("response_bytes"))
-		if _, ok := d.word("on_unproven", "hold", "dead_letter"); ok {
-			c.faults.Warn("delivery.on_unproven", laterWarning, "")
-		}
+		word, _ := d.word("on_unproven", "hold", "dead_letter")
+		cfg.Sink.Retry.GiveUpUnproven = word == "dead_letter"
 		if on, ok := d.flag("position_headers"); ok {
 			cfg.PositionHeaders, cfg.Sink.AttemptHeader = on, on
 		}
@@ -106,9 +105,7 @@ func (r reader) retry() sink.Retry {
 	retry.Initial, _ = s.duration("initial", time.Millisecond, time.Hour)
 	retry.Max, _ = s.duration("max", time.Millisecond, 24*time.Hour)
 	retry.MaxAfter, _ = s.duration("max_after", time.Millisecond, 7*24*time.Hour)
-	if _, ok := s.whole("attempts", 0, math.MaxInt32); ok {
-		r.faults.Warn(s.path+".attempts", laterWarning, "until then a failing target is tried again without end")
-	}
+	retry.Attempts = s.atMost("attempts", math.MaxInt32)
 	return retry
 }
 
@@ -190,8 +187,8 @@ func (c *compilation) deadLetter(cfg *consumer.Config) {
 	if d, ok := s.duration("retention", time.Minute, 10*year); ok {
 		cfg.DeadLetterRetention = d
 	}
-	if _, ok := s.number("hold_share", 0, 1); ok {
-		c.faults.Warn("dead_letter.hold_share", laterWarning, "")
+	if share, ok := s.number("hold_share", 0, 1); ok {
+		cfg.DeadLetterShare = max(share, math.SmallestNonzeroFloat64) // 0 means the default to the consumer
 	}
 	if word, ok := s.word("key", "continue", "park"); ok && word == "park" {
 		c.faults.Warn("dead_letter.key", laterWarning, "until then a key goes on after its dead letter")
