@@ -47,8 +47,8 @@ func newDeadLetters(r *Runner) *deadLetters {
 	return &deadLetters{runner: r, again: make(chan struct{}, 1)}
 }
 
-// giveUp ends a row that cannot be delivered: with a dead letter, or, where they are off, by keeping its lane waiting.
-func (p *partition) giveUp(r *row, o sink.Outcome) {
+// bury gives a row up: with a dead letter, or, where they are off, by keeping its lane waiting.
+func (p *partition) bury(r *row, o sink.Outcome) {
 	what := "row given up"
 	if p.runner.cfg.DeadLetterTopic == "" {
 		what = "row cannot be delivered, and dead letters are off: it is kept, and its lane waits"

@@ -116,6 +116,7 @@ func (i *Instance) NewRunner(cfg Config) *Runner {
 		rows:       i.metrics.rowsOf(cfg.Job),
 	}
 	r.dead = newDeadLetters(r)
+	r.guard = newGuard(cfg.DeadLetterShare)
 	r.compression.asked = firstFetchBytes
 	if cfg.Pattern {
 		for _, t := range cfg.Topics {

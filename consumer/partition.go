@@ -42,7 +42,8 @@ type partition struct {
 	pending    int           // decoded rows that are not final
 	stuck      int           // rows that wait for an operator, since dead letters are off
 	stuckSince time.Time
-	paused     bool // not fetched, since its buffer is full or it waits
+	kept       []*row // that would be given up, but the guard holds the job
+	paused     bool   // not fetched, since its buffer is full or it waits
 	wait       wait
 
 	committed int64  // last offset that the group acknowledged; -1: unknown
@@ -65,6 +66,8 @@ type wait struct {
 	since time.Time
 	retry time.Time // when the fetch is tried again
 	hold  bool      // it is not: nothing is taken until there is a new assignment
+	kind  HoldCause // of a hold
+	next  string    // what happens next, of a hold
 }
 
 func (r *Runner) newPartition(topic string, id int32) *partition {
@@ -251,7 +254,7 @@ func (p *partition) close() (c commit, changed bool) {
 	p.life = closed
 	p.runner.account.add(-p.queued - p.held)
 	p.runner.unfinished.Add(int64(p.pending))
-	p.queue, p.lanes, p.own = nil, nil, nil
+	p.queue, p.lanes, p.own, p.kept = nil, nil, nil, nil
 	return c, changed
 }
 
@@ -270,6 +273,18 @@ func (p *partition) waits(cause string, retry time.Duration, hold bool) bool {
 	}
 	p.wait.retry = now.Add(retry)
 	return fresh
+}
+
+// holdFor notes that nothing of the partition is taken until there is a new assignment, and reports whether that is new. The first
+// cause stays: what follows from it would hide it.
+func (p *partition) holdFor(h Hold) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wait.hold {
+		return false
+	}
+	p.wait = wait{cause: h.Reason, since: h.Since, hold: true, kind: h.Cause, next: h.Next}
+	return true
 }
 
 // commit is what is committed of a partition: the next offset to read, and what is finished above it.

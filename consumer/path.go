@@ -149,6 +149,7 @@ func (r *Runner) final(d *sink.Delivery, o sink.Outcome) {
 	row := d.Row.(*row)
 	switch o.Class {
 	case sink.Delivered:
+		r.guard.delivered(time.Now())
 		row.partition.ack(row, outcomeDelivered)
 	case sink.Interrupted: // our own stop: the row is not final, and the next owner sends it
 	default:

@@ -46,6 +46,9 @@ type Runner struct {
 
 	metadata map[topicPartition]string // of the commits that onOffsets is about to see
 
+	gate  gate
+	guard *guard
+
 	delivering  atomic.Pointer[sink.Sink] // sink, for Status
 	status      status
 	said        said
@@ -81,6 +84,9 @@ func (r *Runner) Run(soft, hard context.Context) error {
 	defer r.status.set(Stopped, "")
 	for {
 		r.status.set(Starting, "")
+		if err := r.recollect(soft); err != nil {
+			return nil // only soft ends the wait
+		}
 		if err := r.prepare(soft); err != nil {
 			if soft.Err() != nil {
 				return nil
@@ -108,6 +114,7 @@ func (r *Runner) session(soft, hard context.Context) error {
 	background.Go(func() { r.commitLoop(work, member) })
 	background.Go(func() { r.watch(work) })
 	background.Go(func() { r.dead.run(work) })
+	background.Go(func() { r.saveHolds(work) })
 	r.status.set(Running, "")
 
 	r.poll(member)
@@ -128,7 +135,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 	r.fence = newFence(sessionTimeout)
 	r.member = membership{end: expelled}
 	r.joined = make(chan struct{})
-	s, err := sink.New(r.cfg.Sink, r.fence.permit, observer{r})
+	s, err := sink.New(r.cfg.Sink, r.permit, observer{r})
 	if err != nil {
 		return &RefusedError{Cause: err}
 	}

@@ -14,10 +14,13 @@ import (
 // State is what a runner is doing.
 type State string
 
-// A runner starts (looks for its cluster, topics and group), runs (is a member of its group), and has stopped.
+// A runner starts (looks for its cluster, topics and group), runs (is a member of its group), and has stopped. Running as a member,
+// it may be paused by an operator, or held: no row is sent but probes, and nothing is given up.
 const (
 	Starting State = "starting"
 	Running  State = "running"
+	Paused   State = "paused"
+	Held     State = "held"
 	Stopped  State = "stopped"
 )
 
@@ -27,6 +30,8 @@ type Status struct {
 	// Cause says why the state is not the wanted one, or what a running job waits for; empty: nothing.
 	Cause string
 	Since time.Time
+	// Holds say why the job as a whole sends nothing, or nothing to a target; partitions that are held alone say so themselves.
+	Holds []Hold
 	// Partitions are those assigned to this instance, by topic and number.
 	Partitions []PartitionStatus
 	// Lag is the sum over Partitions; -1 while no high watermark is known.
@@ -46,6 +51,8 @@ type PartitionStatus struct {
 	// Cause says why the partition is not read on; empty: it is. Since is when that began.
 	Cause string
 	Since time.Time
+	// Hold is set when it will not be read on before an operator decides.
+	Hold *Hold
 	// Committed is the last acknowledged offset, HighWatermark the end of what may be read; -1: not known yet.
 	Committed, HighWatermark int64
 	// Pending is the number of records that were polled and are not finished.
@@ -54,6 +61,23 @@ type PartitionStatus struct {
 	Paused bool
 
 	oldest time.Time
+}
+
+// TopicPartition names a partition.
+type TopicPartition struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+}
+
+// Working gives the assigned partitions that have work: rows that are not final, or records that were not read.
+func (r *Runner) Working() []TopicPartition {
+	var out []TopicPartition
+	for _, p := range r.all() {
+		if s := p.status(); s.Pending > 0 || s.Lag() > 0 {
+			out = append(out, TopicPartition{p.topic, p.id})
+		}
+	}
+	return out
 }
 
 // Lag is the records between the committed offset and the high watermark; -1 if one of them is unknown.
@@ -116,6 +140,15 @@ func (r *Runner) Status() Status {
 	if s := r.delivering.Load(); s != nil {
 		out.Delivery = s.Stats()
 	}
+	if out.State == Running {
+		paused, pausedSince, holds := r.gate.read()
+		switch {
+		case len(holds) > 0:
+			out.State, out.Since, out.Holds = Held, holds[0].Since, holds
+		case paused:
+			out.State, out.Since = Paused, pausedSince
+		}
+	}
 	now := time.Now()
 	for _, p := range r.all() {
 		ps := p.status()
@@ -141,6 +174,9 @@ func (p *partition) status() PartitionStatus {
 	s := PartitionStatus{
 		Topic: p.topic, Partition: p.id, Cause: p.wait.cause, Since: p.wait.since,
 		Committed: p.committed, HighWatermark: p.highWater, Pending: len(p.queue), Paused: p.paused,
+	}
+	if p.wait.hold {
+		s.Hold = &Hold{Cause: p.wait.kind, Reason: p.wait.cause, Next: p.wait.next, Since: p.wait.since}
 	}
 	if s.Cause == "" && p.stuck > 0 {
 		s.Cause, s.Since = fmt.Sprintf("dead letters are off: %d rows that cannot be delivered hold their lanes", p.stuck), p.stuckSince

@@ -54,7 +54,7 @@ func (s State) mayBecome(next State) bool {
 // ofRunner is the state that a runner's own state means.
 func ofRunner(s consumer.State) State {
 	switch s {
-	case consumer.Running:
+	case consumer.Running, consumer.Paused, consumer.Held:
 		return Running
 	case consumer.Stopped:
 		return Stopped
