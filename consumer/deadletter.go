@@ -61,12 +61,14 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 		return
 	}
 	if p.runner.cfg.DeadLetterTopic == "" {
+		r.stage = stuck
 		if p.stuck++; p.stuck == 1 {
 			p.stuckSince = time.Now()
 		}
 		p.mu.Unlock()
 		return
 	}
+	r.stage = burying
 	p.deadLetter.Add(1)
 	p.mu.Unlock()
 	p.runner.dead.write(&letter{row: r, outcome: o})

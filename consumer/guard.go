@@ -156,6 +156,7 @@ func (p *partition) giveUp(r *row, o sink.Outcome) {
 func (p *partition) keep(r *row) {
 	p.mu.Lock()
 	if p.life == open {
+		r.stage = kept
 		p.kept = append(p.kept, r)
 	}
 	p.mu.Unlock()
@@ -167,10 +168,13 @@ func (p *partition) keep(r *row) {
 // deliverKept starts kept rows anew.
 func (p *partition) deliverKept() {
 	p.mu.Lock()
-	kept := p.kept
+	rows := p.kept
 	p.kept = nil
+	for _, r := range rows {
+		r.stage = delivering
+	}
 	p.mu.Unlock()
-	for _, r := range kept {
+	for _, r := range rows {
 		p.deliver(r)
 	}
 }

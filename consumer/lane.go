@@ -18,6 +18,7 @@ type record struct {
 	headers    []header
 	timestamp  time.Time
 	bytes      int64 // what the copies take
+	rows       *row  // that were not final when it was read; the others through their sibling
 }
 
 type header struct {
@@ -28,7 +29,7 @@ type header struct {
 // newRecord copies what must outlive the client's record: a dead letter carries the original.
 func newRecord(rec *kgo.Record) *record {
 	own := &record{timestamp: rec.Timestamp, bytes: recordBytes(rec)}
-	own.Offset, own.Epoch, own.Polled = rec.Offset, rec.LeaderEpoch, time.Now()
+	own.Offset, own.Epoch, own.Polled, own.Caller = rec.Offset, rec.LeaderEpoch, time.Now(), own
 	buf := make([]byte, 0, len(rec.Key)+len(rec.Value))
 	buf = append(append(buf, rec.Key...), rec.Value...)
 	if rec.Key != nil {
@@ -54,9 +55,23 @@ type row struct {
 	index     int32 // place in the record, from 0; wholeRecord if the record could not be decoded
 	lane      *lane // nil: waits for nobody
 	next      *row  // the row behind it in its lane
+	sibling   *row  // another row of its record
+	stage     stage // guarded by the partition's lock
 	bytes     int64
 	payload   error // why it can make no request; nil for a row that is delivered
 }
+
+// stage is how far a row has come.
+type stage uint8
+
+const (
+	behind     stage = iota // another row of its lane
+	delivering              // the sink has it
+	kept                    // it would be given up, but the guard holds the job
+	burying                 // its dead letter is on its way
+	stuck                   // it cannot be delivered, and dead letters are off
+	done
+)
 
 // wholeRecord is the index of the one row that stands for a record that could not be decoded.
 const wholeRecord = -1

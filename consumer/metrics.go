@@ -79,11 +79,12 @@ var (
 	lagDesc      = prometheus.NewDesc("streamer_lag_records", "Records between the committed offset and the high watermark.", []string{"job", "topic", "partition"}, nil)
 	oldestDesc   = prometheus.NewDesc("streamer_oldest_pending_seconds", "How long ago the oldest record that is not finished was polled.", []string{"job"}, nil)
 	inFlightDesc = prometheus.NewDesc("streamer_in_flight", "Rows with an attempt running or waiting for the next one.", []string{"job"}, nil)
+	recordsDesc  = prometheus.NewDesc("streamer_partition_records", "Records of the present assignment: polled = final + pending.", []string{"job", "topic", "partition", "state"}, nil)
 	breakerDesc  = prometheus.NewDesc("streamer_breaker_open", "Targets whose breaker is open.", []string{"job"}, nil)
 )
 
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagDesc, oldestDesc, inFlightDesc, breakerDesc} {
+	for _, d := range []*prometheus.Desc{lagDesc, oldestDesc, inFlightDesc, breakerDesc, recordsDesc} {
 		ch <- d
 	}
 }
@@ -101,6 +102,9 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 			if lag := p.Lag(); lag >= 0 {
 				gauge(lagDesc, float64(lag), p.Topic, p.number())
 			}
+			gauge(recordsDesc, float64(p.Polled), p.Topic, p.number(), "polled")
+			gauge(recordsDesc, float64(p.Final), p.Topic, p.number(), "final")
+			gauge(recordsDesc, float64(p.Pending), p.Topic, p.number(), "pending")
 		}
 		gauge(oldestDesc, s.OldestPending.Seconds())
 		gauge(inFlightDesc, float64(s.Delivery.InFlight+s.Delivery.Waiting))

@@ -46,6 +46,10 @@ type partition struct {
 	paused     bool   // not fetched, since its buffer is full or it waits
 	wait       wait
 
+	// Of this assignment: every record polled is final, or pending: in the queue, in the worker's hands, or in the tracker.
+	polled, final int64
+	taking        int64 // 1: the worker has one in its hands
+
 	committed int64  // last offset that the group acknowledged; -1: unknown
 	metadata  string // acknowledged with it
 	highWater int64  // -1: unknown
@@ -119,6 +123,7 @@ func (p *partition) enqueue(records []*kgo.Record, highWater int64) {
 		return
 	}
 	p.queue = append(p.queue, records...)
+	p.polled += int64(len(records))
 	p.queued += bytes
 	p.mu.Unlock()
 	p.runner.account.add(bytes)
@@ -180,6 +185,7 @@ func (p *partition) dequeue() *kgo.Record {
 		p.queue = nil
 	}
 	bytes := recordBytes(rec)
+	p.taking = 1
 	p.queued -= bytes
 	p.runner.account.add(-bytes)
 	return rec

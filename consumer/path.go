@@ -66,6 +66,7 @@ func (p *partition) take(rec *kgo.Record) {
 		row := &row{partition: p, record: own, index: x.index, payload: x.err}
 		row.Request, row.Final, row.Row = x.request, p.runner.final, row
 		row.bytes = requestBytes(&row.Request)
+		row.sibling, own.rows = own.rows, row
 		rows, lanes = append(rows, row), append(lanes, x.lane)
 	}
 	p.rows, p.lanesOf = rows, lanes
@@ -119,7 +120,9 @@ func (p *partition) enter(own *record, rows []*row, lanes []laneValue) []*row {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.taking = 0
 	if p.life != open || own.Offset < p.tracker.Next() { // revoked meanwhile, or a fetch that repeats what was read
+		p.final++
 		return nil
 	}
 	p.runner.account.add(bytes)
@@ -129,6 +132,7 @@ func (p *partition) enter(own *record, rows []*row, lanes []laneValue) []*row {
 	first := rows[:0]
 	for i, row := range rows {
 		if lanes[i].none || p.join(row, lanes[i].value, lanes[i].own) {
+			row.stage = delivering
 			first = append(first, row)
 		}
 	}
@@ -165,8 +169,10 @@ func (p *partition) ack(r *row, outcome string) {
 		return
 	}
 	freed := r.bytes
+	r.stage = done
 	if p.tracker.Done(&r.record.Record, r.index) {
 		freed += r.record.bytes
+		p.final++
 	}
 	p.held -= freed
 	p.pending--
@@ -174,6 +180,9 @@ func (p *partition) ack(r *row, outcome string) {
 	more, roomy := len(p.queue) > 0, p.paused && float64(p.held+p.queued) < lowMark*float64(p.runner.share())
 	if p.life != open {
 		next = nil
+	}
+	if next != nil {
+		next.stage = delivering
 	}
 	p.mu.Unlock()
 	p.runner.account.add(-freed)
@@ -194,6 +203,8 @@ func (p *partition) ack(r *row, outcome string) {
 func (p *partition) skip(rec *kgo.Record, outcome string) {
 	p.mu.Lock()
 	p.tracker.Skip(rec.Offset, rec.LeaderEpoch)
+	p.taking = 0
+	p.final++
 	p.mu.Unlock()
 	if outcome != "" {
 		p.runner.counted(outcome)

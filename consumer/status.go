@@ -55,8 +55,9 @@ type PartitionStatus struct {
 	Hold *Hold
 	// Committed is the last acknowledged offset, HighWatermark the end of what may be read; -1: not known yet.
 	Committed, HighWatermark int64
-	// Pending is the number of records that were polled and are not finished.
-	Pending int
+	// Polled, Final and Pending count records of this assignment: every one that was polled is final or pending, at any moment.
+	Polled, Final int64
+	Pending       int
 	// Paused is true while its buffer is full.
 	Paused bool
 
@@ -173,7 +174,7 @@ func (p *partition) status() PartitionStatus {
 	defer p.mu.Unlock()
 	s := PartitionStatus{
 		Topic: p.topic, Partition: p.id, Cause: p.wait.cause, Since: p.wait.since,
-		Committed: p.committed, HighWatermark: p.highWater, Pending: len(p.queue), Paused: p.paused,
+		Committed: p.committed, HighWatermark: p.highWater, Polled: p.polled, Final: p.final, Pending: len(p.queue) + int(p.taking), Paused: p.paused,
 	}
 	if p.wait.hold {
 		s.Hold = &Hold{Cause: p.wait.kind, Reason: p.wait.cause, Next: p.wait.next, Since: p.wait.since}

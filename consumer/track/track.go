@@ -7,6 +7,7 @@ package track
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 )
@@ -29,6 +30,8 @@ type Record struct {
 	Epoch int32
 	// Polled is when the client handed the record over.
 	Polled time.Time
+	// Caller is the caller's.
+	Caller any
 
 	rows       int32  // not final
 	final      bitmap // the rows that are, while others are not
@@ -105,6 +108,14 @@ func (t *Tracker) Next() int64 { return t.next }
 
 // Pending is the number of records that are not finished.
 func (t *Tracker) Pending() int { return t.pending }
+
+// All gives the pending records in the order of their offsets. The tracker must not be changed meanwhile.
+func (t *Tracker) All() iter.Seq[*Record] {
+	return func(yield func(*Record) bool) {
+		for r := t.head; r != nil && yield(r); r = r.next {
+		}
+	}
+}
 
 // Oldest is the first pending record, nil if there is none.
 func (t *Tracker) Oldest() *Record { return t.head }

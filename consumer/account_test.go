@@ -1,0 +1,68 @@
+package consumer
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"streamer/consumer/consumertest"
+	"streamer/sink/sinktest"
+)
+
+// At any moment every record that was polled is final or pending: nothing falls between, whatever it becomes. Records that are
+// filtered out, skipped, cannot be decoded, are rejected or delivered, while an observer looks as often as it can.
+func TestEveryPolledRecordIsFinalOrPending(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), func(a *sinktest.Attempt) sinktest.Answer {
+		switch {
+		case a.Offset%10 == 3:
+			return sinktest.Answer{Status: 422}
+		case a.Offset%10 == 4 && a.Attempt < 3:
+			return sinktest.Answer{Status: 503}
+		}
+		return sinktest.Answer{}
+	})
+	topic := f.cluster.Topic(t, "t", 2)
+	for n := range 400 {
+		r := rec(topic, int32(n%2), string(rune('a'+n%7)), n)
+		switch n % 10 {
+		case 7:
+			r.Value = nil // a tombstone
+		case 8:
+			r.Value = []byte("{") // cannot be decoded
+		}
+		consumertest.Produce(t, f.producer, r)
+	}
+	cfg := f.job(topic, func(c *Config) { c.DeadLetterShare = 1 })
+	j := f.run(cfg)
+	var looks, torn atomic.Int64
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() { // ends with stop
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for _, p := range j.runner.Status().Partitions {
+				looks.Add(1)
+				if p.Polled != p.Final+int64(p.Pending) {
+					torn.Add(1)
+					t.Errorf("%s/%d: %d polled, %d final, %d pending", p.Topic, p.Partition, p.Polled, p.Final, p.Pending)
+					return
+				}
+			}
+			time.Sleep(50 * time.Microsecond) // leaves the two cores to the work
+		}
+	}()
+	f.committed(cfg, topic)
+	close(stop)
+	<-done
+	var final int64
+	for _, p := range j.runner.Status().Partitions {
+		final += p.Final
+	}
+	if final != 400 || looks.Load() < 20 || torn.Load() > 0 {
+		t.Errorf("%d of 400 records final, after %d looks", final, looks.Load())
+	}
+}
