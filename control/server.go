@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Limits of the server. Its answers are small and nothing is uploaded in this version.
+// Limits of the server. Its answers are small; a route that takes longer says so itself (see api.go).
 const (
 	readTimeout    = 10 * time.Second
 	writeTimeout   = 30 * time.Second
@@ -32,10 +31,13 @@ type ServerOptions struct {
 	Readiness func() Readiness
 	// Metrics answers /metrics.
 	Metrics prometheus.Gatherer
-	Log     *slog.Logger
+	// API answers the routes under /api.
+	API API
+	Log *slog.Logger
 }
 
-// Server answers /healthz (alive), /readyz (ready, with every job's state) and /metrics. All three are public.
+// Server answers /healthz (alive), /readyz (ready, with every job's state) and /metrics, to everyone, and the API under /api, to
+// programs on this machine only.
 type Server struct {
 	http   *http.Server
 	listen string
@@ -48,25 +50,23 @@ type Server struct {
 
 // NewServer makes a server that is not listening yet.
 func NewServer(o ServerOptions) *Server {
-	log := slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug)
-	return &Server{
-		listen: o.Listen,
-		http: &http.Server{
-			Handler:           handler(o),
-			ReadHeaderTimeout: readTimeout,
-			ReadTimeout:       readTimeout,
-			WriteTimeout:      writeTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          log,
-		},
+	s := &Server{listen: o.Listen}
+	s.http = &http.Server{
+		Handler:           handler(o, s.Addr),
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
+	return s
 }
 
-// handler has the routes.
-func handler(o ServerOptions) http.Handler {
+// handler has the routes. addr says where the server listens.
+func handler(o ServerOptions, addr func() string) http.Handler {
 	e := echo.New()
-	e.HTTPErrorHandler = problem(o.Log)
+	e.HTTPErrorHandler = renderProblem(o.Log)
 	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}))
 	get := func(path string, h echo.HandlerFunc) { e.Match([]string{http.MethodGet, http.MethodHead}, path, h) }
 	get("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "alive\n") })
@@ -80,49 +80,8 @@ func handler(o ServerOptions) http.Handler {
 	})
 	get("/metrics", echo.WrapHandler(promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError})))
+	o.API.routes(e, addr)
 	return e
-}
-
-// Problem is an error as RFC 9457 writes it.
-type Problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail,omitempty"`
-}
-
-// problem makes every error of a handler, and every unknown path, a problem document. What is not meant for the caller is logged.
-func problem(log *slog.Logger) echo.HTTPErrorHandler {
-	return func(err error, c echo.Context) {
-		if c.Response().Committed {
-			return
-		}
-		p := Problem{Type: "about:blank", Status: http.StatusInternalServerError}
-		var known *echo.HTTPError
-		switch {
-		case errors.As(err, &known):
-			p.Status = known.Code
-		default:
-			log.Error("a request broke", "method", c.Request().Method, "path", c.Request().URL.Path, "cause", err)
-		}
-		p.Title = http.StatusText(p.Status)
-		switch p.Status {
-		case http.StatusNotFound:
-			p.Detail = "there is nothing at this path"
-		case http.StatusMethodNotAllowed:
-			p.Detail = "this path does not take " + c.Request().Method
-		}
-		c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
-		if c.Request().Method == http.MethodHead {
-			err = c.NoContent(p.Status)
-		} else {
-			c.Response().WriteHeader(p.Status)
-			err = c.Echo().JSONSerializer.Serialize(c, p, "")
-		}
-		if err != nil {
-			log.Debug("a problem could not be sent", "cause", err)
-		}
-	}
 }
 
 // Start listens and serves in the background. The error names the address and what to do. A second call, or one after Stop, does

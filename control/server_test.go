@@ -19,7 +19,7 @@ func startServer(t *testing.T, ready func() Readiness) string {
 	up := prometheus.NewGauge(prometheus.GaugeOpts{Name: "streamer_test_up", Help: "up"})
 	up.Set(1)
 	reg.MustRegister(up)
-	s := NewServer(ServerOptions{Listen: "127.0.0.1:0", Readiness: ready, Metrics: reg, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	s := NewServer(ServerOptions{Listen: "127.0.0.1:0", Readiness: ready, Metrics: reg, API: API{Jobs: fakeJobs{}}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +60,11 @@ func TestServerRoutes(t *testing.T) {
 		{"alive, head only", http.MethodHead, "/healthz", 200, "text/plain", ""},
 		{"ready", http.MethodGet, "/readyz", 200, "application/json", `"state": "running"`},
 		{"metrics", http.MethodGet, "/metrics", 200, "text/plain", "streamer_test_up 1"},
+		{"jobs", http.MethodGet, "/api/v1/jobs", 200, "application/json", `{"jobs":[]}`},
 		{"unknown path", http.MethodGet, "/jobs", 404, "application/problem+json", `"title":"Not Found"`},
-		{"unknown path of the API", http.MethodPost, "/api/v1/jobs", 404, "application/problem+json", `"status":404`},
+		{"unknown path of the API", http.MethodGet, "/api/v1/joobs", 404, "application/problem+json", `"status":404`},
+		{"the API itself", http.MethodGet, "/api", 404, "application/problem+json", `"status":404`},
+		{"wrong method of the API", http.MethodDelete, "/api/v1/jobs", 405, "application/problem+json", "does not take DELETE"},
 		{"wrong method", http.MethodPost, "/readyz", 405, "application/problem+json", "does not take POST"},
 		{"unknown path, head only", http.MethodHead, "/x", 404, "application/problem+json", ""},
 	}

@@ -292,6 +292,12 @@ func (j *supervised) become(next State, cause string) bool {
 // start: a refused job stays failed until a runner runs again. A runner that ran and was put out of its group begins anew by itself:
 // the job is starting then, without another runner.
 func (j *supervised) status() JobStatus {
+	s, _ := j.look()
+	return s
+}
+
+// look is status with what the runner says of its partitions; nothing while there is none.
+func (j *supervised) look() (JobStatus, consumer.Status) {
 	j.mu.Lock()
 	r := j.runner
 	j.mu.Unlock()
@@ -308,11 +314,11 @@ func (j *supervised) status() JobStatus {
 	}
 	out := JobStatus{ID: j.ID, Owner: j.Owner, File: j.File, State: j.state, Cause: j.cause, Since: j.since}
 	if !present {
-		return out
+		return out, consumer.Status{}
 	}
 	if out.Cause == "" {
 		out.Cause = rs.Cause
 	}
 	out.fill(rs)
-	return out
+	return out, rs
 }

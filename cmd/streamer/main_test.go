@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"strconv"
@@ -13,17 +14,27 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"streamer": main})
+	testscript.Main(m, map[string]func(){"streamer": func() {
+		if at, err := time.Parse(time.RFC3339, os.Getenv("CLOCK")); err == nil {
+			clock = func() time.Time { return at }
+		}
+		main()
+	}})
 }
 
-// The scripts of testdata/script are what users type and see.
+var update = flag.Bool("update", false, "write what is printed into the golden files of testdata/script")
+
+// The scripts of testdata/script are what users type and see. Those that call an instance find one at STREAMER_URL, after the
+// command instance.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "waitlog": waitlog},
+		UpdateScripts:       *update,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "waitlog": waitlog,
+			"instance": instance},
 	})
 }
 

@@ -26,7 +26,8 @@ func newRoot(environ []string) *cobra.Command {
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(runCommand(environ), demoCommand(), validateCommand(environ), testCommand(environ), versionCommand(), settingsTopic())
+	root.AddCommand(runCommand(environ), demoCommand(), validateCommand(environ), testCommand(environ), jobsCommand(environ),
+		versionCommand(), settingsTopic())
 	return root
 }
 
@@ -50,7 +51,41 @@ func flagError(c *cobra.Command, err error) error {
 	if n := nearest.Name(unknown.GetSpecifiedName(), names); n != "" {
 		return fmt.Errorf("%w; did you mean --%s?", err, n)
 	}
-	return fmt.Errorf("%w; see streamer help %s", err, c.Name())
+	return fmt.Errorf("%w; see streamer help %s", err, strings.TrimPrefix(c.CommandPath(), "streamer "))
+}
+
+// group is a command that only holds others. What it does not know is wrong use, and not an occasion for the help.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		var names []string
+		for _, sub := range c.Commands() {
+			if !sub.Hidden {
+				names = append(names, sub.Name())
+			}
+		}
+		if n := nearest.Name(args[0], names); n != "" {
+			return fmt.Errorf("unknown command %q for %q; did you mean %s?", args[0], c.CommandPath(), n)
+		}
+		return fmt.Errorf("unknown command %q for %q; it has %s", args[0], c.CommandPath(), strings.Join(names, ", "))
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	c.AddCommand(commands...)
+	return c
+}
+
+// oneJob wants the id of a job.
+func oneJob(c *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return fmt.Errorf("%s needs the id of a job; usage: %s", c.CommandPath(), c.UseLine())
+	case len(args) > 1:
+		return fmt.Errorf("%s takes one job, not %d; usage: %s", c.CommandPath(), len(args), c.UseLine())
+	}
+	return nil
 }
 
 // atLeastOne wants arguments, and names what they are.

@@ -130,7 +130,8 @@ func New(o Options) (*App, error) {
 		Log:       o.Log,
 	})
 	a.server = control.NewServer(control.ServerOptions{
-		Listen: o.Settings.Listen, Readiness: a.supervisor.Readiness, Metrics: reg, Log: o.Log})
+		Listen: o.Settings.Listen, Readiness: a.supervisor.Readiness, Metrics: reg, Log: o.Log,
+		API: control.API{Jobs: a.supervisor}})
 	if err := a.server.Start(); err != nil {
 		a.instance.Close()
 		return nil, err

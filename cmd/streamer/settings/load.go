@@ -22,10 +22,15 @@ const maxFileBytes = 1 << 20
 
 // Flags declares a flag for every setting that has one, and --config. Their defaults are told in the help only: what was not
 // given must not go over the environment.
-func Flags(fs *pflag.FlagSet) {
+func Flags(fs *pflag.FlagSet) { declare(fs, func(s Setting) bool { return s.Key != "url" }) }
+
+// ClientFlags declares those of commands that only call an instance.
+func ClientFlags(fs *pflag.FlagSet) { declare(fs, func(s Setting) bool { return s.Key == "url" }) }
+
+func declare(fs *pflag.FlagSet, which func(Setting) bool) {
 	fs.String(ConfigFlag, "", "settings file (default "+DefaultFile+" if it is there)")
 	for _, s := range Table {
-		if s.Flag == "" {
+		if s.Flag == "" || !which(s) {
 			continue
 		}
 		usage := s.Doc

@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Settings{
-		Kafka: consumer.Client{Brokers: []string{"localhost:9092"}}, Namespace: "streamer", Listen: "127.0.0.1:9013", Jobs: "/etc/streamer/jobs",
+		Kafka: consumer.Client{Brokers: []string{"localhost:9092"}}, Namespace: "streamer", Listen: "127.0.0.1:9013", URL: "http://127.0.0.1:9013", Jobs: "/etc/streamer/jobs",
 		MemoryBytes: 256 << 20, LogFormat: "json", LogLevel: slog.LevelInfo,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -57,6 +57,7 @@ kafka:
 namespace: ns
 instance_id: i-0
 listen: 0.0.0.0:80
+url: http://localhost:80
 jobs_dir: jobs
 secrets_dir: secrets
 allow_hosts: [API.internal, localhost]
@@ -70,7 +71,7 @@ log: {format: text, level: debug}
 	want := Settings{
 		Kafka: consumer.Client{Brokers: []string{"k1:9092", "k2:9092"}, SASL: consumer.SASL{Mechanism: "SCRAM-SHA-512", User: "u", Password: "p"},
 			TLS: consumer.TLS{Enable: true, CAFile: "ca.pem", CertFile: "c.pem", KeyFile: "k.pem", ServerName: "kafka"}},
-		Namespace: "ns", Instance: "i-0", Listen: "0.0.0.0:80", Jobs: "jobs", SecretsDir: "secrets", AllowHosts: []string{"api.internal", "localhost"},
+		Namespace: "ns", Instance: "i-0", Listen: "0.0.0.0:80", URL: "http://localhost:80", Jobs: "jobs", SecretsDir: "secrets", AllowHosts: []string{"api.internal", "localhost"},
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, MemoryBytes: 1 << 30, LogFormat: "text", LogLevel: slog.LevelDebug,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -129,10 +130,11 @@ func TestRefusals(t *testing.T) {
 		{"the file is not there", []string{"--config=/none/streamer.yaml"}, nil, "", []string{"flag --config: open /none/streamer.yaml: no such file"}},
 		{"not in this version", nil, []string{"STREAMER_REQUIRE_AUTH=false"}, "oidc: {issuer: x}", []string{
 			"environment variable STREAMER_REQUIRE_AUTH: is not in this version", "oidc.issuer: is not in this version"}},
-		{"not in this version, by flag", []string{"--url=x"}, nil, "", []string{"flag --url: is not in this version"}},
+		{"not in this version, by flag", []string{"--require-auth=x"}, nil, "", []string{"flag --require-auth: is not in this version"}},
 		{"a namespace with a dot", []string{"--namespace=a.b"}, nil, "", []string{`flag --namespace: "a.b" cannot be a prefix of topics`}},
 		{"no host:port", nil, []string{"STREAMER_LISTEN=9013"}, "", []string{`STREAMER_LISTEN: "9013" is no host:port`}},
 		{"a port that is none", nil, []string{"STREAMER_LISTEN=localhost:http"}, "", []string{"is no host:port"}},
+		{"no URL", nil, []string{"STREAMER_URL=127.0.0.1:9013"}, "", []string{"STREAMER_URL: \"127.0.0.1:9013\" is no address of an instance"}},
 		{"no size", nil, nil, "memory: lots", []string{`memory: "lots" is no size; write it as 256MiB`}},
 		{"too little memory", nil, nil, "memory: 1MiB", []string{"1MiB is too little"}},
 		{"no range", nil, nil, "allow_cidrs: [10.0.0.1]", []string{`"10.0.0.1" is no range of addresses`}},

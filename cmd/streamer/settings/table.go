@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"streamer/consumer"
+	"streamer/control/client"
 )
 
 // Settings is what the process is told. Load fills it in.
@@ -22,6 +23,8 @@ type Settings struct {
 	Instance string
 	// Listen is host:port of the HTTP server.
 	Listen string
+	// URL is the instance that commands call.
+	URL string
 	// Jobs is a job file or a directory of job files.
 	Jobs string
 	// SecretsDir holds a directory of secret files per owner; empty: there are none.
@@ -94,9 +97,17 @@ var Table = []Setting{
 			return nil
 		}},
 	{Key: "listen", Env: "STREAMER_LISTEN", Flag: "listen", Default: "127.0.0.1:9013",
-		Doc: "host:port of /healthz, /readyz and /metrics", set: func(s *Settings, v string) (err error) {
+		Doc: "host:port of /healthz, /readyz, /metrics and, on loopback, of the API", set: func(s *Settings, v string) (err error) {
 			s.Listen, err = hostPort(v)
 			return err
+		}},
+	{Key: "url", Env: "STREAMER_URL", Flag: "url", Default: client.DefaultURL,
+		Doc: "instance that jobs, deliveries, offsets, deadletters and audit call", set: func(s *Settings, v string) error {
+			if err := client.CheckURL(v); err != nil {
+				return err
+			}
+			s.URL = v
+			return nil
 		}},
 	{Key: "jobs_dir", Env: "STREAMER_JOBS_DIR", Flag: "jobs", Default: "/etc/streamer/jobs",
 		Doc: "a job file, or a directory of job files (.yaml, .yml, .json)", set: text(func(s *Settings) *string { return &s.Jobs })},
@@ -150,7 +161,6 @@ var Table = []Setting{
 
 	{Key: "schema_registry_url", Env: "STREAMER_SCHEMA_REGISTRY_URL", Flag: "schema-registry-url", Later: true},
 	{Key: "advertise", Env: "STREAMER_ADVERTISE", Flag: "advertise", Later: true},
-	{Key: "url", Env: "STREAMER_URL", Flag: "url", Later: true},
 	{Key: "require_auth", Env: "STREAMER_REQUIRE_AUTH", Flag: "require-auth", Later: true},
 	{Key: "admin.user", Env: "STREAMER_ADMIN_USER", Flag: "admin-user", Later: true},
 	{Key: "admin.password", Env: "STREAMER_ADMIN_PASSWORD", Later: true},

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"streamer/cmd/streamer/settings"
+	"streamer/control"
+	"streamer/control/client"
+)
+
+// Commands that call an instance: they find out what is meant, ask, and print the answer.
+
+// clock is what ages in tables are counted to. Tests stop it.
+var clock = time.Now
+
+// calls makes a command one that calls an instance. do prints what it got; the context ends with the first SIGINT or SIGTERM.
+func calls(c *cobra.Command, environ []string, do func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error) *cobra.Command {
+	settings.ClientFlags(c.Flags())
+	c.RunE = func(c *cobra.Command, args []string) error {
+		s, err := load(c, environ)
+		if err != nil {
+			return err
+		}
+		api, err := client.New(s.URL)
+		if err != nil {
+			return err
+		}
+		defer api.Close()
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return told(do(ctx, c, api, args))
+	}
+	return c
+}
+
+// misuse is a command line that was found wrong only after the settings were read.
+type misuse struct{ error }
+
+func (m misuse) Unwrap() error { return m.error }
+
+// told makes an error of a call one with an exit code. A problem's field is named as the flag it was given by.
+func told(err error) error {
+	var wrong misuse
+	var p *control.Problem
+	switch {
+	case err == nil || errors.Is(err, errShown) || errors.As(err, &wrong):
+		return err
+	case errors.As(err, &p) && p.Field == "job":
+		plain := *p
+		plain.Field = ""
+		return failure{&plain}
+	case errors.As(err, &p) && p.Field != "":
+		flag := *p
+		flag.Field = "--" + strings.ReplaceAll(p.Field, "_", "-")
+		return failure{&flag}
+	}
+	return failure{err}
+}
+
+// print writes v as -o wants it; text is for people.
+func (f format) print(w io.Writer, v any, text func(io.Writer)) error {
+	if f != asText {
+		return f.write(w, v)
+	}
+	var b strings.Builder
+	text(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// table prints lines of cells below a header, in columns. An empty cell is a dash.
+func table(w io.Writer, indent string, header []string, lines [][]string) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, cells := range append([][]string{header}, lines...) {
+		for i, cell := range cells {
+			if cell == "" {
+				cells[i] = "-"
+			}
+		}
+		_, _ = fmt.Fprintln(t, indent+strings.Join(cells, "\t"))
+	}
+	_ = t.Flush() // what w is: a builder
+}
+
+// ago is how long something has been so: 12s, 4m10s, 3h, 12d.
+func ago(t time.Time) string { return age(clock().Sub(t)) }
+
+func age(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s"
+	case d < 10*time.Second:
+		return strconv.FormatFloat(d.Round(100*time.Millisecond).Seconds(), 'f', -1, 64) + "s"
+	case d < 10*time.Minute:
+		return d.Round(time.Second).String()
+	case d < 2*time.Hour:
+		return strconv.Itoa(int(d.Minutes())) + "m"
+	case d < 48*time.Hour:
+		return strconv.Itoa(int(d.Hours())) + "h"
+	}
+	return strconv.Itoa(int(d.Hours()/24)) + "d"
+}
+
+// moment is a point in time with its age, for people.
+func moment(t time.Time) string {
+	return t.UTC().Format("2006-01-02 15:04:05Z") + " (" + ago(t) + " ago)"
+}
+
+// maybe is a number that may not be known.
+func maybe(n *int64) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.FormatInt(*n, 10)
+}

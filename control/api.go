@@ -1,0 +1,135 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// API is what the routes under /api call.
+type API struct {
+	// Jobs are those of this instance. *Supervisor has them.
+	Jobs Jobs
+}
+
+// Jobs are the jobs of one instance.
+type Jobs interface {
+	// Here gives every job as it is on this instance.
+	Here() []JobHere
+}
+
+// Limits of the API.
+const (
+	maxBodyBytes = 1 << 20
+	// apiTimeout bounds what a route does, and apiMargin what its answer may take then.
+	apiTimeout = 40 * time.Second
+	apiMargin  = 10 * time.Second
+	// maxPage is the most that one page of a list has; defaultPage is what it has unless told.
+	maxPage     = 1000
+	defaultPage = 100
+)
+
+// operator is who did it, until people have names.
+const operator = "operator"
+
+// routes registers the API. addr says where the server listens.
+func (a API) routes(e *echo.Echo, addr func() string) {
+	e.Use(guard(addr), bounded)
+	get := func(path string, h echo.HandlerFunc) {
+		e.Match([]string{http.MethodGet, http.MethodHead}, "/api/v1"+path, timed(h))
+	}
+	get("/jobs", a.listJobs)
+	get("/jobs/:job", a.showJob)
+}
+
+// ofAPI tells whether a request is for the API, also one that no route takes.
+func ofAPI(req *http.Request) bool {
+	return req.URL.Path == "/api" || strings.HasPrefix(req.URL.Path, "/api/")
+}
+
+// guard lets only programs on this machine call the API, since nobody has to log in yet. Two ways around the loopback address are
+// closed as well: a page in a browser here could send requests, and a name of somebody else's could be made to resolve to loopback
+// (DNS rebinding), which shows in the Host header.
+func guard(addr func() string) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if !ofAPI(c.Request()) {
+				return next(c)
+			}
+			c.Response().Header().Set("Cache-Control", "no-store")
+			if listen := addr(); !loopback(listen) {
+				return refuse(http.StatusForbidden, "", "the API is served on loopback only, as long as nobody has to log in, and this instance listens on "+listen,
+					"set STREAMER_LISTEN to 127.0.0.1:9013 and call it on that machine, for example through ssh -L 9013:127.0.0.1:9013")
+			}
+			for name := range c.Request().Header {
+				if name == "Origin" || name == "Referer" || strings.HasPrefix(name, "Sec-Fetch-") {
+					return refuse(http.StatusForbidden, "", "a browser has sent this request (header "+name+"), and pages must not steer jobs",
+						"use streamer jobs, or a program such as curl")
+				}
+			}
+			if host := c.Request().Host; !loopback(host) {
+				return refuse(http.StatusForbidden, "", "the Host header of the request is "+host+", which is not a name of this machine's loopback",
+					"call it as 127.0.0.1 or localhost")
+			}
+			return next(c)
+		}
+	}
+}
+
+// loopback tells whether the host of a host:port, or a host alone, is this machine's loopback: an address of it, or localhost.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		host = strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// bounded reads the body of a request to the API up to its limit. From then on the time to read is not limited any more: the
+// connection is only watched for the caller going away, which ends the request's context.
+func bounded(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		req := c.Request()
+		if !ofAPI(req) {
+			return next(c)
+		}
+		body, err := io.ReadAll(http.MaxBytesReader(c.Response(), req.Body, maxBodyBytes))
+		var large *http.MaxBytesError
+		switch {
+		case errors.As(err, &large):
+			return refuse(http.StatusRequestEntityTooLarge, "", "the body is larger than 1 MiB", "")
+		case err != nil:
+			return refuse(http.StatusBadRequest, "", "the body could not be read", "send it within ten seconds")
+		}
+		req.Body = io.NopCloser(bytes.NewReader(body))
+		if err := http.NewResponseController(c.Response()).SetReadDeadline(time.Time{}); err != nil {
+			return err
+		}
+		return next(c)
+	}
+}
+
+// timed gives a route its time.
+func timed(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(apiTimeout + apiMargin)); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(c.Request().Context(), apiTimeout)
+		defer cancel()
+		c.SetRequest(c.Request().WithContext(ctx))
+		return next(c)
+	}
+}
