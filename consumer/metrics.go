@@ -132,10 +132,13 @@ func (o observer) Attempt(class sink.Class, status int, took time.Duration) {
 func (o observer) Waiting(d *sink.Delivery, out sink.Outcome, until time.Time) {
 	row := d.Row.(*row)
 	cause := "rows wait: " + string(out.Class) + ": " + out.Reason
+	if out.Unproven {
+		cause += "; unproven: nothing shows whether the target or the row is to blame"
+	}
 	o.r.status.note(&o.r.status.delivery, cause)
 	if o.r.said.first(cause, time.Now()) {
 		o.r.log.Warn("a row waits for its next attempt", "topic", row.partition.topic, "partition", row.partition.id, "offset", row.record.Offset,
-			"row", row.index, "class", string(out.Class), "status", out.Status, "attempts", out.Attempts, "reason", out.Reason, "until", until.Format(time.RFC3339))
+			"row", row.index, "class", string(out.Class), "status", out.Status, "attempts", out.Attempts, "counted", out.Counted, "reason", out.Reason, "until", until.Format(time.RFC3339))
 	}
 }
 

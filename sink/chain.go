@@ -22,10 +22,15 @@ type state struct {
 
 	attempts, failures int
 	first              time.Time
-	counted            bool // by the breaker
+	tripped            bool // the breaker has counted it
 	fresh              bool // the next attempt must not use a kept connection
 	probe              bool
 	verdict            func(error) // tells the breaker
+
+	// Who is to blame: evidence.go.
+	seen             uint64 // target.delivered when the attempt before this one ended
+	counted, unheard int    // attempts that failed with and without evidence
+	unproven         bool
 }
 
 // The chain, first half: pick decides which row may start now. Its steps are the ones every attempt has passed, in this order.
@@ -86,6 +91,9 @@ func (s *Sink) hold(t *target, d *Delivery, now time.Duration) *Delivery {
 		t.queue.remove(d)
 		d.held = true
 		d.scope.running++
+		if d.attempts == 0 {
+			d.seen = t.delivered
+		}
 	}
 	t.inFlight++
 	s.inFlight++
@@ -132,6 +140,15 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 	}
 
 	s.mu.Lock()
+	blame := s.judge(d, r)
+	if blame == disputed {
+		s.mu.Unlock()
+		healthy := s.healthy(w, d.target)
+		s.mu.Lock()
+		if blame = undecided; healthy {
+			blame = byHealth
+		}
+	}
 	now := s.now()
 	s.settle(d, r, began, now)
 	if len(s.events) > 0 {
@@ -145,10 +162,15 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 		s.mu.Unlock()
 		return
 	}
-	o := Outcome{Class: r.class, Status: r.status, Reason: r.reason, Attempts: d.attempts, First: d.first}
+	o := Outcome{Class: r.class, Status: r.status, Reason: r.reason, Attempts: d.attempts, Counted: d.counted, Unproven: d.unproven, First: d.first}
+	final := r.class.final()
+	if words := blame.words(); words != "" {
+		final = true
+		o.Reason += "; " + words
+	}
 
 	// Wait, and again.
-	if !r.class.final() && !d.scope.ending {
+	if !final && !d.scope.ending {
 		until := now
 		if !r.again {
 			until = s.until(d, r, now)
@@ -166,7 +188,7 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 	}
 
 	// Final.
-	if !o.Class.final() {
+	if !final {
 		o.Class = Interrupted
 	}
 	w.left = d.scope
@@ -188,6 +210,10 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 		if d.attempts++; d.attempts == 1 {
 			d.first = began
 		}
+		d.seen = t.delivered
+	}
+	if r.class == Delivered && !d.health {
+		t.delivered++
 	}
 	d.fresh = r.stale
 	if verdict := d.verdict; verdict != nil {
@@ -205,8 +231,8 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 			}
 			// A row is counted once: many failures of one row say less of the target than one of many. A probe always counts; what
 			// had begun before the breaker opened does not.
-			if probe || !t.open && !d.counted {
-				d.counted = true
+			if probe || !t.open && !d.tripped {
+				d.tripped = true
 				verdict(errTarget)
 			} else {
 				verdict(errUncounted)

@@ -24,6 +24,9 @@ type result struct {
 	// again: try at once, without a back-off and without a word to the breaker. stale is its cause when a kept connection had been
 	// closed; otherwise the permit was withdrawn in the last moment.
 	again, stale bool
+	// blames says that the row may be what made the target fail: a status of the class Target, no answer in time, or a broken one.
+	// Being told to come later, and what fails before the request is written (refused, DNS, TLS), say nothing of a row.
+	blames bool
 	// unsent: there was no attempt, since the request cannot be written.
 	unsent bool
 }
@@ -88,6 +91,7 @@ func (s *Sink) classify(resp *wire.Response, err error) result {
 		if r.class == Target || r.class == Credentials {
 			r.after = retryAfter(resp.Header("Retry-After"), resp.Header("Date"), time.Now())
 		}
+		r.blames = r.class == Target && !comeLater(resp)
 		return r
 	}
 	var refused *AddressError
@@ -101,24 +105,42 @@ func (s *Sink) classify(resp *wire.Response, err error) result {
 	case errors.As(err, &refused):
 		r.class, r.reason = Address, refused.Error()
 	default:
-		r.class, r.reason = Target, s.reasonOf(err)
+		r.class = Target
+		r.reason, r.blames = s.reasonOf(err)
 		if r.status != 0 {
 			r.reason = "answered " + strconv.Itoa(r.status) + ", but " + r.reason
+			r.blames = r.blames && !comeLater(resp)
 		}
 	}
 	return r
 }
 
-// reasonOf says what went wrong, in words of ours only: the texts of errors may repeat what was sent.
-func (s *Sink) reasonOf(err error) string {
+// comeLater says that an answer of the class Target is about the target's state and not about the request.
+func comeLater(resp *wire.Response) bool {
+	switch resp.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	case http.StatusServiceUnavailable:
+		return resp.Header("Retry-After") != ""
+	}
+	return false
+}
+
+// reasonOf says what went wrong, in words of ours only: the texts of errors may repeat what was sent. sent says that the request
+// was, in part or whole.
+func (s *Sink) reasonOf(err error) (reason string, sent bool) {
 	op := wire.OpRead
 	var we *wire.Error
 	if errors.As(err, &we) {
 		op = we.Op
 	}
-	if reason := reasonOfTLS(err, op); reason != "" {
-		return "TLS: " + reason
+	if reason = reasonOfTLS(err, op); reason != "" {
+		return "TLS: " + reason, false
 	}
+	return s.reasonAt(err, op), op == wire.OpWrite || op == wire.OpRead
+}
+
+func (s *Sink) reasonAt(err error, op wire.Op) string {
 	var dns *net.DNSError
 	var timeout net.Error
 	switch {

@@ -45,9 +45,10 @@ type Retry struct {
 	Initial, Max time.Duration
 	// MaxAfter clamps a Retry-After from the server, which is a lower bound for the wait. Default 1h.
 	MaxAfter time.Duration
-	// Attempts is how many counted attempts a row gets; see evidence. Default 10.
+	// Attempts is how many counted attempts a row gets; evidence.go says which count. Default 10.
 	Attempts int
-	// GiveUpUnproven ends a row after Attempts tries although nothing shows whether the target or the row is to blame.
+	// GiveUpUnproven ends a row after Attempts tries although nothing shows whether the target or the row is to blame. Where there
+	// is a health URL, that decides and this does nothing.
 	GiveUpUnproven bool
 }
 

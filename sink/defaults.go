@@ -32,6 +32,9 @@ func (c Config) Defaults() Config {
 	if c.Rate.Burst == 0 {
 		c.Rate.Burst = 1
 	}
+	if c.Retry.Attempts == 0 {
+		c.Retry.Attempts = 10
+	}
 	if c.Breaker.Failures == 0 {
 		c.Breaker.Failures = 5
 	}
@@ -71,6 +74,9 @@ func (c Config) Validate() fault.List {
 	}
 	if d.Retry.Initial > d.Retry.Max && d.Retry.Max >= 0 {
 		l.Add("delivery.retry.initial", d.Retry.Initial.String()+" is above retry.max "+d.Retry.Max.String(), "raise retry.max or lower retry.initial")
+	}
+	if d.Retry.Attempts < 0 || d.Retry.Attempts > math.MaxInt32 {
+		l.Add("delivery.retry.attempts", "is "+strconv.Itoa(d.Retry.Attempts), "write a number from 1 up")
 	}
 	if d.Concurrency < 0 || d.Concurrency > maxConcurrency {
 		l.Add("delivery.concurrency", "is "+strconv.Itoa(d.Concurrency), "write a number from 1 to "+strconv.Itoa(maxConcurrency))

@@ -5,7 +5,8 @@ import "time"
 // Class says what the result of an attempt means for its row.
 type Class string
 
-// The classes. Delivered, Rejected and Payload are final. Target, Credentials and Address wait and are tried again without end.
+// The classes. Delivered, Rejected and Payload are final. Target waits and is tried again, until it is proven that the row and not
+// the target is to blame (evidence.go); the row is then final with it. Credentials and Address wait and are tried again without end.
 // Payload is for what never became a request. Interrupted is our own stop: no attempt is counted, the row was not finished here.
 const (
 	Delivered   Class = "delivered"
@@ -56,6 +57,10 @@ type Outcome struct {
 	Reason string
 	// Attempts counts requests made so far for this row: interrupted ones and refused addresses do not count.
 	Attempts int
+	// Counted is how many of them failed although the target took other rows; Config.Retry.Attempts of them end the row. Unproven
+	// says that as many failed without such evidence: nothing shows whether the target or the row is to blame.
+	Counted  int
+	Unproven bool
 	// First is when the first attempt began; zero if there was none.
 	First time.Time
 }
@@ -77,6 +82,8 @@ type Stats struct {
 	// InFlight rows have an attempt running. Waiting rows wait for their back-off, the rate, the permit or a breaker; Ready ones
 	// only for a free slot.
 	InFlight, Waiting, Ready int
+	// Unproven rows are those of them that failed as often as a row may, without evidence that they are to blame.
+	Unproven int
 	// Targets are those in use or remembered, sorted by name.
 	Targets []TargetState
 }

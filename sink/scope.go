@@ -162,6 +162,7 @@ func (s *Sink) release(d *Delivery, now time.Duration) {
 		s.unset(&d.alarm)
 		s.waiting--
 	}
+	s.setUnproven(d, false)
 	d.scope.unlink(d)
 	t.rows--
 	s.refresh(t, now)

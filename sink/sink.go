@@ -77,6 +77,7 @@ type Sink struct {
 	trim      alarm
 	inFlight  int
 	waiting   int // rows in alarms
+	unproven  int // rows
 
 	shut   bool  // the permit said no
 	gate   alarm // when it is asked again
@@ -145,7 +146,7 @@ func (s *Sink) now() time.Duration { return time.Since(s.start) }
 func (s *Sink) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Stats{InFlight: s.inFlight, Waiting: s.waiting}
+	st := Stats{InFlight: s.inFlight, Waiting: s.waiting, Unproven: s.unproven}
 	for _, t := range s.targets {
 		ts := TargetState{Target: t.name, Open: t.open, Cause: t.cause, Rows: t.rows}
 		if t.open {

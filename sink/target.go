@@ -23,6 +23,7 @@ type target struct {
 	// rows counts all its rows, inFlight those with an attempt running.
 	rows, inFlight int
 	used           time.Duration // when it last got a row
+	delivered      uint64        // rows it took
 
 	// breaker is nil for the target of requests that cannot be sent.
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
