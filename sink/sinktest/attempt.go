@@ -27,6 +27,11 @@ type Attempt struct {
 	Status int
 	// Answered says that the whole answer was handed to the connection. It does not prove that the other side read it.
 	Answered bool
+	// Doubtful says that whoever looked at the network between does not know whether an answered attempt's answer arrived. The
+	// Receiver does not set it.
+	Doubtful bool
+	// Peer is the other end of the connection that brought it.
+	Peer string
 	// Lane is the X-Lane header, or what Receiver.Lane made of the request.
 	Lane string
 	// Header holds the request's headers in order, kept only if Receiver.KeepHeaders is set.

@@ -194,13 +194,14 @@ func (r *Receiver) serve(c net.Conn) {
 		r.mu.Unlock()
 	}()
 	in := bufio.NewReaderSize(c, 4<<10)
+	peer := c.RemoteAddr().String()
 	var out []byte
 	for {
 		a, keep, err := r.readRequest(in)
 		if err != nil {
 			return
 		}
-		a.Start = time.Now()
+		a.Start, a.Peer = time.Now(), peer
 		r.mu.Lock()
 		a.Seq = int64(len(r.attempts) + 1)
 		r.attempts = append(r.attempts, a)
