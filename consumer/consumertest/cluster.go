@@ -12,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"streamer/sink/sinktest/proxy"
 )
 
 // Modes say how a Cluster runs.
@@ -37,6 +39,9 @@ type Cluster struct {
 	ID string
 	// Security is set for Secure only.
 	Security *Security
+
+	// Proxies stand before the brokers, one per node, for clients that start from their addresses; set for ThreeProxiedBrokers only.
+	Proxies []*proxy.Proxy
 
 	// Fake is set in ModeFake only: for faults and for a look inside.
 	Fake *kfake.Cluster
@@ -105,6 +110,13 @@ func ThreeBrokers(t testing.TB) *Cluster {
 	return own(t, spec{nodes: 3, process: true})
 }
 
+// ThreeProxiedBrokers is ThreeBrokers with Proxies before them: whoever starts from the proxies' addresses is sent to proxies only,
+// and the brokers talk to each other, and to the test, directly.
+func ThreeProxiedBrokers(t testing.TB) *Cluster {
+	t.Helper()
+	return own(t, spec{nodes: 3, process: true, proxied: true})
+}
+
 // Secure gives the real broker with TLS and SASL listeners which all tests of this process share; its Security field is set.
 // Its Brokers are a plaintext listener, for the test's own set-up and checks. Process mode only.
 func Secure(t testing.TB) *Cluster {
@@ -139,6 +151,9 @@ func (c *Cluster) close() error {
 	if c.asker != nil {
 		c.asker.Close()
 		c.asker = nil
+	}
+	for _, p := range c.Proxies {
+		p.Close()
 	}
 	return c.backend.close()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"testing"
-	"time"
 
 	"streamer/sink/sinktest/checker"
 )
@@ -37,71 +36,4 @@ func (c *Cluster) DeadLetters(t testing.TB, topic string) []checker.DeadLetter {
 		out = append(out, d)
 	}
 	return out
-}
-
-// CommitWatch samples a group's committed offsets while a test runs.
-type CommitWatch struct {
-	c     *Cluster
-	group string
-	stop  context.CancelFunc
-	done  chan struct{}
-	seen  []checker.Commit // the watching goroutine's until done is closed
-}
-
-// WatchCommits samples the group's committed offsets every so often until Stop, or the test's end. Only changes are kept.
-func (c *Cluster) WatchCommits(t testing.TB, group string, every time.Duration) *CommitWatch {
-	t.Helper()
-	adm := c.Admin(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	w := &CommitWatch{c: c, group: group, stop: cancel, done: make(chan struct{})}
-	t.Cleanup(func() { cancel(); <-w.done })
-	go func() { // ends with Stop or the test
-		defer close(w.done)
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		last := make(map[string]map[int32]int64)
-		for {
-			// A failure while brokers restart is no sample; Stop takes the last one and insists on it.
-			if found, err := adm.FetchOffsets(ctx, group); err == nil && found.Error() == nil {
-				offsets := make(map[string]map[int32]int64)
-				for topic, partitions := range found.Offsets() {
-					offsets[topic] = make(map[int32]int64)
-					for p, o := range partitions {
-						offsets[topic][p] = o.At
-					}
-				}
-				w.note(last, offsets, time.Now())
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-		}
-	}()
-	return w
-}
-
-func (w *CommitWatch) note(last, now map[string]map[int32]int64, at time.Time) {
-	for topic, partitions := range now {
-		for p, offset := range partitions {
-			if was, ok := last[topic][p]; offset < 0 || ok && was == offset {
-				continue
-			}
-			if last[topic] == nil {
-				last[topic] = make(map[int32]int64)
-			}
-			last[topic][p] = offset
-			w.seen = append(w.seen, checker.Commit{Topic: topic, Partition: p, Offset: offset, At: at})
-		}
-	}
-}
-
-// Stop ends the watch, takes a last sample, and gives all of them.
-func (w *CommitWatch) Stop(t testing.TB) []checker.Commit {
-	t.Helper()
-	w.stop()
-	<-w.done
-	w.note(make(map[string]map[int32]int64), w.c.Committed(t, w.group), time.Now())
-	return w.seen
 }

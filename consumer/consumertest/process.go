@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"streamer/sink/sinktest/proxy"
 )
 
 // process runs the nodes of a cluster as Java processes, by kafka-local.sh.
@@ -63,6 +65,9 @@ func startProcess(ctx context.Context, s spec, version string, port int) (*Clust
 	if s.secure {
 		env = append(env, "KAFKA_SECURE=1")
 	}
+	if s.proxied {
+		env = append(env, "KAFKA_PROXIED=1")
+	}
 	out, err := p.call(ctx, env, "up")
 	if err != nil {
 		return nil, errors.Join(err, p.close())
@@ -82,12 +87,32 @@ func startProcess(ctx context.Context, s spec, version string, port int) (*Clust
 			CA: said["KAFKA_CA"], ClientCert: said["KAFKA_CLIENT_CERT"], ClientKey: said["KAFKA_CLIENT_KEY"],
 		}
 	}
+	if s.proxied {
+		if c.Proxies, err = stand(list("KAFKA_PROXIES"), list("KAFKA_BEHIND")); err != nil {
+			return nil, errors.Join(err, p.close())
+		}
+	}
 	v, err := p.call(ctx, nil, "version")
 	if err != nil {
-		return nil, errors.Join(err, p.close())
+		return nil, errors.Join(err, c.close())
 	}
 	c.Version = strings.TrimSpace(v)
 	return c, nil
+}
+
+// stand puts a proxy at each address before its target.
+func stand(addresses, targets []string) (all []*proxy.Proxy, err error) {
+	for i, at := range addresses {
+		p, err := proxy.Listen(at, targets[i])
+		if err != nil {
+			for _, p := range all {
+				p.Close()
+			}
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
 }
 
 // call runs the script's command on the cluster's folder and gives its standard output.

@@ -23,6 +23,7 @@ type spec struct {
 	nodes   int
 	secure  bool
 	process bool // containers cannot do it
+	proxied bool
 }
 
 // noneError says that this machine has no real Kafka to offer, and why.

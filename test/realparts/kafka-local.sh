@@ -6,6 +6,7 @@
 #        kafka-local.sh tool DIR CLASS ARGS...     (e.g. tool DIR org.apache.kafka.tools.TopicCommand --list)
 # env for `up`: KAFKA_VERSION (4.1.2)  KAFKA_NODES (1|3)  KAFKA_PORT (29092)  KAFKA_HEAP (512m)  KAFKA_LIBDIR (DIR)
 #               KAFKA_SECURE=1 adds SASL_SSL, SSL and SASL_PLAINTEXT listeners, a CA and a user
+#               KAFKA_PROXIED=1 adds a listener for clients behind a proxy: node n listens at P+5 and tells them to come to P+6
 #               KAFKA_USER (app)  KAFKA_PASSWORD (app-secret)   KAFKA_ACLS=1 turns the ACL authorizer on
 #               KAFKA_OWNER  a process id: when that process is gone, the cluster goes down and DIR is removed
 #               KAFKA_EXTRA  more server properties, one a line; a later line wins   KAFKA_OPTS  more options for the brokers' java
@@ -14,7 +15,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cmd=${1:-}; dir=${2:-}
-[ -n "$cmd" ] && [ -n "$dir" ] || { sed -n '2,13p' "$0" >&2; exit 2; }
+[ -n "$cmd" ] && [ -n "$dir" ] || { sed -n '2,14p' "$0" >&2; exit 2; }
 die() { echo "kafka-local: $*" >&2; exit 1; }
 case $cmd in
 up) mkdir -p "$dir" ;;
@@ -25,7 +26,7 @@ dir=$(cd "$dir" && pwd)
 conf=$dir/cluster.env
 # shellcheck source=/dev/null
 if [ -f "$conf" ] && [ "$cmd" != up ]; then . "$conf"; fi
-: "${KAFKA_NODES:=1}" "${KAFKA_PORT:=29092}" "${KAFKA_HEAP:=512m}" "${KAFKA_LIBDIR:=$dir}" "${KAFKA_SECURE:=}" "${KAFKA_ACLS:=}"
+: "${KAFKA_NODES:=1}" "${KAFKA_PORT:=29092}" "${KAFKA_HEAP:=512m}" "${KAFKA_LIBDIR:=$dir}" "${KAFKA_SECURE:=}" "${KAFKA_ACLS:=}" "${KAFKA_PROXIED:=}"
 : "${KAFKA_USER:=app}" "${KAFKA_PASSWORD:=app-secret}" "${KAFKA_EXTRA:=}" "${KAFKA_OPTS:=}" "${KAFKA_VERSION:=4.1.2}" "${KAFKA_OWNER:=}"
 export KAFKA_VERSION
 port() { echo $((KAFKA_PORT + 10 * ($1 - 1) + ${2:-0})); }
@@ -58,7 +59,11 @@ config() {
     l+=,SASL_SSL://127.0.0.1:$(port "$n" 2),SSL://127.0.0.1:$(port "$n" 3),SASL_PLAINTEXT://127.0.0.1:$(port "$n" 4)
     m+=,SASL_SSL:SASL_SSL,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT
   fi
-  a=$l; l+=,CONTROLLER://127.0.0.1:$(port "$n" 1)
+  a=$l
+  if [ -n "$KAFKA_PROXIED" ]; then
+    l+=,PROXIED://127.0.0.1:$(port "$n" 5); a+=,PROXIED://127.0.0.1:$(port "$n" 6); m+=,PROXIED:PLAINTEXT
+  fi
+  l+=,CONTROLLER://127.0.0.1:$(port "$n" 1)
   mkdir -p "$d"
   { cat <<X
 process.roles=broker,controller
@@ -175,11 +180,12 @@ up)
   if [ -n "$KAFKA_SECURE" ]; then certs; fi
   [ -f "$dir/cluster.id" ] || head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '=' > "$dir/cluster.id"
   cluster=$(cat "$dir/cluster.id")
-  for v in KAFKA_NODES KAFKA_PORT KAFKA_HEAP KAFKA_LIBDIR KAFKA_SECURE KAFKA_ACLS KAFKA_USER KAFKA_PASSWORD KAFKA_OPTS KAFKA_VERSION; do printf '%s=%q\n' "$v" "${!v}"; done > "$conf"
+  for v in KAFKA_NODES KAFKA_PORT KAFKA_HEAP KAFKA_LIBDIR KAFKA_SECURE KAFKA_ACLS KAFKA_PROXIED KAFKA_USER KAFKA_PASSWORD KAFKA_OPTS KAFKA_VERSION; do printf '%s=%q\n' "$v" "${!v}"; done > "$conf"
   trap '[ $? = 0 ] || "$0" down "$dir"' EXIT   # no half cluster left behind
   if [ -n "$KAFKA_OWNER" ]; then watch; fi
   each config; each format; each start; each ready
   echo "KAFKA_BROKERS=$(list 0)"
+  if [ -n "$KAFKA_PROXIED" ]; then echo "KAFKA_BEHIND=$(list 5)"; echo "KAFKA_PROXIES=$(list 6)"; fi
   if [ -n "$KAFKA_SECURE" ]; then
     echo "KAFKA_SASL_SSL_BROKERS=$(list 2)"; echo "KAFKA_SSL_BROKERS=$(list 3)"; echo "KAFKA_SASL_PLAINTEXT_BROKERS=$(list 4)"
     echo "KAFKA_CA=$dir/tls/ca.pem"; echo "KAFKA_CLIENT_CERT=$dir/tls/client.crt"; echo "KAFKA_CLIENT_KEY=$dir/tls/client.key"
@@ -196,5 +202,5 @@ status) for n in $(seq "$KAFKA_NODES"); do if alive "$n"; then echo "node $n: up
 bootstrap) list 0 ;;
 version) grep -m1 -oE 'Kafka version: [0-9.]+' "$dir/n1/server.log" | cut -d' ' -f3 ;;
 tool) shift 2; java_ -Dorg.slf4j.simpleLogger.defaultLogLevel=error "$1" --bootstrap-server "$(list 0)" "${@:2}" ;;
-*) sed -n '2,13p' "$0" >&2; exit 2 ;;
+*) sed -n '2,14p' "$0" >&2; exit 2 ;;
 esac

@@ -2,6 +2,7 @@ package checker
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -18,7 +19,7 @@ func Check(h History) *Verdict {
 	if h.Slack == 0 {
 		h.Slack = defaultSlack
 	}
-	c := &check{History: h, v: &Verdict{Explained: map[string]int{}}, rows: make(map[Position]*life, len(h.Rows)), commits: commitsByPartition(h.Commits)}
+	c := &check{History: h, v: &Verdict{Explained: map[string]int{}, Oldest: map[string]time.Duration{}}, rows: make(map[Position]*life, len(h.Rows)), commits: commitsByPartition(h.Commits)}
 	c.collect()
 	for _, l := range c.order {
 		c.outcome(l)
@@ -39,12 +40,7 @@ type check struct {
 	v       *Verdict
 	rows    map[Position]*life
 	order   []*life // as produced
-	commits map[partition][]Commit
-}
-
-type partition struct {
-	topic string
-	n     int32
+	commits map[Partition][]Commit
 }
 
 // life is all that happened to a row.
@@ -146,10 +142,10 @@ func lastStatus(l *life) int {
 	return l.attempts[len(l.attempts)-1].Status
 }
 
-func commitsByPartition(all []Commit) map[partition][]Commit {
-	out := make(map[partition][]Commit)
+func commitsByPartition(all []Commit) map[Partition][]Commit {
+	out := make(map[Partition][]Commit)
 	for _, s := range all {
-		p := partition{s.Topic, s.Partition}
+		p := Partition{s.Topic, s.Partition}
 		out[p] = append(out[p], s)
 	}
 	for _, s := range out {
@@ -158,41 +154,76 @@ func commitsByPartition(all []Commit) map[partition][]Commit {
 	return out
 }
 
-// covered gives when a commit beyond the row was first seen.
-func (c *check) covered(p Position) (Commit, bool) {
-	for _, s := range c.commits[partition{p.Topic, p.Partition}] {
+// covered gives the commit before t that covered the row, by its offset or, if it was the last one before t, by its metadata.
+func (c *check) covered(p Position, t time.Time) (s Commit, ok bool) {
+	var last Commit
+	for _, s := range c.commits[Partition{p.Topic, p.Partition}] {
+		if !s.At.Before(t) {
+			break
+		}
 		if s.Offset > p.Offset {
 			return s, true
 		}
+		last = s
+	}
+	if last.Above != nil && last.Above()(p.Offset, p.Row) {
+		return last, true
 	}
 	return Commit{}, false
 }
 
-// early is rule 8 for every row: the first commit beyond it came when it was final.
+// early is rule 8 for every row: it was final when the first commit beyond it came, and by each whose metadata calls it finished.
 func (c *check) early() {
+	byPartition := make(map[Partition][]*life)
+	for _, l := range c.order {
+		p := Partition{l.Topic, l.Partition}
+		byPartition[p] = append(byPartition[p], l)
+	}
 	for p, samples := range c.commits {
-		var rows []*life
-		for _, l := range c.order {
-			if l.Topic == p.topic && l.Partition == p.n {
-				rows = append(rows, l)
-			}
-		}
-		slices.SortFunc(rows, func(a, b *life) int { return cmp.Compare(a.Offset, b.Offset) })
+		rows := byPartition[p]
+		slices.SortFunc(rows, byAddress)
 		at := 0
 		for _, s := range samples {
 			for ; at < len(rows) && rows[at].Offset < s.Offset; at++ {
 				l := rows[at]
 				c.v.Committed++
-				switch {
-				case l.Want == Nothing:
-				case !l.ended:
-					c.v.add("early", l.Position, "committed %d at %s, and the row never became final", s.Offset, clock(s.At))
-				case l.final.After(s.At.Add(c.Slack)):
-					c.v.add("early", l.Position, "committed %d at %s, %v before the row was final", s.Offset, clock(s.At), l.final.Sub(s.At))
+				if text := c.notFinal(l, s.At); text != "" {
+					c.v.add("early", l.Position, "committed %d at %s, and %s", s.Offset, clock(s.At), text)
 				}
 			}
+			c.earlyAbove(s, rows)
 		}
 	}
+}
+
+// earlyAbove is early for one commit's metadata.
+func (c *check) earlyAbove(s Commit, rows []*life) {
+	if s.Above == nil {
+		return
+	}
+	above := s.Above()
+	from, _ := slices.BinarySearchFunc(rows, s.Offset, func(l *life, offset int64) int { return cmp.Compare(l.Offset, offset) })
+	for _, l := range rows[from:] {
+		if text := c.notFinal(l, s.At); text != "" && above(l.Offset, l.Row.Position.Row) {
+			c.v.add("early", l.Position, "called finished by the metadata of commit %d at %s, and %s", s.Offset, clock(s.At), text)
+		}
+	}
+}
+
+// notFinal is empty if the row was final at t, else says when it was.
+func (c *check) notFinal(l *life, t time.Time) string {
+	switch {
+	case l.Want == Nothing:
+	case !l.ended:
+		return "the row never became final"
+	case l.final.After(t.Add(c.Slack)):
+		return fmt.Sprintf("the row was final only %v later", l.final.Sub(t))
+	}
+	return ""
+}
+
+func byAddress(a, b *life) int {
+	return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Row.Position.Row, b.Row.Position.Row))
 }
 
 // back is rule 8's second half.
@@ -201,7 +232,7 @@ func (c *check) back() {
 		for i := 1; i < len(samples); i++ {
 			was, is := samples[i-1], samples[i]
 			if is.Offset < was.Offset && !c.reset(was, is) {
-				c.v.add("back", Position{p.topic, p.n, is.Offset, 0}, "committed offset %d at %s, %d at %s", was.Offset, clock(was.At), is.Offset, clock(is.At))
+				c.v.add("back", Position{p.Topic, p.ID, is.Offset, 0}, "committed offset %d at %s, %d at %s", was.Offset, clock(was.At), is.Offset, clock(is.At))
 			}
 		}
 	}
@@ -209,7 +240,7 @@ func (c *check) back() {
 
 func (c *check) reset(was, is Commit) bool {
 	return slices.ContainsFunc(c.Events, func(e Event) bool {
-		return (e.Cause == Reset || e.Cause == Broker) && e.concerns(was.Topic, was.Partition) && !e.At.After(is.At) && !e.until().Before(was.At)
+		return (e.Cause == Reset || e.Cause == Broker) && e.concerns(Partition{was.Topic, was.Partition}) && !e.At.After(is.At) && !e.until().Before(was.At)
 	})
 }
 
@@ -220,6 +251,4 @@ func (e Event) until() time.Time {
 	return e.Until
 }
 
-func (e Event) concerns(topic string, partition int32) bool {
-	return e.Topic == "" || e.Topic == topic && e.Partition == partition
-}
+func (e Event) concerns(p Partition) bool { return e.Where == nil || slices.Contains(e.Where, p) }

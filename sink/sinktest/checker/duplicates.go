@@ -27,7 +27,7 @@ func (c *check) duplicates(l *life) {
 	}
 	deeds := make([]deed, 0, len(l.attempts)+len(l.dead))
 	for _, a := range l.attempts {
-		deeds = append(deeds, deed{a.Start, a.End, c.accepts(a), !a.Answered || c.timedOut(a), fmt.Sprintf("attempt %d", a.Seq)})
+		deeds = append(deeds, deed{a.Start, a.End, c.accepts(a), !a.Answered || a.Doubtful || c.timedOut(a), fmt.Sprintf("attempt %d", a.Seq)})
 	}
 	for _, d := range l.dead {
 		at := d.At
@@ -46,7 +46,10 @@ func (c *check) duplicates(l *life) {
 			before := deeds[last]
 			cause, ok := LostAnswer, before.unread
 			if !ok {
-				cause, ok = c.event(l, before.start, before.end, d.start)
+				var age time.Duration
+				if cause, age, ok = c.event(l, before.start, before.end, d.start); ok {
+					c.v.Oldest[cause] = max(c.v.Oldest[cause], age)
+				}
 			}
 			if ok {
 				c.v.Explained[cause]++
@@ -65,22 +68,36 @@ func (c *check) timedOut(a sinktest.Attempt) bool {
 	return c.Timeout > 0 && a.End.Sub(a.Start) >= c.Timeout-c.Slack
 }
 
-// event finds what happened between the start of an attempt, which ended at ended, and that of the one that repeats it. Without
-// an explanation it says what spoke against the nearest one.
-func (c *check) event(l *life, start, ended, again time.Time) (cause string, ok bool) {
+// event finds what happened between the start of an attempt, which ended at ended, and that of the one that repeats it, and how long
+// before it the row was final. Without an explanation it says what spoke against the nearest one.
+func (c *check) event(l *life, start, ended, again time.Time) (cause string, age time.Duration, ok bool) {
 	for _, e := range c.Events {
-		if !e.concerns(l.Topic, l.Partition) || e.At.After(again) || e.until().Before(start) {
+		if !e.concerns(Partition{l.Topic, l.Partition}) || e.At.After(again) || e.until().Before(start) {
 			continue
 		}
 		if e.Within > 0 && ended.Before(e.At.Add(-e.Within)) {
 			cause = fmt.Sprintf("; a %s at %s is no reason: the row was final more than %v before", e.Cause, clock(e.At), e.Within)
 			continue
 		}
-		if s, ok := c.covered(l.Position); ok && s.At.Before(e.At) {
-			cause = fmt.Sprintf("; a %s at %s is no reason: offset %d was committed by %s", e.Cause, clock(e.At), s.Offset, clock(s.At))
+		known := e.At
+		switch e.Cause {
+		case Crash:
+			known = again
+		case Broker:
+			known = e.At.Add(-e.Within)
+		}
+		if s, ok := c.covered(l.Position, known); ok && !c.brokerLost(s.At, again) {
+			cause = fmt.Sprintf("; a %s at %s is no reason: commit %d at %s covered the row", e.Cause, clock(e.At), s.Offset, clock(s.At))
 			continue
 		}
-		return e.Cause, true
+		return e.Cause, max(e.At.Sub(ended), 0), true
 	}
-	return cause, false
+	return cause, 0, false
+}
+
+// brokerLost says that a commit at t may have been unknown to who asked for it by until.
+func (c *check) brokerLost(t, until time.Time) bool {
+	return slices.ContainsFunc(c.Events, func(e Event) bool {
+		return e.Cause == Broker && !e.At.Add(-e.Within).After(t) && !e.until().Before(t) && !e.At.After(until)
+	})
 }

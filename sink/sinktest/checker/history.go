@@ -14,12 +14,15 @@
 //     again until that attempt, or a later one on it, makes it final anew: what is sent again after a crash keeps its order too.
 //     A second attempt on a row that starts while the first, later answered, was running, is out of order as well.
 //  7. duplicate: an attempt or a dead letter for a row which the API had accepted, or which was given up, before; it is explained
-//     by a lost answer (the accepted attempt's answer was broken off, or came when the client's time was up) or by an event
-//     between the start of the accepted attempt and that of the new one, as long as no commit seen before the event covered
-//     the row, and the row became final no longer before the event than its Within says. One event explains one repetition.
-//  8. early: a committed offset was seen beyond a row which was not final by then. back: a committed offset was seen behind an
-//     earlier one, without a reset or the loss of a broker in between (the coordinator that takes over answers, for a while, with
-//     what it knows to be on all replicas, which may be the commit before the last).
+//     by a lost answer (the accepted attempt's answer was broken off, or came when the client's time was up, or may have been lost
+//     on its way) or by an event between the start of the accepted attempt and that of the new one, in a partition that the event
+//     concerned, as long as no commit before the event covered the row, and the row became final no longer before the event than
+//     its Within says. A commit covers the rows below its offset for good, and those that its metadata calls finished until the
+//     next commit. After a crash the commits up to the new attempt count: who sends again has read them. For the loss of a broker
+//     those of the last Within before it do not count: see rule 8. One event explains one repetition.
+//  8. early: a committed offset was seen beyond a row which was not final by then, or metadata that calls such a row finished. back: a
+//     committed offset was seen behind an earlier one, without a reset or the loss of a broker in between (the coordinator that takes
+//     over answers, for a while, with what it knows to be on all replicas, which may be the commit before the last).
 //  9. empty: nothing was produced, so that the verdict would prove nothing.
 package checker
 
@@ -40,6 +43,12 @@ type Position struct {
 	Partition int32
 	Offset    int64
 	Row       int
+}
+
+// Partition is a partition's name.
+type Partition struct {
+	Topic string
+	ID    int32
 }
 
 // String gives topic/partition/offset/row.
@@ -123,12 +132,16 @@ func ParseDeadLetter(header func(name string) (string, bool), at time.Time) (Dea
 	return d, nil
 }
 
-// Commit is a committed offset that was seen: at At, when the answer arrived, Offset was the next one the group would read.
+// Commit is a committed offset that was seen: at At, when the broker took it or, later, when somebody asked for it, Offset was the
+// next one the group would read.
 type Commit struct {
 	Topic     string
 	Partition int32
 	Offset    int64
 	At        time.Time
+	// Above, if set, begins to tell which rows beyond Offset the commit's metadata calls finished. Who asks must not go back to an
+	// earlier offset; a record's rows may be asked for in any order.
+	Above func() func(offset int64, row int) bool
 }
 
 // Causes of an Event.
@@ -146,9 +159,8 @@ type Event struct {
 	Cause string
 	// At is when it began, Until when it ended; a zero Until is At.
 	At, Until time.Time
-	// Topic and Partition, if Topic is set, are the only ones it concerned.
-	Topic     string
-	Partition int32
+	// Where lists the only partitions it concerned; nil: it may have been any. An instance that owned none gives an empty list.
+	Where []Partition
 	// Within, if set, is how long before At a row may have become final and still be sent again: the time a commit may take.
 	Within time.Duration
 }

@@ -8,7 +8,7 @@ import (
 )
 
 type laneKey struct {
-	partition
+	Partition
 	value string
 }
 
@@ -25,15 +25,13 @@ func (c *check) lanes() {
 	byLane := make(map[laneKey][]*life)
 	for _, l := range c.order {
 		if l.Lane != "" {
-			k := laneKey{partition{l.Topic, l.Partition}, l.Lane}
+			k := laneKey{Partition{l.Topic, l.Partition}, l.Lane}
 			byLane[k] = append(byLane[k], l)
 		}
 		c.overlap(l)
 	}
 	for _, rows := range byLane {
-		slices.SortFunc(rows, func(a, b *life) int {
-			return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Row.Position.Row, b.Row.Position.Row))
-		})
+		slices.SortFunc(rows, byAddress)
 		c.lane(rows)
 	}
 }
@@ -100,7 +98,7 @@ func (c *check) overlap(l *life) {
 		if !a.Answered || !b.Start.Before(a.End.Add(-c.Slack)) || c.timedOut(a) {
 			continue
 		}
-		if _, ok := c.event(l, a.Start, a.End, b.Start); !ok {
+		if _, _, ok := c.event(l, a.Start, a.End, b.Start); !ok {
 			c.v.add("order", l.Position, "attempt %d started at %s, %v before attempt %d on the same row was answered", b.Seq, clock(b.Start), a.End.Sub(b.Start), a.Seq)
 		}
 	}

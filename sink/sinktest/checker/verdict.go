@@ -31,6 +31,8 @@ type Verdict struct {
 	// Duplicates counts attempts and dead letters that repeat a row, explained or not; Explained those that are, by cause.
 	Duplicates int
 	Explained  map[string]int
+	// Oldest says, by cause, how long before its event the earliest final one of the rows that were sent again had been final.
+	Oldest map[string]time.Duration
 	// Findings break the promise; none: it was kept.
 	Findings []Finding
 }
@@ -61,6 +63,9 @@ func (v *Verdict) String() string {
 	for i, cause := range slices.Sorted(maps.Keys(v.Explained)) {
 		b.WriteString(map[bool]string{true: " (", false: ", "}[i == 0])
 		fmt.Fprintf(&b, "%s: %d", cause, v.Explained[cause])
+		if age := v.Oldest[cause]; age > 0 {
+			fmt.Fprintf(&b, " final at most %v before", age.Round(time.Millisecond))
+		}
 	}
 	if len(v.Explained) > 0 {
 		b.WriteString(")")
