@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,44 +26,56 @@ func TestMain(m *testing.M) {
 // A comparison is worth nothing if the two programs do not send the same.
 func TestFloorAndStreamerSendTheSameBody(t *testing.T) {
 	t.Parallel()
-	cfg, err := compile(jobText("same", "topic", "http://127.0.0.1:1", 256))
+	cfg, err := compile(jobText("same", "topic", "http://127.0.0.1:1", 256, "key", ""), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var floor household
-	for i := range 300 {
-		value, err := contents{}.value(i)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := floor.body(value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rows := consumer.Render(cfg, consumer.Record{Topic: "topic", Key: []byte(householdKey(i)), Value: value})
-		if len(rows) != 1 || !bytes.Equal(rows[0].Request.Body, got) {
-			t.Fatalf("row %d: the floor sends %s, streamer %+v", i, got, rows)
+	for name, c := range map[string]contents{"JSON": {json: true}, "container": {}, "container of many": {perRecord: 250}} {
+		floor := household{json: c.json}
+		for i := range 300 / c.rowsEach() {
+			value, err := c.value(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := floor.read(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows := consumer.Render(cfg, consumer.Record{Topic: "topic", Key: []byte(householdKey(i)), Value: value})
+			if len(rows) != len(got) || len(got) != c.rowsEach() {
+				t.Fatalf("%s %d: the floor finds %d rows, streamer %d of %d", name, i, len(got), len(rows), c.rowsEach())
+			}
+			for n, row := range rows {
+				if !bytes.Equal(row.Request.Body, got[n].body) || got[n].id != householdKey(i*c.rowsEach()+n) {
+					t.Fatalf("%s %d, row %d: the floor sends %s, streamer %+v", name, i, n, got[n].body, row)
+				}
+			}
 		}
 	}
 }
 
-func TestFloorRefusesDamagedContainers(t *testing.T) {
+func TestFloorRefusesDamagedRecords(t *testing.T) {
 	t.Parallel()
-	value, err := contents{}.value(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var floor household
-	for n := range len(value) - 16 { // it does not look at the marker behind the block
-		if body, err := floor.body(value[:n]); err == nil {
-			t.Fatalf("%d of %d bytes gave %s", n, len(value), body)
+	for name, c := range map[string]contents{"JSON": {json: true}, "container": {}} {
+		value, err := c.value(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		floor, whole := household{json: c.json}, len(value)
+		if !c.json {
+			whole -= 16 // it does not look at the marker behind the block
+		}
+		for n := range whole {
+			if rows, err := floor.read(value[:n]); err == nil {
+				t.Fatalf("%s: %d of %d bytes gave %s", name, n, len(value), rows[0].body)
+			}
 		}
 	}
 }
 
 func TestRecordsAreOfTheSizeThatIsSaid(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]contents{"container": {}, "JSON": {json: true}} {
+	for name, c := range map[string]contents{"container": {}, "JSON": {json: true, pad: true}} {
 		for i := range 100 {
 			value, err := c.value(i)
 			if err != nil {
@@ -80,11 +94,15 @@ func TestFlags(t *testing.T) {
 		name, args, problem string
 		scenarios           int
 	}{
-		{"none", "", "", 4},
+		{"none", "", "", 6},
 		{"some scenarios", "-scenario path,stuck", "", 2},
 		{"a scenario that is none", "-scenario path,speed", "-scenario:", 0},
 		{"no rows", "-rows 0", "-rows:", 0},
 		{"too many rounds", "-rounds 21", "-rounds:", 0},
+		{"cells that are none", "-cells json/250", "-cells:", 0},
+		{"cells that are no pattern", "-cells (", "-cells:", 0},
+		{"no rate", "-rate 0", "-rate:", 0},
+		{"an input without end", "-live 1h", "-live:", 0},
 		{"a hold without end", "-hold 1h", "-hold:", 0},
 		{"an unknown output", "-o xml", "-o:", 0},
 		{"an argument", "path", "takes flags only", 0},
@@ -106,24 +124,139 @@ func TestRatioComparesTheRunsOfARound(t *testing.T) {
 		{Program: "floor", CPUPer100k: 4}, {Program: "streamer", CPUPer100k: 5}, // 0.8
 		{Program: "streamer", CPUPer100k: 20}, {Program: "floor", CPUPer100k: 10}, // a busy minute: 0.5
 		{Program: "floor", CPUPer100k: 6}, {Program: "streamer", CPUPer100k: 10}, // 0.6
+		{Cell: "other", Program: "floor", CPUPer100k: 1}, {Cell: "other", Program: "streamer", CPUPer100k: 2},
 	} {
 		res.add(r)
 	}
-	res.compare()
-	rep := report{Scenarios: []*result{res}}
-	if got := res.Checks[0].Value; got != 0.6 || len(rep.missed()) != 1 {
-		t.Errorf("ratio %v, missed %v", got, rep.missed())
+	if got, other := res.ratio(""), res.ratio("other"); got != 0.6 || other != 0.5 {
+		t.Errorf("ratios %v, %v", got, other)
 	}
-	res.Checks[0].Value = ratioTarget
+	if got := res.compare("other", "streamer", "", "none", func(r run) float64 { return r.CPUPer100k }); got != 0 {
+		t.Errorf("a ratio to nothing is %v", got)
+	}
+	if got := res.most("streamer", func(r run) float64 { return r.CPUPer100k }); got != 20 {
+		t.Errorf("the most is %v", got)
+	}
+	res.check(check{What: "ratio", Value: 0.6, Target: 1, AtLeast: true, Assert: true})
+	rep := report{Scenarios: []*result{res}}
+	if len(rep.missed()) != 1 {
+		t.Errorf("missed %v", rep.missed())
+	}
+	res.Checks[0].Value = 1
 	if len(rep.missed()) != 0 {
 		t.Errorf("missed at the target itself: %v", rep.missed())
+	}
+}
+
+// The text has a line for each cell and program, and the ratio where it belongs.
+func TestTextOfCells(t *testing.T) {
+	t.Parallel()
+	rep := &report{}
+	res := rep.scenario("path", "what", "rows/s", "ratio")
+	for round := range 2 {
+		for _, cell := range []string{"json/1/key/0ms", "json/1/none/0ms"} {
+			for _, program := range turns(round, "floor", "streamer") {
+				res.add(run{Cell: cell, Program: program, RowsPerSecond: float64(100 + 10*round), CPUPer100k: float64(len(program))})
+			}
+			res.ratio(cell)
+		}
+	}
+	var out bytes.Buffer
+	if err := rep.write(&out, "text"); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(out.String()) {
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	want := []string{"path: what", "median of 2 rows/s ratio", "json/1/key/0ms floor 105", "json/1/key/0ms streamer 105 0.62",
+		"json/1/none/0ms floor 105", "json/1/none/0ms streamer 105 0.62"}
+	if !slices.Equal(lines[2:], want) {
+		t.Errorf("%q", lines)
+	}
+}
+
+func TestFiguresIntoADocument(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "doc.md")
+	if err := os.WriteFile(path, []byte("before\n"+figuresBegin+"old\n"+figuresEnd+"after\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rep := &report{Go: "go1.26"}
+	for range 2 { // the second time finds what the first has written
+		if err := rep.document(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if want := "before\n" + figuresBegin + "\n```text\n0 cores, go1.26, \n```\n\n" + figuresEnd + "after\n"; err != nil || string(got) != want {
+		t.Errorf("%v: %s", err, got)
+	}
+	if err := os.WriteFile(path, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := rep.document(path); err == nil || !strings.Contains(err.Error(), "no place for figures") {
+		t.Errorf("a document without marks: %v", err)
+	}
+}
+
+func TestCellsHaveNamesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	names := map[string]bool{}
+	for _, c := range cells() {
+		names[c.name()] = true
+		if each := c.contents(1).rowsEach(); c.contents(1).keys%(each*partitions) != 0 {
+			t.Errorf("%s: a key would be in several partitions", c.name())
+		}
+	}
+	if len(names) != 18 || !names["container/250/key/10ms"] {
+		t.Errorf("%d names: %v", len(names), names)
+	}
+}
+
+func TestArrivals(t *testing.T) {
+	t.Parallel()
+	began := time.Unix(1_700_000_000, 0)
+	var live arrivals
+	live.note(7, receiverSettings{Clock: true}, began) // a row from before the input has no time
+	for i := range 200 {
+		at := began.Add(time.Duration(i) * time.Millisecond)
+		live.note(at.UnixNano(), receiverSettings{Clock: true}, at.Add(time.Duration(i+1)*time.Microsecond))
+	}
+	var got received
+	if live.sum(&got); got.Timed != 200 || got.P50 != 100*time.Microsecond || got.P99 != 198*time.Microsecond || live.rows != 201 {
+		t.Errorf("live: %+v of %d rows", got, live.rows)
+	}
+	var crash arrivals
+	for i, number := range []int64{1, 2, 3, 2, 3, 4} {
+		crash.note(number, receiverSettings{Numbers: 4}, began.Add(time.Duration(i*i)*time.Second))
+	}
+	got = received{}
+	if crash.sum(&got); got.Again != 2 || got.Gap != 21*time.Second || crash.rows != 4 {
+		t.Errorf("crash: %+v of %d rows", got, crash.rows)
+	}
+}
+
+func TestNumbersOfRows(t *testing.T) {
+	t.Parallel()
+	value, err := contents{json: true}.value(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row, err := jsonFields(withNumber(value, 1_700_000_000_123_456_789))
+	if err != nil || numberOf(row.body) != 1_700_000_000_123_456_789 || !timed(numberOf(row.body)) {
+		t.Errorf("%s, %v", row.body, err)
+	}
+	if n := numberOf([]byte(`{"id":"a"}`)); n != 0 {
+		t.Errorf("a row without a number has %d", n)
 	}
 }
 
 // Every scenario runs to its end, small, on the embedded broker; what it measures is another question.
 func TestEveryScenarioMeasures(t *testing.T) {
 	var out bytes.Buffer
-	o, err := parse(strings.Fields("-rows 2000 -rounds 2 -jobs 2 -waiting 2000 -hold 1500ms -rest 1500ms -broker fake -o json"))
+	o, err := parse(strings.Fields("-rows 2000 -rounds 1 -cells (json/1/key|container/250/none)/(0|100)ms -live 1s -rate 1000 " +
+		"-jobs 2 -waiting 2000 -hold 1500ms -rest 1500ms -broker fake -o json"))
 	if err == nil {
 		err = measure(o, &out)
 	}
@@ -134,17 +267,21 @@ func TestEveryScenarioMeasures(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatalf("%v in %s", err, out.Bytes())
 	}
-	if len(got.Scenarios) != len(scenarios) {
+	want := []struct {
+		name         string
+		runs, checks int
+	}{{"path", 8, 3}, {"live", 2, 5}, {"stuckkey", 3, 3}, {"kill", 2, 4}, {"rest", 0, 1}, {"stuck", 0, 1}}
+	if len(got.Scenarios) != len(want) {
 		t.Fatalf("%d scenarios in %s", len(got.Scenarios), out.Bytes())
 	}
 	for i, s := range got.Scenarios {
-		runs, watched := []int{4, 4, 0, 0}[i], i >= 2
-		if s.Scenario != scenarios[i].name || len(s.Runs) != runs || (s.Memory != nil) != watched || len(s.Checks) != 1 || s.Checks[0].Value <= 0 {
+		if s.Scenario != want[i].name || len(s.Runs) != want[i].runs || (s.Memory != nil) != (want[i].runs == 0) || len(s.Checks) != want[i].checks {
 			t.Errorf("scenario %d is %s with %d runs, memory %v, checks %v", i, s.Scenario, len(s.Runs), s.Memory, s.Checks)
 		}
 		for _, r := range s.Runs {
-			if r.RowsPerSecond <= 0 || r.CPUPer100k <= 0 || r.PeakRSS < 1<<20 {
-				t.Errorf("%s: %s", s.Scenario, r)
+			timed := s.Scenario == "live" || s.Scenario == "stuckkey"
+			if r.RowsPerSecond <= 0 || r.PeakRSS < 1<<20 || (r.CPUPer100k <= 0) != (s.Scenario == "kill") || (r.P99 > 0) != timed || r.Lost != 0 {
+				t.Errorf("%s: %+v", s.Scenario, r)
 			}
 		}
 		if m := s.Memory; m != nil && (m.LiveHeap <= 0 || m.PeakHeap < m.LiveHeap || m.PeakRSS < m.RSS) {
@@ -157,7 +294,7 @@ func TestEveryScenarioMeasures(t *testing.T) {
 func TestReceiverTakesItsTime(t *testing.T) {
 	const delay = 50 * time.Millisecond
 	var took time.Duration
-	got, err := against(t.Context(), receiverSettings{Delay: delay}, func(url string) error {
+	got, err := against(t.Context(), receiverSettings{Delay: delay}, func(_ *process, url string) error {
 		f := floor{settings: floorSettings{URL: url}}
 		defer f.http.CloseIdleConnections()
 		began := time.Now()

@@ -18,9 +18,13 @@ type floorSettings struct {
 	Brokers  []string `json:"brokers"`
 	Topic    string   `json:"topic"`
 	Group    string   `json:"group"`
+	Instance string   `json:"instance"` // makes the membership static
 	URL      string   `json:"url"`
-	Rows     int      `json:"rows"`
-	InFlight int      `json:"in_flight"`
+	// Rows end the run when they are finished; 0: it ends when it is told to.
+	Rows     int  `json:"rows"`
+	InFlight int  `json:"in_flight"`
+	JSON     bool `json:"json"`
+	Unorder  bool `json:"unorder"` // rows wait for nobody
 	profiles
 }
 
@@ -40,15 +44,21 @@ type floor struct {
 	lanes map[string][]*floorRow // rows of a key that are not finished; the first is on its way
 	parts map[int32]*floorPart
 	left  int
+	ended bool
 	done  chan struct{} // closed when no row is left, or one failed
 	err   error
 }
 
 type floorRow struct {
-	key       string
+	householdRow
+	record *floorRecord
+}
+
+// floorRecord has rows that are not finished.
+type floorRecord struct {
 	partition int32
 	offset    int64
-	body      []byte
+	rows      int
 }
 
 // floorPart knows which offset to commit: the end of the unbroken run of finished records.
@@ -81,8 +91,13 @@ func runFloor(ctx context.Context, set floorSettings) (u usage, err error) {
 }
 
 func (f *floor) run(ctx context.Context) (err error) {
-	f.kafka, err = kgo.NewClient(kgo.SeedBrokers(f.settings.Brokers...), kgo.ConsumerGroup(f.settings.Group), kgo.ConsumeTopics(f.settings.Topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.FetchMaxBytes(2<<20), kgo.FetchMaxPartitionBytes(1<<20))
+	opts := []kgo.Opt{kgo.SeedBrokers(f.settings.Brokers...), kgo.ConsumerGroup(f.settings.Group), kgo.ConsumeTopics(f.settings.Topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.FetchMaxBytes(2 << 20), kgo.FetchMaxPartitionBytes(1 << 20),
+		kgo.SessionTimeout(10 * time.Second), kgo.HeartbeatInterval(2 * time.Second)}
+	if f.settings.Instance != "" {
+		opts = append(opts, kgo.InstanceID(f.settings.Instance))
+	}
+	f.kafka, err = kgo.NewClient(opts...)
 	if err != nil {
 		return err
 	}
@@ -106,7 +121,7 @@ func (f *floor) run(ctx context.Context) (err error) {
 			working = false
 		}
 	}
-	f.commit(ctx)
+	f.commit(context.WithoutCancel(ctx))
 	cancel()
 	all.Wait()
 	if f.err != nil {
@@ -116,7 +131,7 @@ func (f *floor) run(ctx context.Context) (err error) {
 }
 
 func (f *floor) poll(ctx context.Context) {
-	var rows household
+	reader := household{json: f.settings.JSON}
 	for {
 		fetches := f.kafka.PollFetches(ctx)
 		if ctx.Err() != nil {
@@ -128,31 +143,45 @@ func (f *floor) poll(ctx context.Context) {
 		}
 		for it := fetches.RecordIter(); !it.Done(); {
 			rec := it.Next()
-			body, err := rows.body(rec.Value)
+			rows, err := reader.read(rec.Value)
 			if err != nil {
 				f.fail(fmt.Errorf("offset %d: %w", rec.Offset, err))
 				return
 			}
-			select {
-			case f.ahead <- struct{}{}:
-			case <-ctx.Done():
-				return
+			record := &floorRecord{rec.Partition, rec.Offset, len(rows)}
+			f.begin(record)
+			for _, row := range rows {
+				select {
+				case f.ahead <- struct{}{}:
+				case <-ctx.Done():
+					return
+				}
+				f.enter(&floorRow{row, record})
 			}
-			f.enter(&floorRow{string(rec.Key), rec.Partition, rec.Offset, body})
 		}
+	}
+}
+
+// begin notes where a partition begins.
+func (f *floor) begin(r *floorRecord) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.parts[r.partition] == nil {
+		f.parts[r.partition] = &floorPart{next: r.offset, finished: map[int64]bool{}}
 	}
 }
 
 // enter puts a row behind those of its key, or on its way if there are none.
 func (f *floor) enter(r *floorRow) {
-	f.mu.Lock()
-	if f.parts[r.partition] == nil {
-		f.parts[r.partition] = &floorPart{next: r.offset, finished: map[int64]bool{}}
+	first := f.settings.Unorder
+	if !first {
+		f.mu.Lock()
+		lane := append(f.lanes[r.id], r)
+		f.lanes[r.id] = lane
+		f.mu.Unlock()
+		first = len(lane) == 1
 	}
-	lane := append(f.lanes[r.key], r)
-	f.lanes[r.key] = lane
-	f.mu.Unlock()
-	if len(lane) == 1 {
+	if first {
 		f.ready <- r // never blocks: it has a place for each row that is held
 	}
 }
@@ -191,18 +220,23 @@ func (f *floor) post(body []byte) error {
 func (f *floor) leave(r *floorRow) {
 	<-f.ahead
 	f.mu.Lock()
-	p := f.parts[r.partition]
-	p.finished[r.offset] = true
-	for p.finished[p.next] {
-		delete(p.finished, p.next)
-		p.next++
+	if r.record.rows--; r.record.rows == 0 {
+		p := f.parts[r.record.partition]
+		p.finished[r.record.offset] = true
+		for p.finished[p.next] {
+			delete(p.finished, p.next)
+			p.next++
+		}
 	}
-	lane := f.lanes[r.key][1:]
-	if f.lanes[r.key] = lane; len(lane) == 0 {
-		delete(f.lanes, r.key)
+	var lane []*floorRow
+	if !f.settings.Unorder {
+		lane = f.lanes[r.id][1:]
+		if f.lanes[r.id] = lane; len(lane) == 0 {
+			delete(f.lanes, r.id)
+		}
 	}
 	if f.left--; f.left == 0 {
-		close(f.done)
+		f.end(nil)
 	}
 	f.mu.Unlock()
 	if len(lane) > 0 {
@@ -224,8 +258,13 @@ func (f *floor) commit(ctx context.Context) {
 func (f *floor) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err == nil && f.left > 0 {
-		f.err = err
+	f.end(err)
+}
+
+// end ends the run, once. The caller holds mu.
+func (f *floor) end(err error) {
+	if !f.ended {
+		f.ended, f.err = true, err
 		close(f.done)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,10 +21,13 @@ import (
 // options are the flags.
 type options struct {
 	rows, rounds, jobs, waiting int
+	rate                        int
+	liveFor                     time.Duration
 	scenarios                   []string
+	cells                       *regexp.Regexp
 	broker                      string
 	hold, restFor               time.Duration
-	output                      string
+	output, into                string
 	assert                      bool
 	cpuProfile, memProfile      string
 }
@@ -33,13 +38,24 @@ var scenarios = []struct {
 	run  func(*bench, context.Context) error
 }{
 	{"path", (*bench).path},
-	{"latency", (*bench).latency},
+	{"live", (*bench).live},
+	{"stuckkey", (*bench).stuckKey},
+	{"kill", (*bench).kill},
 	{"rest", (*bench).rest},
 	{"stuck", (*bench).stuck},
 }
 
+// known are the names of the scenarios.
+func known() string {
+	var names []string
+	for _, s := range scenarios {
+		names = append(names, s.name)
+	}
+	return strings.Join(names, ",")
+}
+
 // limit bounds a whole run; every process in it has shorter ones.
-const limit = 20 * time.Minute
+const limit = time.Hour
 
 func main() {
 	if code, ok := role(os.Args[1:], os.Stdin, os.Stdout); ok {
@@ -61,22 +77,30 @@ func main() {
 
 func parse(args []string) (options, error) {
 	var o options
-	var names string
+	var names, which string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.IntVar(&o.rows, "rows", 100_000, "rows of a measured run, 8 to 2,000,000")
+	f.IntVar(&o.rows, "rows", 60_000, "rows of a run of scenarios path and kill, 8 to 2,000,000")
 	f.IntVar(&o.rounds, "rounds", 3, "runs of floor and streamer in turn, of which medians are taken, 1 to 20")
 	f.IntVar(&o.jobs, "jobs", 50, "jobs of scenario rest, 1 to 200")
 	f.IntVar(&o.waiting, "waiting", 1_000_000, "records of scenario stuck, 8 to 2,000,000")
 	f.DurationVar(&o.hold, "hold", 45*time.Second, "how long scenario stuck watches, at most 5m")
 	f.DurationVar(&o.restFor, "rest", 150*time.Second, "how long scenario rest watches, at most 5m; Go looks at an idle heap every 2m")
-	f.StringVar(&names, "scenario", "all", "some of path,latency,rest,stuck")
+	f.IntVar(&o.rate, "rate", 2000, "rows a second of scenarios live and stuckkey, 10 to 20,000")
+	f.DurationVar(&o.liveFor, "live", 10*time.Second, "how long the input of live and stuckkey lasts, 1s to 5m")
+	f.StringVar(&names, "scenario", "all", "some of "+known())
+	f.StringVar(&which, "cells", "", "regular expression: the cells of scenario path, such as json/1/key/0ms or 'container/(1|250)/.*/100ms'; empty: all")
 	f.StringVar(&o.broker, "broker", "auto", "auto (a real Kafka if this machine has one), real or fake")
 	f.StringVar(&o.output, "o", "text", "text or json")
+	f.StringVar(&o.into, "into", "", "document whose figures are to be replaced, such as docs/performance.md")
 	f.BoolVar(&o.assert, "assert", false, "end with 1 if a target is missed that holds on any machine: the ratio, the memory")
 	f.StringVar(&o.cpuProfile, "cpuprofile", "", "folder for a CPU profile of each measured process")
 	f.StringVar(&o.memProfile, "memprofile", "", "folder for heap profiles of rest and stuck, at their ends")
 	if err := f.Parse(args); err != nil {
 		return o, err
+	}
+	var bad error
+	if o.cells, bad = regexp.Compile(which); bad != nil {
+		return o, fmt.Errorf("-cells: %w", bad)
 	}
 	for _, s := range scenarios {
 		if names == "all" || strings.Contains(","+names+",", ","+s.name+",") {
@@ -88,7 +112,10 @@ func parse(args []string) (options, error) {
 		say   string
 	}{
 		{f.NArg() > 0, "takes flags only"},
-		{names != "all" && len(o.scenarios) != strings.Count(names, ",")+1, "-scenario: some of path,latency,rest,stuck"},
+		{names != "all" && len(o.scenarios) != strings.Count(names, ",")+1, "-scenario: some of " + known()},
+		{!slices.ContainsFunc(cells(), func(c cell) bool { return o.cells.MatchString(c.name()) }), "-cells: no cell has such a name; they are json/1, container/1, container/250; key, none; 0ms, 10ms, 100ms"},
+		{o.rate < 10 || o.rate > 20_000, "-rate: 10 to 20,000"},
+		{o.liveFor < time.Second || o.liveFor > 5*time.Minute, "-live: 1s to 5m"},
 		{o.rows < partitions || o.rows > 2_000_000, "-rows: 8 to 2,000,000"},
 		{o.rounds < 1 || o.rounds > 20, "-rounds: 1 to 20"},
 		{o.jobs < 1 || o.jobs > 200, "-jobs: 1 to 200"},
@@ -135,6 +162,9 @@ func measure(o options, out io.Writer) (err error) {
 	}
 	if e := b.report.write(out, o.output); e != nil {
 		return errors.Join(err, e)
+	}
+	if o.into != "" && err == nil {
+		err = b.report.document(o.into)
 	}
 	if missed := b.report.missed(); err == nil && o.assert && len(missed) > 0 {
 		err = fmt.Errorf("missed: %s", strings.Join(missed, "; "))

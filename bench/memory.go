@@ -15,10 +15,10 @@ func (b *bench) rest(ctx context.Context) error {
 	res := b.report.scenario("rest", fmt.Sprintf("%d jobs, each a group on %d partitions, %v after %d rows each", b.jobs, partitions, b.restFor, rows))
 	return b.topic(ctx, contents{rows: rows, keys: rows}, func(topic string) error {
 		var used usage
-		_, err := against(ctx, receiverSettings{}, func(url string) (err error) {
-			set := streamerSettings{Brokers: b.brokers, Rows: rows, Hold: b.restFor, profiles: b.profiles("rest")}
+		_, err := against(ctx, receiverSettings{}, func(_ *process, url string) (err error) {
+			set := streamerSettings{Brokers: b.brokers, Records: rows, Hold: b.restFor, profiles: b.profiles("rest")}
 			for i := range b.jobs {
-				set.Jobs = append(set.Jobs, jobText(fmt.Sprintf("rest-%d-%s", i+1, topic), topic, url, 64))
+				set.Jobs = append(set.Jobs, jobText(fmt.Sprintf("rest-%d-%s", i+1, topic), topic, url, 64, "key", ""))
 			}
 			used, err = measured(ctx, "streamer", set)
 			return err
@@ -41,10 +41,10 @@ func (b *bench) stuck(ctx context.Context) error {
 	const keys, setting = 10_000, consumer.DefaultMemoryBytes
 	res := b.report.scenario("stuck", fmt.Sprintf("%d JSON records of 1 kB wait, %d partitions, %d keys, API never answers, STREAMER_MEMORY %d MiB, watched for %v",
 		b.waiting, partitions, keys, setting>>20, b.hold))
-	return b.topic(ctx, contents{rows: b.waiting, keys: keys, json: true}, func(topic string) error {
+	return b.topic(ctx, contents{rows: b.waiting, keys: keys, json: true, pad: true}, func(topic string) error {
 		var used usage
-		got, err := against(ctx, receiverSettings{Stuck: true}, func(url string) (err error) {
-			used, err = measured(ctx, "streamer", streamerSettings{Brokers: b.brokers, Jobs: []string{jobText("stuck-"+topic, topic, url, 256)},
+		got, err := against(ctx, receiverSettings{Stuck: true}, func(_ *process, url string) (err error) {
+			used, err = measured(ctx, "streamer", streamerSettings{Brokers: b.brokers, Jobs: []string{jobText("stuck-"+topic, topic, url, 256, "key", "")},
 				Hold: b.hold, Memory: setting, profiles: b.profiles("stuck")})
 			return err
 		})

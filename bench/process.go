@@ -22,6 +22,7 @@ var roles = map[string]func(settings []byte, s *stage) error{
 	"broker":   brokerRole,
 	"receiver": receiverRole,
 	"floor":    floorRole,
+	"producer": producerRole,
 	"streamer": streamerRole,
 }
 
@@ -98,6 +99,12 @@ func (p *process) hear(ctx context.Context, v any) error {
 		return fmt.Errorf("process %s said nothing more: %w", p.name, errors.Join(ctx.Err(), err))
 	}
 	return nil
+}
+
+// kill ends the process as a crash would.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may be gone
+	_ = p.cmd.Wait()         // says that it was killed
 }
 
 // endWithin is what a role may take to end; a real broker is the slowest.

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,29 +22,87 @@ const (
 	namespace  = "bench"
 )
 
-// contents says what a topic holds: rows of Household, one each record, by turns of so many keys, each key in one partition.
+// contents says what a topic holds: rows of Household by turns of so many keys, each key in one partition.
 type contents struct {
 	rows, keys int
 	json       bool // JSON instead of containers with deflate
+	perRecord  int  // rows of a container, 0: one; keys is then a multiple of that and of the partitions
+	pad        bool // JSON up to 1 kB, which a container of one row has with its schema
+	numbered   bool // JSON whose rows are told apart by their number, from 1
 }
 
-// value is the record of the i-th key; a key's records are all the same.
+// records is how many records the rows take: the last one is as full as the others.
+func (c contents) records() int { return (c.rows + c.rowsEach() - 1) / c.rowsEach() }
+
+func (c contents) rowsEach() int { return max(c.perRecord, 1) }
+
+// value is the i-th of the records that differ; after the last key they begin anew.
 func (c contents) value(i int) ([]byte, error) {
-	row := schemastest.HouseholdRow(i)
 	if c.json {
-		row["notes"] = strings.Repeat(row["remarks"].(string), 4)[:480] // up to 1 kB, which a container has with its schema
+		row := schemastest.HouseholdRow(i)
+		if c.pad {
+			row["notes"] = strings.Repeat(row["remarks"].(string), 4)[:480]
+		}
 		return json.Marshal(row)
 	}
-	return schemastest.Container(schemastest.Household, "deflate", row), nil
+	rows := make([]any, c.rowsEach())
+	for n := range rows {
+		rows[n] = schemastest.HouseholdRow(i*len(rows) + n)
+	}
+	return schemastest.Container(schemastest.Household, "deflate", rows...), nil
 }
 
 func householdKey(i int) string { return schemastest.HouseholdRow(i)["id"].(string) }
 
-// fill makes a topic and writes its contents. The values are made once for each key, so that this takes seconds.
-func fill(ctx context.Context, brokers []string, topic string, c contents) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedBytes(64<<20), kgo.ProducerLinger(5*time.Millisecond),
+// batch is the records of a topic that differ, made once, so that filling a topic takes seconds.
+type batch struct {
+	topic        string
+	keys, values [][]byte
+}
+
+func (c contents) batch(topic string) (b batch, err error) {
+	b = batch{topic: topic}
+	for i := range max(1, min(c.keys/c.rowsEach(), c.records())) {
+		value, err := c.value(i)
+		if err != nil {
+			return b, err
+		}
+		b.keys, b.values = append(b.keys, []byte(householdKey(i*c.rowsEach()))), append(b.values, value)
+	}
+	return b, nil
+}
+
+// record is the i-th record of the topic. A number other than 0 takes the place of a JSON row's members.
+func (b batch) record(i int, number int64) *kgo.Record {
+	k := i % len(b.keys)
+	rec := &kgo.Record{Topic: b.topic, Partition: int32(k % partitions), Key: b.keys[k], Value: b.values[k]}
+	if number != 0 {
+		rec.Value = withNumber(rec.Value, number)
+	}
+	return rec
+}
+
+var members = []byte(`"members":`)
+
+// withNumber gives a JSON row another number of members.
+func withNumber(row []byte, number int64) []byte {
+	at := bytes.Index(row, members) + len(members)
+	end := at + bytes.IndexByte(row[at:], ',')
+	out := make([]byte, 0, len(row)+20)
+	out = strconv.AppendInt(append(out, row[:at]...), number, 10)
+	return append(out, row[end:]...)
+}
+
+// producer is a client that writes at once what it is given.
+func producer(brokers []string, linger time.Duration) (*kgo.Client, error) {
+	return kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedBytes(64<<20), kgo.ProducerLinger(linger),
 		kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
+}
+
+// fill makes a topic and writes its contents.
+func fill(ctx context.Context, brokers []string, topic string, c contents) error {
+	cl, err := producer(brokers, 5*time.Millisecond)
 	if err != nil {
 		return err
 	}
@@ -50,32 +110,39 @@ func fill(ctx context.Context, brokers []string, topic string, c contents) error
 	if _, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
 		return fmt.Errorf("creating topic %s: %w", topic, err)
 	}
-	keys := min(c.keys, c.rows)
-	values, names := make([][]byte, keys), make([][]byte, keys)
-	for i := range keys {
-		if values[i], err = c.value(i); err != nil {
-			return err
-		}
-		names[i] = []byte(householdKey(i))
-	}
-	var mu sync.Mutex
-	var failed error
-	for i := range c.rows {
-		k := i % keys
-		cl.Produce(ctx, &kgo.Record{Topic: topic, Partition: int32(k % partitions), Key: names[k], Value: values[k]}, func(_ *kgo.Record, err error) {
-			if err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failed = err
-			}
-		})
-	}
-	if err := cl.Flush(ctx); err != nil {
+	b, err := c.batch(topic)
+	if err != nil {
 		return err
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	return failed
+	var failed failure
+	for i := range c.records() {
+		var number int64
+		if c.numbered {
+			number = int64(i) + 1
+		}
+		cl.Produce(ctx, b.record(i, number), failed.note)
+	}
+	return errors.Join(cl.Flush(ctx), failed.get())
+}
+
+// failure keeps the last error of many records.
+type failure struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (f *failure) note(_ *kgo.Record, err error) {
+	if err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.err = err
+	}
+}
+
+func (f *failure) get() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
 }
 
 // remove deletes a topic.
@@ -91,9 +158,12 @@ func remove(brokers []string, topic string) error {
 	return errors.Join(err, r.Error())
 }
 
-// jobText is the measured job, as an operator would write it: four fields into a small body, a POST for each row, order by key.
-// All other settings are their defaults.
-func jobText(id, topic, url string, concurrency int) string {
+// orders are what rows wait for: those of their key, or none. The rows of a container of many are told apart by their own ids.
+var orders = map[string]string{"key": "key", "id": "$.msg.id", "none": "none"}
+
+// jobText is the measured job, as an operator would write it: four fields into a small body, a POST for each row. All other settings
+// are their defaults, but for what is given as more lines.
+func jobText(id, topic, url string, concurrency int, order, delivery string) string {
 	return fmt.Sprintf(`
 id: %s
 owner: bench
@@ -102,7 +172,7 @@ type: POST
 url: %s/households
 datamap: {id: $.msg.id, village: $.msg.villageID, members: $.msg.members, approved: $.msg.approved}
 json_body: [id, village, members, approved]
-order: key
-delivery: {concurrency: %d}
-`, id, topic, url, concurrency)
+order: %s
+delivery: {concurrency: %d%s}
+`, id, topic, url, orders[order], concurrency, delivery)
 }

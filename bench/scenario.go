@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -76,7 +78,7 @@ func (b *bench) say(format string, args ...any) {
 func (b *bench) topic(ctx context.Context, c contents, do func(topic string) error) error {
 	b.topics++
 	topic := fmt.Sprintf("bench-%d-%d", time.Now().UnixMilli(), b.topics)
-	b.say("writing %d records to %s", c.rows, topic)
+	b.say("writing %d records to %s", c.records(), topic)
 	filling, cancel := context.WithTimeout(ctx, fillWithin)
 	defer cancel()
 	if err := fill(filling, b.brokers, topic, c); err != nil {
@@ -86,14 +88,14 @@ func (b *bench) topic(ctx context.Context, c contents, do func(topic string) err
 }
 
 // against runs do with a fresh receiving API and gives what that received.
-func against(ctx context.Context, set receiverSettings, do func(url string) error) (got received, err error) {
+func against(ctx context.Context, set receiverSettings, do func(api *process, url string) error) (got received, err error) {
 	api, err := start("receiver", set)
 	if err != nil {
 		return got, err
 	}
 	var url string
 	if err = api.hear(ctx, &url); err == nil {
-		err = do(url)
+		err = do(api, url)
 	}
 	return got, errors.Join(err, api.end(&got))
 }
@@ -121,71 +123,66 @@ func (b *bench) profiles(name string) (p profiles) {
 	return p
 }
 
-// path compares the costs of streamer and the floor.
-func (b *bench) path(ctx context.Context) error {
-	const keys, inFlight = 10_000, 256
-	res := b.report.scenario("path", fmt.Sprintf("%d one-row containers, %d partitions, %d keys, order by key, API answers at once, %d in flight",
-		b.rows, partitions, keys, inFlight))
-	err := b.inTurn(ctx, res, contents{rows: b.rows, keys: keys}, inFlight, 0)
-	res.compare()
-	return err
+// trip is one program's way with a topic.
+type trip struct {
+	program       string // floor or streamer
+	cell          string // of its scenario; empty if that has one
+	round         int
+	topic         string
+	c             contents
+	rows, records int // that end it; 0 rows: the floor ends when it is told to
+	order         string
+	inFlight      int
+	delivery      string // more of the job's delivery
+	instance      string
 }
 
-// latency measures how many rows a second streamer brings to an API that takes 100 ms for each. The floor shows what the machine
-// gives at that time.
-func (b *bench) latency(ctx context.Context) error {
-	const keys, inFlight, delay, target = 1000, 1024, 100 * time.Millisecond, 8000
-	rows := max(b.rows*6/10/keys*keys, keys) // every key has as many as the others
-	res := b.report.scenario("latency", fmt.Sprintf("%d one-row containers, %d partitions, %d keys, order by key, API answers after %v, concurrency %d",
-		rows, partitions, keys, delay, inFlight))
-	err := b.inTurn(ctx, res, contents{rows: rows, keys: keys}, inFlight, delay)
-	rate := res.median("streamer", func(r run) float64 { return r.RowsPerSecond })
-	res.check(check{What: "rows/s", Value: rate, Target: target, AtLeast: true})
-	return err
-}
-
-// inTurn lets floor and streamer bring the same topic to an API, one after the other, in every round.
-func (b *bench) inTurn(ctx context.Context, res *result, c contents, inFlight int, delay time.Duration) error {
-	return b.topic(ctx, c, func(topic string) error {
-		for round := range b.rounds {
-			order := []string{"floor", "streamer"}
-			if round%2 == 1 {
-				order[0], order[1] = order[1], order[0] // whatever comes second may find caches warm, or the machine hot
-			}
-			for _, program := range order {
-				name := fmt.Sprintf("%s-%d", res.Scenario, round+1)
-				r, err := b.deliver(ctx, program, name, topic, c.rows, inFlight, delay)
-				if err != nil {
-					return err
-				}
-				res.add(r)
-				b.say("round %d: %s", round+1, r)
-			}
-		}
-		return nil
-	})
-}
-
-// deliver lets one program bring a whole topic to a fresh API.
-func (b *bench) deliver(ctx context.Context, program, name, topic string, rows, inFlight int, delay time.Duration) (run, error) {
-	var used usage
-	got, err := against(ctx, receiverSettings{Delay: delay}, func(url string) (err error) {
-		id := name + "-" + topic
-		if program == "floor" {
-			used, err = measured(ctx, "floor", floorSettings{Brokers: b.brokers, Topic: topic, Group: "floor." + id, URL: url, Rows: rows, InFlight: inFlight,
-				profiles: b.profiles(name + "-floor")})
-			return err
-		}
-		used, err = measured(ctx, "streamer", streamerSettings{Brokers: b.brokers, Jobs: []string{jobText(id, topic, url, inFlight)}, Rows: rows,
-			profiles: b.profiles(name + "-streamer")})
-		return err
-	})
-	if err == nil && got.Rows != int64(rows) {
-		err = fmt.Errorf("%s made %d requests of %d rows", program, got.Rows, rows)
+// name is one for files, groups and job ids.
+func (t trip) name(scenario string) string {
+	name := scenario
+	if t.cell != "" {
+		name += "-" + strings.ReplaceAll(t.cell, "/", "-")
 	}
+	return fmt.Sprintf("%s-%d-%s", name, t.round+1, t.program)
+}
+
+// send starts the trip's program.
+func (b *bench) send(t trip, scenario, url string) (*process, error) {
+	name := t.name(scenario)
+	id := name + "-" + t.topic
+	if t.program == "floor" {
+		return start("floor", floorSettings{Brokers: b.brokers, Topic: t.topic, Group: id, Instance: t.instance, URL: url, Rows: t.rows,
+			InFlight: t.inFlight, JSON: t.c.json, Unorder: t.order == "none", profiles: b.profiles(name)})
+	}
+	return start("streamer", streamerSettings{Brokers: b.brokers, Instance: t.instance, Records: t.records,
+		Jobs: []string{jobText(id, t.topic, url, t.inFlight, t.order, t.delivery)}, profiles: b.profiles(name)})
+}
+
+// during runs do while the trip's program runs, and then the program to its end.
+func (b *bench) during(ctx context.Context, t trip, scenario, url string, used *usage, do func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, runWithin)
+	defer cancel()
+	p, err := b.send(t, scenario, url)
 	if err != nil {
-		return run{}, err
+		return err
 	}
-	return run{Program: program, RowsPerSecond: got.perSecond(), CPUPer100k: used.CPU.Seconds() * 1e5 / float64(rows),
-		PeakRSS: used.PeakRSS, Connections: got.Conns}, nil
+	if err := do(); err != nil {
+		p.kill()
+		return err
+	}
+	return errors.Join(p.hear(ctx, used), p.end(nil))
 }
+
+// turns gives the programs in the order of a round: whatever comes second may find caches warm, or the machine hot.
+func turns(round int, programs ...string) []string {
+	n := round % len(programs)
+	return append(slices.Clone(programs[n:]), programs[:n]...)
+}
+
+// runOf says what a program used and the API received. rows are those that CPU time was used for.
+func (t trip) runOf(got received, used usage, rows int) run {
+	return run{Cell: t.cell, Program: t.program, RowsPerSecond: got.perSecond(), CPUPer100k: used.CPU.Seconds() * 1e5 / float64(rows),
+		PeakRSS: used.PeakRSS, Connections: got.Conns, P50: millis(got.P50), P99: millis(got.P99)}
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -19,12 +19,15 @@ import (
 	"streamer/sink"
 )
 
-// streamerSettings are those of one run of streamer's own data path: its jobs, until each has committed Rows rows, then Hold longer.
+// streamerSettings are those of one run of streamer's own data path: its jobs, until each has committed so many records, then Hold
+// longer.
 type streamerSettings struct {
-	Brokers []string `json:"brokers"`
-	Jobs    []string `json:"jobs"`
-	// Rows is what each job commits before the run goes on; 0: nothing, as under an API that never answers.
-	Rows int `json:"rows"`
+	Brokers  []string `json:"brokers"`
+	Jobs     []string `json:"jobs"`
+	Instance string   `json:"instance"` // makes memberships static
+	// Records is what each job's group has committed, counted from the begin of its topics, before the run goes on; 0: nothing, as
+	// under an API that never answers.
+	Records int `json:"records"`
 	// Hold is how long the process is watched then.
 	Hold   time.Duration `json:"hold"`
 	Memory int64         `json:"memory"`
@@ -56,7 +59,7 @@ func runStreamer(ctx context.Context, set streamerSettings) (seen usage, err err
 	defer instance.Close()
 	var runners []*consumer.Runner
 	for _, text := range set.Jobs {
-		cfg, err := compile(text)
+		cfg, err := compile(text, set.Instance)
 		if err != nil {
 			return seen, err
 		}
@@ -74,7 +77,7 @@ func runStreamer(ctx context.Context, set streamerSettings) (seen usage, err err
 			}
 		})
 	}
-	err = watch(soft, func() bool { return committed(runners) >= int64(set.Rows*len(runners)) })
+	err = watch(soft, func() bool { return committed(runners) >= int64(set.Records*len(runners)) })
 	if err == nil && set.Hold > 0 {
 		end := time.Now().Add(set.Hold)
 		err = watch(soft, func() bool {
@@ -96,14 +99,14 @@ func runStreamer(ctx context.Context, set streamerSettings) (seen usage, err err
 	return seen, seen.look()
 }
 
-// compile gives what runs of a job's text.
-func compile(text string) (consumer.Config, error) {
+// compile gives what runs of a job's text; instance makes its membership static.
+func compile(text, instance string) (consumer.Config, error) {
 	definitions, broken := job.ParseFile("bench.yaml", []byte(text))
 	if len(broken) > 0 || len(definitions) != 1 {
 		return consumer.Config{}, fmt.Errorf("not the text of one job: %v", broken)
 	}
 	loopback := netip.MustParsePrefix("127.0.0.0/8")
-	cfg, faults := definitions[0].Compile(job.Process{Namespace: namespace, Guard: sink.Guard{CIDRs: []netip.Prefix{loopback}}})
+	cfg, faults := definitions[0].Compile(job.Process{Namespace: namespace, Instance: instance, Guard: sink.Guard{CIDRs: []netip.Prefix{loopback}}})
 	return cfg, faults.Err()
 }
 
