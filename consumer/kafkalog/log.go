@@ -1,0 +1,244 @@
+// Package kafkalog keeps small objects in a compacted Kafka topic: keys, bytes and revisions. What an object means is its user's.
+//
+// Three topics belong to a log, all named after its namespace: .jobs holds the objects, one partition, so that there is one order
+// of writes; .audit says who changed what; .status holds reports, which nobody misses when they are an hour old.
+//
+// Writes are linearizable without a leader, by one transactional id per namespace (Update). Reads are from memory: a follower keeps
+// up with the log, and a read may be as old as the network is slow. Nothing here knows a rule of jobs.
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Limits of what is written, and of waits.
+const (
+	// MaxValueBytes is the largest value and the largest audit line.
+	MaxValueBytes = 1 << 20
+	// maxKeyBytes is the longest key.
+	maxKeyBytes = 1 << 10
+	// maxRecordBytes is what the topics take: a value, its key and what Kafka adds.
+	maxRecordBytes = MaxValueBytes + 64<<10
+	// askTimeout bounds a question to Kafka.
+	askTimeout = 10 * time.Second
+	// followRetry is the longest wait between two tries to follow the log.
+	followRetry = 5 * time.Second
+	// flushTimeout is what the last reports get at the end.
+	flushTimeout = 2 * time.Second
+)
+
+// Entry is one object, or one line of the audit.
+type Entry struct {
+	Key   string
+	Value []byte
+	// Revision rises with every write of any key: it is the offset of the record.
+	Revision int64
+	// At is when it was written; of a report, see Reports.
+	At time.Time
+}
+
+// Config is what a log needs.
+type Config struct {
+	// Namespace begins the names of the topics and of the transactional id <namespace>.log.
+	Namespace string
+	// Options reach Kafka; all clients of the log are made with them.
+	Options []kgo.Opt
+	Log     *slog.Logger
+}
+
+// Log is one instance's view of the log, and its way to write. It is made by Open, follows while Run runs, and ends with Close. Its
+// methods may be called from any goroutine.
+type Log struct {
+	config Config
+	jobs   string // names of the topics
+	status string
+	audit  string
+	client *kgo.Client // asks, and writes reports
+	admin  *kadm.Client
+
+	writing chan struct{} // capacity 1: held by the one Update that runs
+	writer  *kgo.Client   // of who holds writing, not fenced when it was used last; nil: not sure that we wrote last
+
+	mu       sync.Mutex
+	view     *view         // nil until .jobs was read once
+	read     chan struct{} // closed when view is set
+	changed  chan struct{} // closed at the next change
+	moved    chan struct{} // closed when the follower gets on
+	wanted   int64         // the offset of .jobs that a writer waits for
+	pending  pending       // the write that runs
+	problems map[trouble]string
+}
+
+// trouble is a kind of problem: one of a kind is shown.
+type trouble int
+
+const (
+	troubleTopics trouble = iota
+	troubleFollow
+	troubleWrite
+	troubleReport
+)
+
+// Open makes a log. Nothing is dialled before Run, but for what Update and Audit ask. The error names what is wrong with Options.
+func Open(c Config) (*Log, error) {
+	l := &Log{
+		config: c,
+		jobs:   c.Namespace + ".jobs", status: c.Namespace + ".status", audit: c.Namespace + ".audit",
+		writing: make(chan struct{}, 1), read: make(chan struct{}), changed: make(chan struct{}), moved: make(chan struct{}),
+		problems: map[trouble]string{},
+	}
+	var err error
+	l.client, err = l.newClient(
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerLinger(0),
+		kgo.RecordDeliveryTimeout(reportTimeout),
+		kgo.MaxBufferedBytes(4*MaxValueBytes),
+		kgo.UnknownTopicRetries(2),
+	)
+	if err != nil {
+		return nil, err
+	}
+	l.admin = kadm.NewClient(l.client)
+	return l, nil
+}
+
+func (l *Log) newClient(opts ...kgo.Opt) (*kgo.Client, error) {
+	return kgo.NewClient(append(slices.Clone(l.config.Options), opts...)...)
+}
+
+// Run makes the topics where they are missing and follows them until ctx ends. What goes wrong is shown by Problem and tried again.
+func (l *Log) Run(ctx context.Context) {
+	var probe sync.WaitGroup
+	defer probe.Wait()
+	probe.Go(func() { l.probe(ctx) }) // ends with its answer, or ctx
+	for try := 0; ; try++ {
+		begun := time.Now()
+		err := l.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		l.trouble(troubleFollow, fmt.Sprintf("the log in Kafka cannot be followed: %v", err))
+		if time.Since(begun) > time.Minute {
+			try = 0
+		}
+		select {
+		case <-time.After(rand.N(min(followRetry, 100*time.Millisecond<<min(try, 8)))):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// probe finds out whether the log can be written, so that Problem says it before somebody tries.
+func (l *Log) probe(ctx context.Context) {
+	if l.Wait(ctx) != nil {
+		return
+	}
+	nothing := errors.New("only a question")
+	_, _ = l.Update(ctx, "probe", func(Entry, bool) ([]byte, []byte, error) { return nil, nil, nothing }) // a refusal is noted there
+}
+
+// Close ends the log after Run has ended; the last reports are waited for a moment. Twice is harmless.
+func (l *Log) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	_ = l.client.Flush(ctx) // reports age by themselves
+	l.client.Close()
+	l.writing <- struct{}{}
+	defer func() { <-l.writing }()
+	l.drop()
+}
+
+// Wait returns when .jobs was read once; the error says why it was not when ctx ends.
+func (l *Log) Wait(ctx context.Context) error {
+	select {
+	case <-l.read:
+		return nil
+	case <-ctx.Done():
+		if p := l.Problem(); p != "" {
+			return fmt.Errorf("the log was not read yet: %s", p)
+		}
+		return fmt.Errorf("the log was not read yet: %w", ctx.Err())
+	}
+}
+
+// Get gives the object of a key as this instance knows it; false: there is none, or the log was not read yet. Its Value is not to
+// be changed.
+func (l *Log) Get(key string) (Entry, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.view == nil {
+		return Entry{}, false
+	}
+	e, ok := l.view.objects[key]
+	return e, ok
+}
+
+// List gives the objects whose keys begin with prefix, by key.
+func (l *Log) List(prefix string) []Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.view == nil {
+		return nil
+	}
+	return sorted(l.view.objects, prefix)
+}
+
+func sorted(all map[string]Entry, prefix string) []Entry {
+	var out []Entry
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if strings.HasPrefix(key, prefix) {
+			out = append(out, all[key])
+		}
+	}
+	return out
+}
+
+// Changed gives a channel that is closed when the next object or report arrives. It is to be asked for before what it guards is read.
+func (l *Log) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+// Problem says what is wrong with the log, in an operator's words; empty: nothing.
+func (l *Log) Problem() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []string
+	for _, kind := range slices.Sorted(maps.Keys(l.problems)) {
+		all = append(all, l.problems[kind])
+	}
+	return strings.Join(all, "; ")
+}
+
+// trouble notes a problem, or that there is none of its kind, and logs it when it is new.
+func (l *Log) trouble(kind trouble, cause string) {
+	l.mu.Lock()
+	before := l.problems[kind]
+	if cause == "" {
+		delete(l.problems, kind)
+	} else {
+		l.problems[kind] = cause
+	}
+	l.mu.Unlock()
+	if cause != "" && cause != before {
+		l.config.Log.Warn(cause)
+	}
+}
+
+// errPassing is a try that may go better the next time.
+var errPassing = errors.New("tried again")
