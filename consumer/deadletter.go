@@ -76,7 +76,7 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 
 // write hands a letter to the Kafka client; what comes of it reaches written.
 func (d *deadLetters) write(l *letter) {
-	rec := d.runner.envelope(l)
+	rec := l.record()
 	// No deadline of the caller's: deadLetterTimeout bounds the write, and a write that was begun is better waited for.
 	d.runner.instance.producer.TryProduce(context.Background(), rec, func(_ *kgo.Record, err error) { d.written(l, err) })
 }
@@ -186,41 +186,21 @@ func (d *deadLetters) setEnded(ended bool) {
 	d.ended = ended
 }
 
-// envelope is a dead letter: the original record with what happened in headers that begin with "streamer-".
-func (r *Runner) envelope(l *letter) *kgo.Record {
-	row, rec, o := l.row, l.row.record, l.outcome
-	headers := make([]kgo.RecordHeader, 0, len(rec.headers)+14)
-	for _, h := range rec.headers {
-		headers = append(headers, kgo.RecordHeader{Key: h.key, Value: h.value})
+// record is the dead letter that is written.
+func (l *letter) record() *kgo.Record {
+	row, rec := l.row, l.row.record
+	r, o := row.partition.runner, original{key: rec.key, value: rec.value, headers: make([]kgo.RecordHeader, len(rec.headers))}
+	for i, h := range rec.headers {
+		o.headers[i] = kgo.RecordHeader{Key: h.key, Value: h.value}
 	}
-	add := func(name, value string) {
-		headers = append(headers, kgo.RecordHeader{Key: "streamer-" + name, Value: []byte(value)})
-	}
-	add("job", r.cfg.Job)
-	add("topic", row.partition.topic)
-	add("topic-id", row.partition.address.topicID)
-	add("partition", row.partition.address.partition)
-	add("offset", strconv.FormatInt(rec.Offset, 10))
-	if row.index != wholeRecord {
-		add("row", strconv.Itoa(int(row.index)))
-	}
-	add("timestamp", strconv.FormatInt(rec.timestamp.UnixMilli(), 10))
-	add("class", string(o.Class))
-	if o.Status > 0 {
-		add("status", strconv.Itoa(o.Status))
-	}
-	add("attempts", strconv.Itoa(o.Attempts))
-	add("reason", o.Reason)
-	if !o.First.IsZero() {
-		add("first-attempt", o.First.UTC().Format(time.RFC3339Nano))
-	}
-	add("redrives", "0")
-	out := &kgo.Record{Topic: r.cfg.DeadLetterTopic, Key: rec.key, Value: rec.value, Headers: headers}
-	if l.bare {
-		add("value", "left out: larger than this topic takes; read it at its source address")
-		out.Headers, out.Value = headers, nil
-	}
-	return out
+	return envelope(r.cfg.DeadLetterTopic, &Letter{
+		Job: r.cfg.Job,
+		Source: LetterSource{Topic: row.partition.topic, TopicID: row.partition.address.topicID, Partition: row.partition.id,
+			Offset: rec.Offset, Row: row.index, Timestamp: rec.timestamp},
+		Class: l.outcome.Class, Status: l.outcome.Status, Attempts: l.outcome.Attempts, Reason: l.outcome.Reason, FirstAttempt: l.outcome.First,
+		LeftOut: l.bare,
+		lane:    row.laneValue(),
+	}, o)
 }
 
 // ensureTopic makes the dead-letter topic when it is missing: as large a record as the sources take, and a retention of its own.

@@ -126,3 +126,11 @@ func (p *partition) leave(r *row) *row {
 	r.next = nil
 	return l.first
 }
+
+// laneValue says for which rows r waits.
+func (r *row) laneValue() laneValue {
+	if r.lane == nil {
+		return laneValue{none: true}
+	}
+	return laneValue{value: r.lane.value, own: r.lane.own}
+}

@@ -116,6 +116,16 @@ func (m *Mapper) Lane(p *Path, msg *Message) (string, bool, error) {
 	return string(m.buf), true, nil
 }
 
+// Finds says whether p finds anything in the message, be it null or false, as a job's filter does. The error is an *Error.
+func (m *Mapper) Finds(p *Path, msg *Message) (bool, error) {
+	m.begin(msg)
+	f, err := m.search.find(p, &m.msg)
+	if err != nil {
+		return false, &Error{"where", p.text, err.Error()}
+	}
+	return !f.nothing(), nil
+}
+
 // value gives what slot i finds in the row.
 func (m *Mapper) value(i int) (*found, error) {
 	f := &m.results[i]
