@@ -1,16 +1,17 @@
 package track
 
 import (
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
-	"strings"
+	"math/bits"
 )
 
 // Finished is what was finished above a committed offset: runs of whole records, and rows of records that have others pending.
 // It travels in the metadata of the commit, so that a next owner does not send it again. The zero Finished is empty.
 type Finished struct {
 	spans []span // rising, apart from each other
+	epoch int32  // leader epoch of the last record of it, or a later one that was read; see Top
+	all   int64  // what was finished, spans and what did not go into them, counted as Encode says
+	arena []byte // memory of the bitmaps, for Read
 }
 
 // span is a run of finished records [from, to), or, with rows, the record at from of which those rows are final.
@@ -35,45 +36,54 @@ func (b bitmap) with(row int32) bitmap {
 	return b
 }
 
-// Empty says that nothing above the commit is finished.
-func (f Finished) Empty() bool { return len(f.spans) == 0 }
-
-// Finished gives what is finished above Committable, with at most so many spans, counted from the low end. O(most).
-func (t *Tracker) Finished(most int) Finished {
-	var f Finished
-	end, _ := t.Committable()
-	for r := t.head; r != nil && len(f.spans) < most; r = r.next {
-		if r.Offset > end {
-			f.spans = append(f.spans, span{from: end, to: r.Offset})
-		}
-		if len(r.final) > 0 {
-			f.spans = append(f.spans, span{from: r.Offset, to: r.Offset + 1, rows: r.final})
-		}
-		end = r.Offset + 1
-		if r == t.tail && t.next > end {
-			f.spans = append(f.spans, span{from: end, to: t.next})
-		}
+func (b bitmap) count() (n int64) {
+	for _, v := range b {
+		n += int64(bits.OnesCount8(v))
 	}
-	for _, s := range t.restored.spans { // what was not read again yet
-		if s.to > t.next && len(f.spans) < most {
-			s.from = max(s.from, t.next)
-			f.spans = append(f.spans, s)
-		}
-	}
-	return f
+	return n
 }
 
-// Restore tells a new tracker what an earlier owner had finished above the commit.
-func (t *Tracker) Restore(f Finished) { t.restored = f }
+// Empty says that nothing above the commit is finished.
+func (f *Finished) Empty() bool { return len(f.spans) == 0 }
 
-// Known says whether the record at offset, which must rise from call to call, was finished by an earlier owner; if not, final
-// has the rows that were, nil for none.
-func (t *Tracker) Known(offset int64) (finished bool, final func(row int32) bool) {
-	spans := t.restored.spans
+// Top is the end of the last run, and the leader epoch up to which the log was read when it was finished. Whoever is about to
+// believe f asks the leader where that epoch ends:
+//
+//  1. A finishes 150 to 199, which it read in epoch 5, and commits 100 with this in its metadata.
+//  2. The leader dies, and a replica that has the log up to 120 only is elected although it is not in sync. It appends other
+//     records at 120 to 199, in epoch 6.
+//  3. B takes over. Its offset 100 is within the log, so nothing looks wrong, and it would skip 150 to 199, which nobody has sent.
+//
+// The leader answers that epoch 5 ends at 120: what is finished above is not believed (Clip). If it does not know the epoch at all
+// nothing is: there was more than one such election.
+func (f *Finished) Top() (end int64, epoch int32) {
+	if f.Empty() {
+		return 0, -1
+	}
+	return f.spans[len(f.spans)-1].to, f.epoch
+}
+
+// Clip forgets what is at or above end.
+func (f *Finished) Clip(end int64) {
+	for n := len(f.spans); n > 0; n-- {
+		s := &f.spans[n-1]
+		if s.from < end {
+			s.to = min(s.to, end)
+			f.spans = f.spans[:n]
+			return
+		}
+	}
+	f.spans = nil
+}
+
+// Take says whether the record at offset, which must rise from call to call, is finished; if not, final has the rows of it that are,
+// nil for none. What is below offset is forgotten.
+func (f *Finished) Take(offset int64) (finished bool, final func(row int32) bool) {
+	spans := f.spans
 	for len(spans) > 0 && spans[0].to <= offset {
 		spans = spans[1:]
 	}
-	t.restored.spans = spans
+	f.spans = spans
 	if len(spans) == 0 || offset < spans[0].from {
 		return false, nil
 	}
@@ -83,106 +93,76 @@ func (t *Tracker) Known(offset int64) (finished bool, final func(row int32) bool
 	return false, spans[0].rows.has
 }
 
-// Place is the log that a commit belongs to. Finished work of another log must never be taken for ours: offsets copied by a
-// mirroring tool, a topic made anew, offsets set by hand.
+// The most that is looked at and written: more would not fit into any metadata. What is beyond is left out from the high end.
+const (
+	maxSpans   = 16 << 10
+	maxPending = 64 << 10
+)
+
+// Read makes f what is finished above the tracker's Committable, and uses f's memory again. It looks at no more than so many pending
+// records and runs, counted from the low end. The cost is that of a walk over the pending records.
+func (f *Finished) Read(t *Tracker) {
+	f.spans, f.arena = f.spans[:0], f.arena[:0]
+	f.epoch = t.epoch
+	offset, _ := t.Committable()
+	f.all = t.next - offset - int64(t.pending) + t.finalRows
+	end, r := offset, t.head
+	for looked := 0; r != nil && looked < maxPending && len(f.spans) < maxSpans; r, looked = r.next, looked+1 {
+		if r.Offset > end {
+			f.spans = append(f.spans, span{from: end, to: r.Offset})
+		}
+		if len(r.final) > 0 {
+			at := len(f.arena)
+			f.arena = append(f.arena, r.final...)
+			f.spans = append(f.spans, span{from: r.Offset, to: r.Offset + 1, rows: f.arena[at:len(f.arena):len(f.arena)]})
+		}
+		end = r.Offset + 1
+	}
+	if r == nil && t.next > end {
+		f.spans = append(f.spans, span{from: end, to: t.next})
+	}
+	for _, s := range t.restored.spans { // what was not read again yet
+		if s.to <= t.next {
+			continue
+		}
+		s.from = max(s.from, t.next)
+		f.all += s.count()
+		f.epoch = max(f.epoch, t.restored.epoch)
+		if r == nil && len(f.spans) < maxSpans {
+			f.join(s)
+		}
+	}
+}
+
+// join appends s, which is not below the end of the last span.
+func (f *Finished) join(s span) {
+	if n := len(f.spans); n > 0 && s.rows == nil && f.spans[n-1].rows == nil && f.spans[n-1].to == s.from {
+		f.spans[n-1].to = s.to
+		return
+	}
+	f.spans = append(f.spans, s)
+}
+
+func (s span) count() int64 {
+	if s.rows != nil {
+		return s.rows.count()
+	}
+	return s.to - s.from
+}
+
+// Place is the log and the group that a commit belongs to. Finished work of another one must never be taken for ours: offsets copied
+// by a mirroring tool or into another group, a topic made anew, offsets set by hand.
 type Place struct {
-	TopicID [16]byte
-	Offset  int64 // committed
-	Epoch   int32 // leader epoch committed with it
+	TopicID [16]byte // the zero id is of no topic: nothing is written for it, or believed
+	Owner   [8]byte  // of the group and its cluster; see Owner
+	Offset  int64    // committed
+	Epoch   int32    // leader epoch committed with it, -1 for none
 }
 
-// metadataPrefix marks the commit metadata as ours, in version 1.
-const metadataPrefix = "streamer/1:"
-
-// Encode gives the commit metadata: at most max characters, all ASCII; what does not fit is left out from the high end. Empty
-// when there is nothing to tell.
-//
-// Layout behind the prefix, in unpadded base64: topic id (16 bytes), offset (uvarint), epoch (varint), then spans in rising order,
-// each (gap from the end of the one before it, at first from offset) shifted left by one, plus 1 if it is one record with rows:
-// a run is followed by its length, a record by the number of its bitmap's bytes and these bytes.
-func (f Finished) Encode(p Place, max int) string {
-	room := base64.RawStdEncoding.DecodedLen(max - len(metadataPrefix))
-	if f.Empty() || room < 0 {
-		return ""
-	}
-	raw := append(make([]byte, 0, min(room, 256)), p.TopicID[:]...)
-	raw = binary.AppendUvarint(raw, uint64(p.Offset))
-	raw = binary.AppendVarint(raw, int64(p.Epoch))
-	fits, end := 0, p.Offset
-	for _, s := range f.spans {
-		gap := uint64(s.from-end) << 1
-		if s.rows == nil {
-			raw = binary.AppendUvarint(raw, gap)
-			raw = binary.AppendUvarint(raw, uint64(s.to-s.from))
-		} else {
-			raw = binary.AppendUvarint(raw, gap|1)
-			raw = binary.AppendUvarint(raw, uint64(len(s.rows)))
-			raw = append(raw, s.rows...)
-		}
-		if len(raw) > room {
-			break
-		}
-		fits, end = len(raw), s.to
-	}
-	if fits == 0 {
-		return ""
-	}
-	return metadataPrefix + base64.RawStdEncoding.EncodeToString(raw[:fits])
-}
-
-var errMetadata = errors.New("commit metadata is damaged")
-
-// Decode reads commit metadata. It gives an empty Finished for metadata that is not ours, of another version, or of another place
-// than p; an error only for ours that is damaged, which is then to be treated as empty.
-func Decode(metadata string, p Place) (Finished, error) {
-	var f Finished
-	text, ours := strings.CutPrefix(metadata, metadataPrefix)
-	if !ours {
-		return f, nil
-	}
-	raw, err := base64.RawStdEncoding.DecodeString(text)
-	if err != nil || len(raw) < len(p.TopicID) {
-		return f, errMetadata
-	}
-	id, raw := raw[:16], raw[16:]
-	bad := false
-	number := func() uint64 {
-		v, n := binary.Uvarint(raw)
-		if n <= 0 || v > 1<<62 {
-			bad, n = true, 0
-		}
-		raw = raw[n:]
-		return v
-	}
-	offset := number()
-	if _, n := binary.Varint(raw); n > 0 {
-		raw = raw[n:]
-	} else {
-		bad = true
-	}
-	if bad {
-		return f, errMetadata
-	}
-	if [16]byte(id) != p.TopicID || int64(offset) != p.Offset {
-		return f, nil
-	}
-	end := p.Offset
-	for len(raw) > 0 {
-		head := number()
-		n := number()
-		s := span{from: end + int64(head>>1)}
-		if head&1 == 1 {
-			if bad || n == 0 || n > uint64(len(raw)) {
-				return Finished{}, errMetadata
-			}
-			s.to, s.rows, raw = s.from+1, bitmap(raw[:n]), raw[n:]
-		} else {
-			s.to = s.from + int64(n)
-		}
-		if bad || s.from < end || s.to <= s.from {
-			return Finished{}, errMetadata
-		}
-		f.spans, end = append(f.spans, s), s.to
-	}
-	return f, nil
-}
+// What Decode does not give can be left: it is sent again.
+var (
+	// ErrDamaged says that metadata is ours and cannot be read.
+	ErrDamaged = errors.New("commit metadata is damaged")
+	// ErrElsewhere says that metadata is ours and belongs to another log, group or commit.
+	ErrElsewhere = errors.New("commit metadata belongs to another topic, group or offset")
+)

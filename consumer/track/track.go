@@ -19,7 +19,9 @@ type Tracker struct {
 	next       int64 // the offset after the last one seen
 	epoch      int32 // of the last record seen
 	pending    int
+	finalRows  int64    // of pending records
 	restored   Finished // by an earlier owner, above next
+	changes    uint64
 }
 
 // Record is a pending record. Callers embed it, so that tracking a record allocates nothing.
@@ -50,6 +52,7 @@ func (t *Tracker) Track(r *Record, rows int32) {
 	r.rows, r.prev, r.next = rows, t.tail, nil
 	if s := t.restored.spans; len(s) > 0 && s[0].from == r.Offset && s[0].rows != nil {
 		r.final = slices.Clone(s[0].rows)
+		t.finalRows += r.final.count()
 	}
 	if t.tail == nil {
 		t.head = r
@@ -59,6 +62,7 @@ func (t *Tracker) Track(r *Record, rows int32) {
 	t.tail = r
 	t.next, t.epoch = r.Offset+1, r.Epoch
 	t.pending++
+	t.changes++
 }
 
 // Skip notes that the record at offset is final as it was read: a control record, a tombstone, a record without rows to send.
@@ -66,6 +70,7 @@ func (t *Tracker) Track(r *Record, rows int32) {
 func (t *Tracker) Skip(offset int64, epoch int32) {
 	if offset >= t.next {
 		t.next, t.epoch = offset+1, epoch
+		t.changes++
 	}
 }
 
@@ -75,10 +80,13 @@ func (t *Tracker) Done(r *Record, row int32) bool {
 	if r.rows < 1 {
 		panic(fmt.Sprintf("track: offset %d is finished already", r.Offset))
 	}
+	t.changes++
 	if r.rows--; r.rows > 0 {
 		r.final = r.final.with(row)
+		t.finalRows++
 		return false
 	}
+	t.finalRows -= r.final.count()
 	if r.prev == nil {
 		t.head = r.next
 	} else {
@@ -115,6 +123,22 @@ func (t *Tracker) All() iter.Seq[*Record] {
 		for r := t.head; r != nil && yield(r); r = r.next {
 		}
 	}
+}
+
+// Changes rises whenever Committable or what is Finished may have changed.
+func (t *Tracker) Changes() uint64 { return t.changes }
+
+// Restore tells a new tracker what an earlier owner had finished above the commit.
+func (t *Tracker) Restore(f Finished) { t.restored = f }
+
+// Known says whether the record at offset, which must rise from call to call, was finished by an earlier owner; if not, final
+// has the rows that were, nil for none. A record of a later leader epoch than that owner had read is not one that it knew: the log was
+// cut and written anew (see Finished.Top), and nothing more of it is believed.
+func (t *Tracker) Known(offset int64, epoch int32) (finished bool, final func(row int32) bool) {
+	if epoch > t.restored.epoch && !t.restored.Empty() {
+		t.restored = Finished{}
+	}
+	return t.restored.Take(offset)
 }
 
 // Oldest is the first pending record, nil if there is none.
