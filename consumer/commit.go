@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,44 +12,82 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"streamer/consumer/track"
 )
 
 // commits is what to commit, by partition.
 type commits map[topicPartition]commit
 
-// positions is what to commit of all assigned partitions with something new.
-func (r *Runner) positions() commits {
+// positions is what to commit of all assigned partitions with something new. With bare, only offsets are: metadata that was taken
+// for the same offset stays.
+func (r *Runner) positions(bare bool) commits {
 	all := commits{}
 	for _, p := range r.all() {
-		if c, changed := p.finished(); changed {
+		c, changed := p.finished()
+		if bare && changed {
+			c.metadata, changed = "", p.movedTo(c.Offset)
+		}
+		if changed {
 			all[topicPartition{p.topic, p.id}] = c
 		}
 	}
 	return all
 }
 
-// requestMetadata is what the metadata of one commit request may take together.
-const requestMetadata = 256 << 10
-
-// metadataLimit is how many characters the metadata of one partition may have.
-func (r *Runner) metadataLimit() int {
-	if r.bare.Load() {
-		return 0
+// hand gives commits to the client, in as many requests as their metadata needs, and a channel with the broker's answer to each. The
+// client sends them one after the other, and before what it is given later. A commit that fails changes nothing: the next one holds
+// at least as much.
+func (r *Runner) hand(ctx context.Context, all commits) answers {
+	parts := r.split(all)
+	answers := make(answers, 0, len(parts))
+	for _, part := range parts {
+		answers = append(answers, r.handOne(ctx, part))
 	}
-	return min(maxMetadata, requestMetadata/int(max(r.assigned.Load(), 1)))
+	return answers
 }
 
-// commit hands commits to the client and gives the broker's answer when it is there. The client sends them in the order given.
-// A commit that fails changes nothing: the next one holds at least as much.
-func (r *Runner) commit(ctx context.Context, all commits) <-chan error {
-	answer := make(chan error, 1)
-	if len(all) == 0 {
-		answer <- nil
-		return answer
+// answers are those to the requests of one commit.
+type answers []<-chan error
+
+// wait gives the first error; nil if all were taken. After ctx it waits no longer.
+func (a answers) wait(ctx context.Context) error {
+	var first error
+	for _, one := range a {
+		select {
+		case err := <-one:
+			first = worse(first, err)
+		case <-ctx.Done():
+			return cmp.Or(first, ctx.Err())
+		}
 	}
+	return first
+}
+
+// worse gives the error that asks more of the caller: to begin anew, then to make the commit again, then any.
+func worse(a, b error) error {
+	var out *expelledError
+	switch {
+	case a == nil || errors.As(b, &out):
+		return b
+	case b == nil || errors.As(a, &out):
+		return a
+	}
+	var first, second *sizeError
+	if !errors.As(b, &second) {
+		return a
+	}
+	if errors.As(a, &first) {
+		return &sizeError{append(first.at, second.at...), first.cause}
+	}
+	return b
+}
+
+func (r *Runner) handOne(ctx context.Context, part commits) <-chan error {
+	answer := make(chan error, 1)
 	start := time.Now()
 	offsets := map[string]map[int32]kgo.EpochOffset{}
-	for at, c := range all {
+	for at, c := range part {
 		if offsets[at.topic] == nil {
 			offsets[at.topic] = map[int32]kgo.EpochOffset{}
 		}
@@ -58,7 +97,7 @@ func (r *Runner) commit(ctx context.Context, all commits) <-chan error {
 		for i := range req.Topics {
 			for j := range req.Topics[i].Partitions {
 				p := &req.Topics[i].Partitions[j]
-				p.Metadata = kmsg.StringPtr(all[topicPartition{req.Topics[i].Topic, p.Partition}].metadata)
+				p.Metadata = kmsg.StringPtr(part[topicPartition{req.Topics[i].Topic, p.Partition}].metadata)
 			}
 		}
 		return nil
@@ -66,46 +105,42 @@ func (r *Runner) commit(ctx context.Context, all commits) <-chan error {
 	r.client.CommitOffsets(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 		r.instance.metrics.commitSeconds.Observe(time.Since(start).Seconds())
 		if err == nil {
-			err = r.acknowledge(all, resp)
+			err = r.acknowledge(part, resp)
 		}
 		answer <- err
 	})
 	return answer
 }
 
-// commitNow commits and waits for the answer, at most until ctx ends.
+// commitNow commits and waits for the answers, at most until ctx ends. What is refused for its size is committed at once without
+// metadata, which cannot fail for that, and then with as much as the broker takes.
 func (r *Runner) commitNow(ctx context.Context, all commits) error {
-	for {
-		select {
-		case err := <-r.commit(ctx, all):
-			if !r.metadataRefused(all, err) {
-				return err
+	err := r.hand(ctx, all).wait(ctx)
+	var size *sizeError
+	if !errors.As(err, &size) {
+		return err
+	}
+	whole, bare := size.of(all), commits{}
+	for at, c := range whole {
+		c.metadata = ""
+		bare[at] = c
+	}
+	if err := r.hand(ctx, bare).wait(ctx); err != nil {
+		return err
+	}
+	for limit := r.limits.perPartition(); limit > 0; limit = r.limits.perPartition() {
+		short := commits{}
+		for at, c := range whole {
+			if c.metadata = track.Shorten(c.metadata, c.Place, limit); c.metadata != "" {
+				short[at] = c
 			}
-			for at, c := range all {
-				c.metadata = ""
-				all[at] = c
-			}
-		case <-ctx.Done():
-			return ctx.Err()
 		}
+		if err := r.hand(ctx, short).wait(ctx); !errors.As(err, &size) {
+			return err
+		}
+		whole = size.of(whole)
 	}
-}
-
-// metadataRefused says that a commit failed because of its metadata, and is to be made again at once without. From then on this
-// runner commits none.
-func (r *Runner) metadataRefused(all commits, err error) bool {
-	carried := false
-	for _, c := range all {
-		carried = carried || c.metadata != ""
-	}
-	size := errors.Is(err, kerr.OffsetMetadataTooLarge) || errors.Is(err, kerr.InvalidCommitOffsetSize) || errors.Is(err, kerr.MessageTooLarge)
-	if !carried || !size {
-		return false
-	}
-	if !r.bare.Swap(true) {
-		r.log.Warn("the broker refuses commit metadata of this size (offset.metadata.max.bytes); rows finished above the committed offset are sent again after a crash", "cause", err)
-	}
-	return true
+	return nil
 }
 
 // noteCommit shows a refused commit in the status until one is taken.
@@ -123,33 +158,43 @@ func (r *Runner) noteCommit(err error) {
 	}
 }
 
-// acknowledge notes the commits that the broker answered for and gives the errors of the others.
-func (r *Runner) acknowledge(all commits, resp *kmsg.OffsetCommitResponse) error {
-	var errs []string
+// acknowledge notes the commits that the broker answered for and gives the errors of the others. Of refusals for size it learns what
+// the broker takes.
+func (r *Runner) acknowledge(part commits, resp *kmsg.OffsetCommitResponse) error {
+	var refused []string
 	var cause error
+	size := &sizeError{}
 	for _, t := range resp.Topics {
 		topic := t.Topic
 		if topic == "" {
 			topic = r.topicName(t.TopicID)
 		}
 		for _, rp := range t.Partitions {
-			if err := kerr.ErrorForCode(rp.ErrorCode); err != nil {
-				errs, cause = append(errs, fmt.Sprintf("%s/%d", topic, rp.Partition)), err
-				if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.FencedInstanceID) {
-					return &expelledError{err}
+			at := topicPartition{topic, rp.Partition}
+			err := kerr.ErrorForCode(rp.ErrorCode)
+			switch {
+			case err == nil:
+				if p := r.partition(topic, rp.Partition); p != nil {
+					p.acknowledged(part[at])
 				}
-				continue
-			}
-			if p := r.partition(topic, rp.Partition); p != nil {
-				p.acknowledged(all[topicPartition{topic, rp.Partition}])
+			case errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.IllegalGeneration), errors.Is(err, kerr.FencedInstanceID):
+				return &expelledError{err}
+			case tooLarge(err) && part.carry():
+				size.at, size.cause = append(size.at, at), err
+			default:
+				refused, cause = append(refused, fmt.Sprintf("%s/%d", topic, rp.Partition)), err
 			}
 		}
+	}
+	if len(size.at) > 0 {
+		r.learnLimit(part, size)
+		return size
 	}
 	if cause == nil {
 		return nil
 	}
-	slices.Sort(errs)
-	return fmt.Errorf("%s: %w", strings.Join(errs, ", "), cause)
+	slices.Sort(refused)
+	return fmt.Errorf("%s: %w", strings.Join(refused, ", "), cause)
 }
 
 // expelledError says that a commit was refused because the group does not know this member any more.

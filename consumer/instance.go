@@ -114,7 +114,12 @@ func (i *Instance) NewRunner(cfg Config) *Runner {
 		partitions: map[topicPartition]*partition{},
 		topicIDs:   map[string][16]byte{},
 		rows:       i.metrics.rowsOf(cfg.Job),
+		again:      i.metrics.redelivered.WithLabelValues(cfg.Job),
+		past:       map[topicPartition]past{},
 	}
+	i.metrics.metadataDropped.WithLabelValues(cfg.Job) // shown as 0 from the start
+	r.limits.metadata.Store(maxMetadata)
+	r.limits.request.Store(maxRequest)
 	r.dead = newDeadLetters(r)
 	r.guard = newGuard(cfg.DeadLetterShare)
 	r.compression.asked = firstFetchBytes

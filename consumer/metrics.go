@@ -38,6 +38,8 @@ type metrics struct {
 	deliverySeconds prometheus.Histogram
 	commitSeconds   prometheus.Histogram
 	deadLetters     *prometheus.CounterVec
+	redelivered     *prometheus.CounterVec
+	metadataDropped *prometheus.CounterVec
 }
 
 var secondsBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
@@ -57,8 +59,10 @@ func newMetrics(reg prometheus.Registerer, i *Instance) *metrics {
 		deliverySeconds: seconds("streamer_delivery_seconds", "Time from poll until a row is final."),
 		commitSeconds:   seconds("streamer_commit_seconds", "Time until a commit is answered."),
 		deadLetters:     counter("streamer_dead_letters_total", "Dead letters acknowledged by the broker, by class.", "job", "class"),
+		redelivered:     counter("streamer_redelivered_total", "Rows sent again that this process had finished in an earlier assignment of their partition.", "job"),
+		metadataDropped: counter("streamer_commit_metadata_dropped_rows_total", "Finished records, and final rows of unfinished ones, that did not fit into commit metadata: a crash now would send them again.", "job"),
 	}
-	reg.MustRegister(m.polled, m.rows, m.attempts, m.attemptSeconds, m.deliverySeconds, m.commitSeconds, m.deadLetters, gauges{i})
+	reg.MustRegister(m.polled, m.rows, m.attempts, m.attemptSeconds, m.deliverySeconds, m.commitSeconds, m.deadLetters, m.redelivered, m.metadataDropped, gauges{i})
 	return m
 }
 

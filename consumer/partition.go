@@ -23,6 +23,7 @@ type partition struct {
 
 	// The worker's own: one goroutine decodes and maps. See take.
 	extraction
+	earlier earlier
 	rows    []*row
 	lanesOf []laneValue
 
@@ -50,6 +51,8 @@ type partition struct {
 	polled, final int64
 	taking        int64 // 1: the worker has one in its hands
 
+	told      told   // what was encoded for a commit last
+	began     int64  // the committed offset of the assignment
 	committed int64  // last offset that the group acknowledged; -1: unknown
 	metadata  string // acknowledged with it
 	highWater int64  // -1: unknown
@@ -92,19 +95,22 @@ func (r *Runner) newPartition(topic string, id int32) *partition {
 
 // begin sets the offset that the group will read next, and what was finished above it. It is called once, before the first fetch.
 func (p *partition) begin(place track.Place, done track.Finished) {
+	before := p.runner.pastOf(p)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.tracker == nil {
-		p.tracker, p.committed = track.New(place.Offset, place.Epoch), place.Offset
+		p.earlier.Finished = before
+		p.tracker, p.committed, p.began = track.New(place.Offset, place.Epoch), place.Offset, place.Offset
 		p.tracker.Restore(done)
 	}
 }
 
-// known says what an earlier owner had finished of the record at offset.
-func (p *partition) known(offset int64) (finished bool, final func(row int32) bool) {
+// known says what an earlier owner had finished of a record.
+func (p *partition) known(rec *kgo.Record) (finished bool, final func(row int32) bool) {
+	p.earlier.look(rec.Offset)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.tracker.Known(offset)
+	return p.tracker.Known(rec.Offset, rec.LeaderEpoch)
 }
 
 // enqueue hands polled records to the worker. It never blocks.
@@ -251,17 +257,26 @@ func (p *partition) setLife(l life) {
 }
 
 func (p *partition) close() (c commit, changed bool) {
+	f := snapshots.Get().(*track.Finished)
+	defer snapshots.Put(f)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	c, changed = p.position()
 	if p.life == closed {
+		p.mu.Unlock()
 		return c, false
 	}
 	p.life = closed
 	p.runner.account.add(-p.queued - p.held)
 	p.runner.unfinished.Add(int64(p.pending))
 	p.queue, p.lanes, p.own, p.kept = nil, nil, nil, nil
-	return c, changed
+	if p.tracker == nil {
+		p.mu.Unlock()
+		return c, false
+	}
+	p.told.changes = 0 // f is wanted in any case
+	now := p.position(f)
+	p.mu.Unlock()
+	p.remember(f, now.Offset)
+	return p.encode(f, now)
 }
 
 // waits notes that the partition cannot be read on, and reports whether the cause is a new one.
@@ -291,45 +306,6 @@ func (p *partition) holdFor(h Hold) bool {
 	}
 	p.wait = wait{cause: h.Reason, since: h.Since, hold: true, kind: h.Cause, next: h.Next}
 	return true
-}
-
-// commit is what is committed of a partition: the next offset to read, and what is finished above it.
-type commit struct {
-	track.Place
-	metadata string
-}
-
-// maxSpans bounds the look at what is finished above the commit: more would not fit into metadata of maxMetadata characters.
-const (
-	maxSpans    = 2048
-	maxMetadata = 4096
-)
-
-// finished gives what to commit, and whether it differs from what the group has acknowledged.
-func (p *partition) finished() (c commit, changed bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.position()
-}
-
-// position is finished for who holds the lock.
-func (p *partition) position() (c commit, changed bool) {
-	if p.tracker == nil || p.life == closed {
-		return c, false
-	}
-	c.TopicID = p.topicID
-	c.Offset, c.Epoch = p.tracker.Committable()
-	c.metadata = p.tracker.Finished(maxSpans).Encode(c.Place, p.runner.metadataLimit())
-	return c, c.Offset != p.committed || c.metadata != p.metadata
-}
-
-// acknowledged notes what the group has committed.
-func (p *partition) acknowledged(c commit) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if c.Offset >= p.committed {
-		p.committed, p.metadata = c.Offset, c.metadata
-	}
 }
 
 // address is where rows come from: the fixed parts of the position headers and of the idempotency key.

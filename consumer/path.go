@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -38,7 +39,7 @@ func (r *Runner) poll(ctx context.Context) {
 // take brings one record from its bytes to rows that are delivered, or wait in their lanes for the row before them.
 // Only the partition's worker calls it.
 func (p *partition) take(rec *kgo.Record) {
-	finished, final := p.known(rec.Offset)
+	finished, final := p.known(rec)
 	switch {
 	case finished: // by an earlier owner, whose commit said so
 		p.skip(rec, "")
@@ -67,6 +68,7 @@ func (p *partition) take(rec *kgo.Record) {
 		row.Request, row.Final, row.Row = x.request, p.runner.final, row
 		row.bytes = requestBytes(&row.Request)
 		row.sibling, own.rows = own.rows, row
+		p.runner.sending(p.earlier.sent(x.index))
 		rows, lanes = append(rows, row), append(lanes, x.lane)
 	}
 	p.rows, p.lanesOf = rows, lanes
@@ -242,18 +244,22 @@ func (r *Runner) commitLoop(ctx, member context.Context) {
 //
 // Under the lock the client has our commit of 100 before revoke can hand it that of 120, and it sends them in this order.
 func (r *Runner) commitFinished(ctx, member context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
+	err := r.commitOnce(ctx, member, false)
+	var size *sizeError
+	if errors.As(err, &size) { // what finished is not to wait for a metadata that fits: the next commit brings it
+		err = r.commitOnce(ctx, member, true)
+	}
+	r.noteCommit(err)
+}
+
+// commitOnce commits the present positions; bare leaves out metadata.
+func (r *Runner) commitOnce(ctx, member context.Context, bare bool) error {
+	hand, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(member, cancel)
 	r.commits.Lock()
-	all := r.positions()
-	answer := r.commit(ctx, all) // waits while the group rebalances
+	answers := r.hand(hand, r.positions(bare)) // waits while the group rebalances
 	r.commits.Unlock()
 	stop()
-	err := <-answer
-	if r.metadataRefused(all, err) {
-		r.commitFinished(ctx, member)
-		return
-	}
-	r.noteCommit(err)
+	return answers.wait(ctx)
 }

@@ -31,6 +31,7 @@ type Runner struct {
 	account  *account
 	dead     *deadLetters
 	cluster  string        // id of the Kafka cluster
+	owner    [8]byte       // of commit metadata, see track.Owner
 	joined   chan struct{} // closed when client is set
 	member   membership
 	room     chan struct{} // capacity 1: a partition has room again
@@ -45,6 +46,8 @@ type Runner struct {
 	topicIDs   map[string][16]byte
 
 	metadata map[topicPartition]string // of the commits that onOffsets is about to see
+	past     map[topicPartition]past   // of earlier assignments; guarded by mu
+	again    prometheus.Counter        // rows sent again
 
 	gate  gate
 	guard *guard
@@ -55,7 +58,7 @@ type Runner struct {
 	regulating  sync.Mutex // no pause may come after the resume of a newer assignment; guards compression's size too
 	compression compression
 	memoryFull  atomic.Bool // the job may hold nothing more
-	bare        atomic.Bool // commits carry no metadata: the broker refuses it
+	limits      limits      // of what the broker takes with a commit
 	unfinished  atomic.Int64
 }
 

@@ -55,6 +55,7 @@ func (r *Runner) prepareOnce(ctx context.Context) error {
 		return r.instance.reach(err)
 	}
 	r.cluster = meta.Cluster
+	r.owner = track.Owner(r.cluster, r.cfg.Group)
 	if err := r.checkMembers(ctx); err != nil {
 		return err
 	}
@@ -245,15 +246,11 @@ func (r *Runner) onOffsets(ctx context.Context, fetched map[string]map[int32]kgo
 			return nil, err
 		}
 	}
+	done := r.restore(ctx, fetched)
 	for topic, ids := range fetched {
 		for id, o := range ids {
 			if p := r.partition(topic, id); p != nil {
-				place := track.Place{TopicID: p.topicID, Offset: o.EpochOffset().Offset, Epoch: o.EpochOffset().Epoch}
-				done, err := track.Decode(r.metadata[topicPartition{topic, id}], place)
-				if err != nil {
-					r.log.Warn("what was finished above the commit cannot be read, and is sent again", "topic", topic, "partition", id, "cause", err)
-				}
-				p.begin(place, done)
+				p.begin(track.Place{Offset: o.EpochOffset().Offset, Epoch: o.EpochOffset().Epoch}, done[topicPartition{topic, id}])
 				p.signal()
 			}
 		}

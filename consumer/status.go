@@ -58,6 +58,9 @@ type PartitionStatus struct {
 	// Polled, Final and Pending count records of this assignment: every one that was polled is final or pending, at any moment.
 	Polled, Final int64
 	Pending       int
+	// Dropped counts finished work that did not fit into the metadata of the last commit: a crash now would send it again. A
+	// finished record counts once, and so does a gap in the log that is dropped with it.
+	Dropped int64
 	// Paused is true while its buffer is full.
 	Paused bool
 
@@ -174,7 +177,7 @@ func (p *partition) status() PartitionStatus {
 	defer p.mu.Unlock()
 	s := PartitionStatus{
 		Topic: p.topic, Partition: p.id, Cause: p.wait.cause, Since: p.wait.since,
-		Committed: p.committed, HighWatermark: p.highWater, Polled: p.polled, Final: p.final, Pending: len(p.queue) + int(p.taking), Paused: p.paused,
+		Committed: p.committed, HighWatermark: p.highWater, Polled: p.polled, Final: p.final, Pending: len(p.queue) + int(p.taking), Dropped: p.told.left, Paused: p.paused,
 	}
 	if p.wait.hold {
 		s.Hold = &Hold{Cause: p.wait.kind, Reason: p.wait.cause, Next: p.wait.next, Since: p.wait.since}

@@ -3,6 +3,7 @@ package track
 import (
 	"errors"
 	"math/bits"
+	"slices"
 )
 
 // Finished is what was finished above a committed offset: runs of whole records, and rows of records that have others pending.
@@ -132,6 +133,30 @@ func (f *Finished) Read(t *Tracker) {
 			f.join(s)
 		}
 	}
+}
+
+// Keep gives a copy of f together with the run [from, to), which is below it, and with what earlier has above it: so many spans at most.
+func (f *Finished) Keep(from, to int64, earlier Finished, most int) Finished {
+	out := Finished{epoch: max(f.epoch, earlier.epoch)}
+	if from < to {
+		out.join(span{from: from, to: to})
+	}
+	add := func(s span) {
+		if n := len(out.spans); n > 0 {
+			s.from = max(s.from, out.spans[n-1].to)
+		}
+		if s.from < s.to && len(out.spans) < most {
+			s.rows = slices.Clone(s.rows)
+			out.join(s)
+		}
+	}
+	for _, s := range f.spans {
+		add(s)
+	}
+	for _, s := range earlier.spans {
+		add(s)
+	}
+	return out
 }
 
 // join appends s, which is not below the end of the last span.
