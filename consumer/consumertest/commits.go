@@ -115,19 +115,18 @@ func (w *CommitWatch) commit(ctx context.Context, r *kgo.Record) (c checker.Comm
 	if id == [16]byte{} {
 		id = w.topicID(ctx, key.Topic)
 	}
-	place := track.Place{TopicID: id, Offset: value.Offset, Epoch: value.LeaderEpoch}
-	if f, err := track.Decode(value.Metadata, place); err == nil && !f.Empty() {
-		c.Above = above(f, place)
+	place := track.Place{TopicID: id, Owner: track.Owner(w.c.ID, w.group), Offset: value.Offset, Epoch: value.LeaderEpoch}
+	if f, _, err := track.Decode(value.Metadata, place); err == nil && !f.Empty() {
+		c.Above = above(f)
 	}
 	return c, true
 }
 
-func above(f track.Finished, place track.Place) func() func(int64, int) bool {
+func above(f track.Finished) func() func(int64, int) bool {
 	return func() func(int64, int) bool {
-		t := track.New(place.Offset, place.Epoch)
-		t.Restore(f)
+		left := f
 		return func(offset int64, row int) bool {
-			all, final := t.Known(offset)
+			all, final := left.Take(offset)
 			return all || final != nil && final(int32(row))
 		}
 	}

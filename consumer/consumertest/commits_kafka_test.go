@@ -20,7 +20,7 @@ func TestKafkaWatchCommitsSeesEachOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	place := track.Place{TopicID: topics[topic].ID, Offset: 7, Epoch: -1}
+	place := track.Place{TopicID: topics[topic].ID, Owner: track.Owner(c.ID, group), Offset: 7, Epoch: -1}
 	done := track.New(7, -1)
 	for offset := int64(7); offset < 10; offset++ {
 		r := &track.Record{Offset: offset}
@@ -45,7 +45,10 @@ func TestKafkaWatchCommitsSeesEachOne(t *testing.T) {
 	for at := int64(2); at < 7; at++ {
 		commit(at, "")
 	}
-	commit(7, done.Finished(100).Encode(place, 4096))
+	var finished track.Finished
+	finished.Read(done)
+	metadata, _ := finished.Encode(place, 4096)
+	commit(7, metadata)
 	seen := watch.Stop(t)
 	if len(seen) != 7 {
 		t.Fatalf("saw %d commits, want the one before and six: %+v", len(seen), seen)

@@ -2,6 +2,7 @@ package track
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -148,12 +149,12 @@ func TestDecodeRefusesWhatIsNotOurs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, _, err := Decode(c.metadata, c.place)
-			if !f.Empty() != c.found || err != c.want {
+			if !f.Empty() != c.found || !errors.Is(err, c.want) {
 				t.Fatalf("found %v, error %v, want %v", f.spans, err, c.want)
 			}
 		})
 	}
-	if _, _, err := Decode(good, Place{}); err != ErrElsewhere {
+	if _, _, err := Decode(good, Place{}); !errors.Is(err, ErrElsewhere) {
 		t.Errorf("without a topic id: %v", err)
 	}
 }
