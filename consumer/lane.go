@@ -52,11 +52,12 @@ type row struct {
 	sink.Delivery
 	partition *partition
 	record    *record
-	index     int32 // place in the record, from 0; wholeRecord if the record could not be decoded
-	lane      *lane // nil: waits for nobody
-	next      *row  // the row behind it in its lane
-	sibling   *row  // another row of its record
-	stage     stage // guarded by the partition's lock
+	index     int32  // place in the record, from 0; wholeRecord if the record could not be decoded
+	lane      *lane  // nil: waits for nobody
+	next      *row   // the row behind it in its lane
+	sibling   *row   // another row of its record
+	stage     stage  // guarded by the partition's lock
+	endBy     string // who gave it up while its attempt ran; guarded by the partition's lock
 	bytes     int64
 	payload   error // why it can make no request; nil for a row that is delivered
 }

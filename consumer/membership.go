@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -87,6 +88,9 @@ func (r *Runner) onAssigned(ctx context.Context, client *kgo.Client, added map[s
 	r.learnTopics(ctx, slices.Collect(maps.Keys(added)))
 	r.status.note(&r.status.group, "")
 	r.fence.open()
+	if len(added) > 0 {
+		r.watchdog.rebalanced(time.Now())
+	}
 	r.regulating.Lock() // a pause of the assignment before must not come after this resume
 	defer r.regulating.Unlock()
 	for topic, ids := range added {

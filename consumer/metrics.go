@@ -15,12 +15,13 @@ import (
 const (
 	outcomeDelivered    = "delivered"
 	outcomeDeadLettered = "dead_lettered"
+	outcomeGivenUp      = "given_up" // by an operator, without a dead letter
 	outcomeFiltered     = "filtered"
 	outcomeNotEmitted   = "not_emitted"
 	outcomeTombstone    = "tombstone"
 )
 
-var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeFiltered, outcomeNotEmitted, outcomeTombstone}
+var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeGivenUp, outcomeFiltered, outcomeNotEmitted, outcomeTombstone}
 
 func verdictOutcome(v mapping.Verdict) string {
 	if v == mapping.NotEmitted {
@@ -84,11 +85,12 @@ var (
 	oldestDesc   = prometheus.NewDesc("streamer_oldest_pending_seconds", "How long ago the oldest record that is not finished was polled.", []string{"job"}, nil)
 	inFlightDesc = prometheus.NewDesc("streamer_in_flight", "Rows with an attempt running or waiting for the next one.", []string{"job"}, nil)
 	recordsDesc  = prometheus.NewDesc("streamer_partition_records", "Records of the present assignment: polled = final + pending.", []string{"job", "topic", "partition", "state"}, nil)
+	stalledDesc  = prometheus.NewDesc("streamer_stalled_partitions", "Partitions that have lag and made no progress for 30 s, by cause.", []string{"job", "cause"}, nil)
 	breakerDesc  = prometheus.NewDesc("streamer_breaker_open", "Targets whose breaker is open.", []string{"job"}, nil)
 )
 
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagDesc, oldestDesc, inFlightDesc, breakerDesc, recordsDesc} {
+	for _, d := range []*prometheus.Desc{lagDesc, oldestDesc, inFlightDesc, breakerDesc, recordsDesc, stalledDesc} {
 		ch <- d
 	}
 }
@@ -109,6 +111,13 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 			gauge(recordsDesc, float64(p.Polled), p.Topic, p.number(), "polled")
 			gauge(recordsDesc, float64(p.Final), p.Topic, p.number(), "final")
 			gauge(recordsDesc, float64(p.Pending), p.Topic, p.number(), "pending")
+		}
+		stalled := map[StallCause]int{}
+		for _, st := range s.Stalls {
+			stalled[st.Cause]++
+		}
+		for _, c := range StallCauses {
+			gauge(stalledDesc, float64(stalled[c]), string(c))
 		}
 		gauge(oldestDesc, s.OldestPending.Seconds())
 		gauge(inFlightDesc, float64(s.Delivery.InFlight+s.Delivery.Waiting))

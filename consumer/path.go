@@ -153,11 +153,13 @@ func (p *partition) deliver(r *row) {
 // final takes the outcome of a delivered row from the sink.
 func (r *Runner) final(d *sink.Delivery, o sink.Outcome) {
 	row := d.Row.(*row)
+	row.Made = o.Attempts
 	switch o.Class {
 	case sink.Delivered:
 		r.guard.delivered(time.Now())
 		row.partition.ack(row, outcomeDelivered)
-	case sink.Interrupted: // our own stop: the row is not final, and the next owner sends it
+	case sink.Interrupted: // our own stop: the row is not final, and the next owner sends it; or somebody gave it up meanwhile
+		row.partition.interrupted(row, o)
 	default:
 		row.partition.giveUp(row, o)
 	}

@@ -49,8 +49,9 @@ type Runner struct {
 	past     map[topicPartition]past   // of earlier assignments; guarded by mu
 	again    prometheus.Counter        // rows sent again
 
-	gate  gate
-	guard *guard
+	gate     gate
+	guard    *guard
+	watchdog watchdog
 
 	delivering  atomic.Pointer[sink.Sink] // sink, for Status
 	status      status
@@ -118,6 +119,7 @@ func (r *Runner) session(soft, hard context.Context) error {
 	background.Go(func() { r.watch(work) })
 	background.Go(func() { r.dead.run(work) })
 	background.Go(func() { r.saveHolds(work) })
+	background.Go(func() { r.watchProgress(work) })
 	r.status.set(Running, "")
 
 	r.poll(member)

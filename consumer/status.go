@@ -32,6 +32,8 @@ type Status struct {
 	Since time.Time
 	// Holds say why the job as a whole sends nothing, or nothing to a target; partitions that are held alone say so themselves.
 	Holds []Hold
+	// Stalls are the partitions that have lag and make no progress, each with its cause.
+	Stalls []Stall
 	// Partitions are those assigned to this instance, by topic and number.
 	Partitions []PartitionStatus
 	// Lag is the sum over Partitions; -1 while no high watermark is known.
@@ -144,6 +146,7 @@ func (r *Runner) Status() Status {
 	if s := r.delivering.Load(); s != nil {
 		out.Delivery = s.Stats()
 	}
+	out.Stalls = r.watchdog.read()
 	if out.State == Running {
 		paused, pausedSince, holds := r.gate.read()
 		switch {

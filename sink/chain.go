@@ -23,6 +23,8 @@ type state struct {
 	attempts, failures int
 	first              time.Time
 	tripped            bool // the breaker has counted it
+	last               Outcome
+	withdrawn          bool // the attempt that runs is the last one
 	fresh              bool // the next attempt must not use a kept connection
 	probe              bool
 	verdict            func(error) // tells the breaker
@@ -91,7 +93,7 @@ func (s *Sink) hold(t *target, d *Delivery, now time.Duration) *Delivery {
 		t.queue.remove(d)
 		d.held = true
 		d.scope.running++
-		if d.attempts == 0 {
+		if d.first.IsZero() {
 			d.seen = t.delivered
 		}
 	}
@@ -170,7 +172,8 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 	}
 
 	// Wait, and again.
-	if !final && !d.scope.ending {
+	d.last = o
+	if !final && !d.scope.ending && !d.withdrawn {
 		until := now
 		if !r.again {
 			until = s.until(d, r, now)
@@ -178,7 +181,7 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 			s.observer.Waiting(d, o, s.start.Add(until))
 			s.mu.Lock()
 		}
-		if !d.scope.ending {
+		if !d.scope.ending && !d.withdrawn {
 			s.requeue(d, r, until, now)
 			s.searching++
 			s.stir(now)
@@ -192,6 +195,7 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 		o.Class = Interrupted
 	}
 	w.left = d.scope
+	d.held = false
 	s.release(d, now)
 	s.searching++
 	s.mu.Unlock()
@@ -207,7 +211,7 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 	switch {
 	case r.class == Interrupted, r.class == Address, r.unsent:
 	default:
-		if d.attempts++; d.attempts == 1 {
+		if d.attempts++; d.first.IsZero() {
 			d.first = began
 		}
 		d.seen = t.delivered

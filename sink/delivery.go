@@ -44,6 +44,8 @@ type Delivery struct {
 	Final func(*Delivery, Outcome)
 	// Row is the caller's.
 	Row any
+	// Made is how many attempts were made before this Deliver, of a row that comes back: they are counted on.
+	Made int
 
 	state
 }

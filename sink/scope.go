@@ -41,7 +41,7 @@ func (sc *Scope) Deliver(d *Delivery) {
 		s.mu.Unlock()
 		return
 	}
-	d.state = state{scope: sc}
+	d.state = state{scope: sc, attempts: d.Made}
 	d.alarm.delivery = d
 	p, rest, evicted, err := s.locate(d.Request.URL, now)
 	if err != nil {
