@@ -97,10 +97,11 @@ func Kafka(t testing.TB) *Cluster {
 	})
 }
 
-// Broker gives a real broker of the test's own, which it may kill, stop and start again. It ends with the test.
-func Broker(t testing.TB) *Cluster {
+// Broker gives a real broker of the test's own, which it may kill, stop and start again. It ends with the test. properties are those of
+// the broker, "name=value"; they win over the usual ones.
+func Broker(t testing.TB, properties ...string) *Cluster {
 	t.Helper()
-	return own(t, spec{nodes: 1})
+	return own(t, spec{nodes: 1, properties: properties})
 }
 
 // ThreeBrokers gives three real brokers of the test's own, each of them controller too: of three, one may be down at a time.

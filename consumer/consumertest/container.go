@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -138,7 +139,7 @@ func startContainer(ctx context.Context, s spec, version string, port int) (*Clu
 			Image:        image(version),
 			ExposedPorts: []string{inside.String()},
 			Labels:       map[string]string{ownerLabel: strconv.Itoa(os.Getpid())},
-			Env:          containerEnv(port),
+			Env:          containerEnv(port, s.properties),
 			// The same port inside and outside, and a fixed one: Kafka's tools find the broker from inside too, and a restart keeps it.
 			HostConfigModifier: func(h *container.HostConfig) {
 				h.PortBindings = network.PortMap{inside: {{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: strconv.Itoa(port)}}}
@@ -158,9 +159,9 @@ func startContainer(ctx context.Context, s spec, version string, port int) (*Clu
 }
 
 // containerEnv gives the broker's properties as the image reads them; they are those of kafka-local.sh.
-func containerEnv(port int) map[string]string {
+func containerEnv(port int, properties []string) map[string]string {
 	p := strconv.Itoa(port)
-	return map[string]string{
+	env := map[string]string{
 		"KAFKA_LISTENERS":                                                   "PLAINTEXT://0.0.0.0:" + p + ",CONTROLLER://127.0.0.1:" + strconv.Itoa(port+1),
 		"KAFKA_ADVERTISED_LISTENERS":                                        "PLAINTEXT://127.0.0.1:" + p,
 		"KAFKA_CONTROLLER_QUORUM_VOTERS":                                    "1@127.0.0.1:" + strconv.Itoa(port+1),
@@ -175,6 +176,11 @@ func containerEnv(port int) map[string]string {
 		"KAFKA_TRANSACTION_ABORT_TIMED_OUT_TRANSACTION_CLEANUP_INTERVAL_MS": "1000",
 		"KAFKA_HEAP_OPTS":                                                   "-Xms128m -Xmx384m",
 	}
+	for _, property := range properties {
+		name, value, _ := strings.Cut(property, "=")
+		env["KAFKA_"+strings.ToUpper(strings.ReplaceAll(name, ".", "_"))] = value
+	}
+	return env
 }
 
 var versionLine = regexp.MustCompile(`Kafka version: ([0-9.]+)`)

@@ -68,6 +68,9 @@ func startProcess(ctx context.Context, s spec, version string, port int) (*Clust
 	if s.proxied {
 		env = append(env, "KAFKA_PROXIED=1")
 	}
+	if len(s.properties) > 0 {
+		env = append(env, "KAFKA_EXTRA="+strings.Join(s.properties, "\n"))
+	}
 	out, err := p.call(ctx, env, "up")
 	if err != nil {
 		return nil, errors.Join(err, p.close())

@@ -23,6 +23,8 @@ type spec struct {
 	nodes   int
 	secure  bool
 	process bool // containers cannot do it
+
+	properties []string // of the brokers, name=value
 	proxied bool
 }
 
