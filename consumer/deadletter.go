@@ -243,11 +243,11 @@ func topicConfig(brokers int) map[string]*string {
 
 // sourceRecordBytes is the largest max.message.bytes of the job's topics, 0 if it cannot be read.
 func (d *deadLetters) sourceRecordBytes(ctx context.Context) int64 {
-	names, err := d.runner.existingTopics(ctx)
-	if err != nil || len(names) == 0 {
+	topics, err := d.runner.existingTopics(ctx)
+	if err != nil || len(topics) == 0 {
 		return 0
 	}
-	configs, err := d.runner.instance.admin.DescribeTopicConfigs(ctx, names...)
+	configs, err := d.runner.instance.admin.DescribeTopicConfigs(ctx, topics.names()...)
 	if err != nil {
 		return 0
 	}

@@ -34,7 +34,7 @@ func (p *partition) finished() (c commit, changed bool) {
 	f := snapshots.Get().(*track.Finished)
 	defer snapshots.Put(f)
 	p.mu.Lock()
-	if p.tracker == nil || p.life == closed {
+	if p.tracker == nil || p.life == closed || p.severed() {
 		p.mu.Unlock()
 		return c, false
 	}

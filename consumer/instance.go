@@ -41,6 +41,7 @@ type Instance struct {
 	admin    *kadm.Client
 	producer *kgo.Client
 	store    Store
+	expired  expired
 
 	mu      sync.Mutex
 	runners []*Runner
@@ -121,7 +122,8 @@ func (i *Instance) NewRunner(cfg Config) *Runner {
 	r.limits.metadata.Store(maxMetadata)
 	r.limits.request.Store(maxRequest)
 	r.dead = newDeadLetters(r)
-	r.guard = newGuard(cfg.DeadLetterShare)
+	i.metrics.expired.WithLabelValues(cfg.Job) // 0 is worth knowing
+	r.guard, r.gaps = newGuard(cfg.DeadLetterShare), newGaps()
 	r.compression.asked = firstFetchBytes
 	if cfg.Pattern {
 		for _, t := range cfg.Topics {

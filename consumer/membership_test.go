@@ -64,8 +64,19 @@ func TestStart(t *testing.T) {
 // commit sets a committed offset from outside the group, as Kafka's own tools do.
 func (f *fixture) commit(group, topic string, partition int32, at int64) {
 	f.Helper()
+	f.commitOf(group, kadm.Offset{Topic: topic, Partition: partition, At: at, LeaderEpoch: -1})
+}
+
+// commitEpoch is commit for partition 0, with the leader epoch that its records were read in.
+func (f *fixture) commitEpoch(group, topic string, at int64, epoch int32) {
+	f.Helper()
+	f.commitOf(group, kadm.Offset{Topic: topic, At: at, LeaderEpoch: epoch})
+}
+
+func (f *fixture) commitOf(group string, o kadm.Offset) {
+	f.Helper()
 	offsets := kadm.Offsets{}
-	offsets.Add(kadm.Offset{Topic: topic, Partition: partition, At: at, LeaderEpoch: -1})
+	offsets.Add(o)
 	resp, err := f.cluster.Admin(f).CommitOffsets(f.Context(), group, offsets)
 	if err == nil {
 		err = resp.Error()
@@ -140,9 +151,13 @@ func TestOffsetsOutOfRangeHoldThePartition(t *testing.T) {
 
 // outOfRange: a committed offset that the log no longer holds is never jumped over, forwards or backwards.
 func outOfRange(t *testing.T, cluster func(*testing.T) *consumertest.Cluster) {
-	for name, c := range map[string]struct{ commit, cut int64 }{
-		"records expired":        {commit: 1, cut: 3},
-		"committed past the end": {commit: 50},
+	for name, c := range map[string]struct {
+		commit, cut int64
+		says        string
+		hold        HoldCause
+	}{
+		"records expired":        {1, 3, "the job would go on at offset 1, the log begins at 3; of the 2 offsets between, 2 were not finished", HoldExpired},
+		"committed past the end": {50, 0, "the job would go on at 50, the log ends at 5", HoldLogCut},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -162,7 +177,8 @@ func outOfRange(t *testing.T, cluster func(*testing.T) *consumertest.Cluster) {
 				}
 			}
 			j := f.run(cfg)
-			j.waitCause("the committed offset is not in the log any more")
+			j.waitCause(c.says)
+			j.heldFor(topic, 0, c.hold)
 			f.committedTo(cfg, topic, map[int32]int64{1: 5})
 			for _, a := range f.api.Attempts() {
 				if a.Partition != 1 {

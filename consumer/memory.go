@@ -11,6 +11,8 @@ import (
 type Memory struct {
 	// Desired is what the operator wants of the job.
 	Desired Desired `json:"desired,omitempty"`
+	// Group is the consumer group that Begun is of: a job that was given another group begins anew.
+	Group string `json:"group,omitempty"`
 	// Begun has, by topic name, the log that the job has begun to read. A partition of it without a commit has lost its offset; one
 	// that is not in it is new and begins at its log start.
 	Begun map[string]Begun `json:"begun,omitempty"`
@@ -32,7 +34,7 @@ const (
 type Begun struct {
 	// TopicID is Kafka's id of the topic, as Kafka's tools write it. A topic that was made anew has another one.
 	TopicID string `json:"topic_id"`
-	// Partitions is how many were begun: 0 up to it.
+	// Partitions is how many were begun, counted from partition 0 on: each of them had a committed offset.
 	Partitions int32 `json:"partitions"`
 }
 
@@ -48,6 +50,7 @@ const (
 	HoldExpired     HoldCause = "records expired"
 	HoldRecreated   HoldCause = "topic recreated"
 	HoldLogCut      HoldCause = "log cut"
+	HoldUnreadable  HoldCause = "batch unreadable"
 )
 
 // Hold is a wait that an operator should know of: rows are kept, and nothing is given up.

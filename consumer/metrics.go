@@ -41,6 +41,7 @@ type metrics struct {
 	deadLetters     *prometheus.CounterVec
 	redelivered     *prometheus.CounterVec
 	metadataDropped *prometheus.CounterVec
+	expired         *prometheus.CounterVec
 }
 
 var secondsBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
@@ -62,8 +63,9 @@ func newMetrics(reg prometheus.Registerer, i *Instance) *metrics {
 		deadLetters:     counter("streamer_dead_letters_total", "Dead letters acknowledged by the broker, by class.", "job", "class"),
 		redelivered:     counter("streamer_redelivered_total", "Rows sent again that this process had finished in an earlier assignment of their partition.", "job"),
 		metadataDropped: counter("streamer_commit_metadata_dropped_rows_total", "Finished records, and final rows of unfinished ones, that did not fit into commit metadata: a crash now would send them again.", "job"),
+		expired:         counter("streamer_expired_records_total", "Records that expired before they were delivered, counted when that is seen.", "job"),
 	}
-	reg.MustRegister(m.polled, m.rows, m.attempts, m.attemptSeconds, m.deliverySeconds, m.commitSeconds, m.deadLetters, m.redelivered, m.metadataDropped, gauges{i})
+	reg.MustRegister(m.polled, m.rows, m.attempts, m.attemptSeconds, m.deliverySeconds, m.commitSeconds, m.deadLetters, m.redelivered, m.metadataDropped, m.expired, gauges{i})
 	return m
 }
 

@@ -43,6 +43,8 @@ type partition struct {
 	pending    int           // decoded rows that are not final
 	stuck      int           // rows that wait for an operator, since dead letters are off
 	stuckSince time.Time
+	fetched    int64  // the offset after the last record handed over
+	skipTo     int64  // what is below was accepted as lost; see goOn
 	kept       []*row // that would be given up, but the guard holds the job
 	paused     bool   // not fetched, since its buffer is full or it waits
 	wait       wait
@@ -72,9 +74,11 @@ type wait struct {
 	cause string
 	since time.Time
 	retry time.Time // when the fetch is tried again
-	hold  bool      // it is not: nothing is taken until there is a new assignment
+	hold  bool      // it is not: nothing is taken until an operator decides; see gap
 	kind  HoldCause // of a hold
 	next  string    // what happens next, of a hold
+	gap   gap       // of a hold
+	ask   bool      // whether it is to be held is being looked up
 }
 
 func (r *Runner) newPartition(topic string, id int32) *partition {
@@ -100,7 +104,7 @@ func (p *partition) begin(place track.Place, done track.Finished) {
 	defer p.mu.Unlock()
 	if p.tracker == nil {
 		p.earlier.Finished = before
-		p.tracker, p.committed, p.began = track.New(place.Offset, place.Epoch), place.Offset, place.Offset
+		p.tracker, p.committed, p.began, p.fetched = track.New(place.Offset, place.Epoch), place.Offset, place.Offset, place.Offset
 		p.tracker.Restore(done)
 	}
 }
@@ -123,6 +127,9 @@ func (p *partition) enqueue(records []*kgo.Record, highWater int64) {
 	p.highWater = highWater
 	if !p.wait.hold {
 		p.wait = wait{}
+	}
+	if n := len(records); n > 0 && !p.wait.hold {
+		p.fetched = records[n-1].Offset + 1
 	}
 	if p.life != open || p.wait.hold {
 		p.mu.Unlock()
@@ -180,6 +187,7 @@ func (p *partition) dequeue() *kgo.Record {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.queue) == 0 || p.life != open || p.tracker == nil {
+		p.passGap()
 		return nil
 	}
 	rec := p.queue[0]
@@ -268,7 +276,7 @@ func (p *partition) close() (c commit, changed bool) {
 	p.runner.account.add(-p.queued - p.held)
 	p.runner.unfinished.Add(int64(p.pending))
 	p.queue, p.lanes, p.own, p.kept = nil, nil, nil, nil
-	if p.tracker == nil {
+	if p.tracker == nil || p.severed() {
 		p.mu.Unlock()
 		return c, false
 	}
@@ -279,8 +287,9 @@ func (p *partition) close() (c commit, changed bool) {
 	return p.encode(f, now)
 }
 
-// waits notes that the partition cannot be read on, and reports whether the cause is a new one.
-func (p *partition) waits(cause string, retry time.Duration, hold bool) bool {
+// waits notes that the partition cannot be read on until retry has passed, and reports whether the cause is a new one. ask says that
+// the watch is to look up whether it must be held.
+func (p *partition) waits(cause string, retry time.Duration, ask bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -288,24 +297,11 @@ func (p *partition) waits(cause string, retry time.Duration, hold bool) bool {
 		return false
 	}
 	fresh := p.wait.cause != cause
-	p.wait.hold = hold
 	if fresh {
-		p.wait = wait{cause: cause, since: now, hold: hold}
+		p.wait = wait{cause: cause, since: now}
 	}
-	p.wait.retry = now.Add(retry)
+	p.wait.retry, p.wait.ask = now.Add(retry), ask
 	return fresh
-}
-
-// holdFor notes that nothing of the partition is taken until there is a new assignment, and reports whether that is new. The first
-// cause stays: what follows from it would hide it.
-func (p *partition) holdFor(h Hold) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.wait.hold {
-		return false
-	}
-	p.wait = wait{cause: h.Reason, since: h.Since, hold: true, kind: h.Cause, next: h.Next}
-	return true
 }
 
 // address is where rows come from: the fixed parts of the position headers and of the idempotency key.

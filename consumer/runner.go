@@ -44,13 +44,16 @@ type Runner struct {
 	mu         sync.RWMutex
 	partitions map[topicPartition]*partition
 	topicIDs   map[string][16]byte
+	begun      map[string]Begun // the marks, as they were read last
 
-	metadata map[topicPartition]string // of the commits that onOffsets is about to see
-	past     map[topicPartition]past   // of earlier assignments; guarded by mu
-	again    prometheus.Counter        // rows sent again
+	metadata   map[topicPartition]string // of the commits that onOffsets is about to see
+	fetchedIDs map[string][16]byte       // of their topics, as the coordinator knows them; zero if it does not say
+	past       map[topicPartition]past   // of earlier assignments; guarded by mu
+	again      prometheus.Counter        // rows sent again
 
 	gate     gate
 	guard    *guard
+	gaps     gaps
 	watchdog watchdog
 
 	delivering  atomic.Pointer[sink.Sink] // sink, for Status
@@ -84,6 +87,7 @@ const (
 // Errors before the group is joined (no broker, a topic that is missing) are waited out and shown in Status. What waiting does
 // not mend is returned as a *RefusedError; nil after a clean stop.
 func (r *Runner) Run(soft, hard context.Context) error {
+	defer close(r.gaps.over)
 	defer r.instance.forget(r)
 	defer r.status.set(Stopped, "")
 	for {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -41,6 +42,8 @@ func (r *Runner) prepare(ctx context.Context) error {
 		}
 		select {
 		case <-time.After(rand.N(min(prepareRetry, 200*time.Millisecond<<min(try, 6)))):
+		case a := <-r.gaps.accepts:
+			a.answer(r.acceptLost(ctx, a))
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -96,19 +99,52 @@ func (r *Runner) clientID() string { return clientID + "." + r.cfg.Namespace + "
 //  3. B, slower, would commit the end as it sees it, 110. Were that accepted, a crash of A would skip 100 to 109.
 //  4. It is refused, since A is a member; B looks again, finds A's commit, and joins.
 //
-// A partition that appears later has no commit in a group that has others: it is new, and begins at its log start (onOffsets).
+// A group without any commit that has begun has lost its offsets: the job is held. A partition that appears later has no commit in a
+// group that has others: it is new, and begins at its log start (onOffsets).
 func (r *Runner) resolveStart(ctx context.Context) error {
 	topics, err := r.existingTopics(ctx)
 	if err != nil || len(topics) == 0 {
 		return err
 	}
-	if begun, err := r.begun(ctx, topics); err != nil || begun {
+	marks, err := r.marks(ctx)
+	if err != nil {
 		return err
 	}
-	offsets, err := r.startOffsets(ctx, topics)
+	committed, err := r.committedOffsets(ctx)
+	if err != nil {
+		return err
+	}
+	switch lost := lostTopics(topics, marks); {
+	case hasCommit(topics, committed):
+	case len(lost) > 0:
+		return r.holdAll(lost)
+	case !r.hasBegun(marks):
+		if err := r.commitStart(ctx, topics); err != nil {
+			return err
+		}
+		if committed, err = r.committedOffsets(ctx); err != nil {
+			return err
+		}
+	}
+	r.endHoldOfAll()
+	r.noteBegun(ctx, topics, committed)
+	return nil
+}
+
+func (r *Runner) commitStart(ctx context.Context, topics foundTopics) error {
+	offsets, err := r.startOffsets(ctx, topics.names())
 	if err != nil {
 		return fmt.Errorf("look up where to start: %w", err)
 	}
+	if err := r.commitOutside(ctx, offsets); err != nil {
+		return fmt.Errorf("commit where to start: %w", err)
+	}
+	r.log.Info("new group: first offsets committed", "group", r.cfg.Group, "start", r.cfg.Start.String(), "topics", topics.names())
+	return nil
+}
+
+// commitOutside commits offsets of a group without members; Kafka refuses it for a group that has some.
+func (r *Runner) commitOutside(ctx context.Context, offsets kadm.Offsets) error {
 	resp, err := r.instance.admin.CommitOffsets(ctx, r.cfg.Group, offsets)
 	if err == nil {
 		err = resp.Error()
@@ -117,28 +153,37 @@ func (r *Runner) resolveStart(ctx context.Context) error {
 		// Another instance of this job commits before it joins, so the next try finds its commit.
 		return fmt.Errorf("group %s has members but no committed offsets of this job's topics; waiting for it to be empty", r.cfg.Group)
 	}
-	if err != nil {
-		return fmt.Errorf("commit where to start: %w", err)
-	}
-	r.log.Info("new group: first offsets committed", "group", r.cfg.Group, "start", r.cfg.Start.String(), "topics", topics)
-	return nil
+	return err
 }
 
-// begun says whether the group has a commit for one of the topics.
-func (r *Runner) begun(ctx context.Context, topics []string) (bool, error) {
+// committedOffsets are those of the group; none if it does not exist.
+func (r *Runner) committedOffsets(ctx context.Context) (kadm.OffsetResponses, error) {
 	committed, err := r.instance.admin.FetchOffsets(ctx, r.cfg.Group)
+	if err == nil {
+		err = committed.Error()
+	}
 	if errors.Is(err, kerr.GroupIDNotFound) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read the committed offsets of group %s: %w", r.cfg.Group, err)
+		return nil, fmt.Errorf("read the committed offsets of group %s: %w", r.cfg.Group, err)
 	}
-	return slices.ContainsFunc(topics, func(t string) bool { return len(committed[t]) > 0 }), nil
+	return committed, nil
 }
+
+// foundTopics are topics as the cluster has them now, by name.
+type foundTopics map[string]foundTopic
+
+type foundTopic struct {
+	id         [16]byte // zero: the brokers know no ids
+	partitions int32
+}
+
+func (f foundTopics) names() []string { return slices.Sorted(maps.Keys(f)) }
 
 // existingTopics are those of the job's topics that the cluster has. Missing ones are named in the status and waited for;
 // they are never created.
-func (r *Runner) existingTopics(ctx context.Context) ([]string, error) {
+func (r *Runner) existingTopics(ctx context.Context) (foundTopics, error) {
 	wanted := r.cfg.Topics
 	if r.cfg.Pattern {
 		wanted = nil // all
@@ -150,7 +195,8 @@ func (r *Runner) existingTopics(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, r.instance.reach(err)
 	}
-	var found, missing []string
+	found := foundTopics{}
+	var missing []string
 	for _, t := range meta.Topics.Sorted() {
 		switch {
 		case r.cfg.Pattern && !r.matches(t.Topic):
@@ -159,7 +205,7 @@ func (r *Runner) existingTopics(ctx context.Context) ([]string, error) {
 		case t.Err != nil && !r.cfg.Pattern:
 			missing = append(missing, t.Topic)
 		case t.Err == nil:
-			found = append(found, t.Topic)
+			found[t.Topic] = foundTopic{id: t.ID, partitions: int32(len(t.Partitions))}
 		}
 	}
 	cause := ""
@@ -209,13 +255,14 @@ func (r *Runner) startOffsets(ctx context.Context, topics []string) (kadm.Offset
 
 // onMetadata keeps the metadata of the commits that were just fetched for onOffsets, which follows at once.
 func (r *Runner) onMetadata(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
-	r.metadata = map[topicPartition]string{}
+	r.metadata, r.fetchedIDs = map[topicPartition]string{}, map[string][16]byte{}
 	for _, g := range resp.Groups {
 		for _, t := range g.Topics {
 			topic := t.Topic
 			if topic == "" {
 				topic = r.topicName(t.TopicID)
 			}
+			r.fetchedIDs[topic] = t.TopicID
 			for _, p := range t.Partitions {
 				// The client drops a partition whose offset it cannot read. What may pass is better tried again by a new session.
 				if err := kerr.ErrorForCode(p.ErrorCode); kerr.IsRetriable(err) {
@@ -230,13 +277,29 @@ func (r *Runner) onMetadata(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetF
 	return nil
 }
 
-// onOffsets sees the committed offsets of newly assigned partitions before they are fetched. A partition without one is new and
-// begins at its log start, which is committed first: there is no automatic reset, ever.
+// onOffsets sees the committed offsets of newly assigned partitions before they are fetched, and says where each begins. There is no
+// automatic reset, ever: a partition that has not begun begins at its log start, which is committed first; one that has begun in
+// another log of that name, or has lost its commit, is held. The client is not told of it, so nothing of it is read or committed.
 func (r *Runner) onOffsets(ctx context.Context, fetched map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	marks := r.lastMarks(ctx)
 	var fresh kadm.TopicsSet
 	for topic, ids := range fetched {
 		for id, o := range ids {
-			if o.EpochOffset().Offset < 0 {
+			switch begun, p := marks[topic], r.partition(topic, id); {
+			case p == nil: // taken away meanwhile
+			case begun.other(r.fetchedIDs[topic]):
+				delete(ids, id)
+				r.holdPartition(p, r.recreatedHold(topic, begun.TopicID, encodeTopicID(r.fetchedIDs[topic])), gap{})
+			case begun.other(p.topicID): // older brokers answer without the id
+				delete(ids, id)
+				r.holdPartition(p, r.recreatedHold(topic, begun.TopicID, encodeTopicID(p.topicID)), gap{})
+			case p.topicID == [16]byte{} && begun.known():
+				return nil, fmt.Errorf("the id of topic %s could not be looked up, and the job must know that it is the one it has begun", topic)
+			case o.EpochOffset().Offset >= 0:
+			case id < begun.Partitions:
+				delete(ids, id)
+				r.holdPartition(p, r.lostHold(p), gap{})
+			default:
 				fresh.Add(topic, id)
 			}
 		}
@@ -245,6 +308,7 @@ func (r *Runner) onOffsets(ctx context.Context, fetched map[string]map[int32]kgo
 		if err := r.beginAtLogStart(ctx, fetched, fresh); err != nil {
 			return nil, err
 		}
+		r.lookAgain() // they have begun, which is to be remembered
 	}
 	done := r.restore(ctx, fetched)
 	for topic, ids := range fetched {

@@ -102,6 +102,7 @@ type status struct {
 	since    time.Time
 	topics   string // missing topics
 	group    string // what the group answered last, if that was an error
+	marks    string // why what was begun is not remembered
 	commits  string // what the last commit was refused with
 	dead     string // why dead letters cannot be written
 	delivery string // why rows wait at the target
@@ -131,7 +132,7 @@ func (s *status) read() (State, string, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var causes []string
-	for _, c := range []string{s.cause, s.topics, s.group, s.commits, s.dead, s.delivery} {
+	for _, c := range []string{s.cause, s.topics, s.group, s.marks, s.commits, s.dead, s.delivery} {
 		if c != "" {
 			causes = append(causes, c)
 		}
@@ -147,7 +148,7 @@ func (r *Runner) Status() Status {
 		out.Delivery = s.Stats()
 	}
 	out.Stalls = r.watchdog.read()
-	if out.State == Running {
+	if out.State == Running || r.gate.held(HoldOffsetsLost) { // the latter before the group is joined
 		paused, pausedSince, holds := r.gate.read()
 		switch {
 		case len(holds) > 0:

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -71,27 +70,8 @@ func TestACutLogHoldsThePartition(t *testing.T) {
 		consumertest.Produce(t, f.producer, rec(topic, 0, "k", n))
 	}
 	cfg := f.job(topic)
-	offsets := kadm.Offsets{}
-	offsets.Add(kadm.Offset{Topic: topic, Partition: 0, At: 4, LeaderEpoch: 0})
-	if _, err := f.cluster.Admin(t).CommitOffsets(t.Context(), cfg.Group, offsets); err != nil {
-		t.Fatal(err)
-	}
-	c.Fake.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		c.Fake.KeepControl()
-		req := kreq.(*kmsg.OffsetForLeaderEpochRequest)
-		resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
-		for _, asked := range req.Topics {
-			rt := kmsg.NewOffsetForLeaderEpochResponseTopic()
-			rt.Topic = asked.Topic
-			for _, p := range asked.Partitions {
-				rp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
-				rp.Partition, rp.LeaderEpoch, rp.EndOffset = p.Partition, 0, 2
-				rt.Partitions = append(rt.Partitions, rp)
-			}
-			resp.Topics = append(resp.Topics, rt)
-		}
-		return resp, nil, true
-	})
+	f.commitEpoch(cfg.Group, topic, 4, 0)
+	f.cutAt(2)
 	j := f.run(cfg)
 	j.waitCause("the log was cut behind us")
 	consumertest.WaitFor(t, within, "the fetch to be paused", func() (any, bool) {

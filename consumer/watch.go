@@ -24,45 +24,58 @@ const (
 	minShareBytes = 1 << 20
 )
 
-// watch keeps high watermarks and the list of missing topics fresh, and takes back why rows wait when none does, until ctx ends.
+// watch keeps high watermarks, the list of missing topics, marks and holds fresh, takes back why rows wait when none does, and answers
+// what is accepted of holds, until ctx ends.
 func (r *Runner) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	var known string // the topics seen last
 	for {
-		if topics := fmt.Sprint(r.look(ctx)); topics != known {
+		if topics := fmt.Sprint(r.lookAt(ctx)); topics != known {
 			known = topics
 			r.client.ForceMetadataRefresh() // the client looks for new topics once a minute only
 		}
 		select {
 		case <-tick.C:
+		case <-r.gaps.look:
+		case a := <-r.gaps.accepts:
+			a.answer(r.acceptHeld(ctx, a))
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// look gives the job's topics that exist.
-func (r *Runner) look(ctx context.Context) []string {
+// lookAt looks at the job's topics and gives those that exist.
+func (r *Runner) lookAt(ctx context.Context) foundTopics {
 	ctx, cancel := context.WithTimeout(ctx, watchEvery)
 	defer cancel()
 	topics, err := r.existingTopics(ctx)
-	if err != nil || len(topics) == 0 {
-		return nil
-	}
-	ends, err := r.instance.admin.ListEndOffsets(ctx, topics...)
 	if err != nil {
-		return topics
-	}
-	for _, p := range r.all() {
-		if end, ok := ends.Lookup(p.topic, p.id); ok && end.Err == nil {
-			p.mu.Lock()
-			p.highWater = max(p.highWater, end.Offset)
-			p.mu.Unlock()
-		}
+		return nil
 	}
 	if s := r.sink.Stats(); s.Waiting == 0 {
 		r.status.note(&r.status.delivery, "")
+	}
+	if len(topics) == 0 {
+		return nil
+	}
+	r.judgeTopics(topics)
+	if ends, err := r.instance.admin.ListEndOffsets(ctx, topics.names()...); err == nil {
+		for _, p := range r.all() {
+			if end, ok := ends.Lookup(p.topic, p.id); ok && end.Err == nil {
+				p.mu.Lock()
+				p.highWater = max(p.highWater, end.Offset)
+				p.mu.Unlock()
+			}
+		}
+		r.judgeOffsets(ctx, ends)
+	}
+	r.mendHolds(ctx, topics)
+	if r.unmarkedTopics(topics) {
+		if committed, err := r.committedOffsets(ctx); err == nil {
+			r.noteBegun(ctx, topics, committed)
+		}
 	}
 	return topics
 }
@@ -71,18 +84,19 @@ func (r *Runner) look(ctx context.Context) []string {
 // the cut, and records that reuse offsets we have seen would be taken for repeats.
 func (r *Runner) logCut(topic string, id int32, err error) {
 	var cut *kgo.ErrDataLoss
-	if errors.As(err, &cut) {
-		r.fetchFailed(topic, id, err)
+	if p := r.partition(topic, id); p != nil && errors.As(err, &cut) {
+		g := gap{from: cut.ConsumedTo, to: cut.ResetTo}
+		r.holdPartition(p, r.cutHold(p, g), g)
 	}
 }
 
 // fetchFailed makes an error of the client the state of its partition; others go on. What a broker answered is tried again. What
-// the client found itself (a log that was cut behind us, a damaged batch) holds the partition until the job is started again: the
-// client may go on reading somewhere else, and what it skips would be committed past.
+// the client found itself (a log that was cut behind us, a damaged batch) holds the partition until an operator decides: the client
+// may go on reading somewhere else, and what it skips would be committed past.
 func (r *Runner) fetchFailed(topic string, id int32, err error) {
 	var session *kgo.ErrGroupSession
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, kgo.ErrClientClosed):
+	case errors.Is(err, context.Canceled), errors.Is(err, kgo.ErrClientClosed), errors.As(err, new(*kgo.ErrDataLoss)): // the last: see logCut
 		return
 	case errors.As(err, &session):
 		cause := fmt.Sprintf("the group answered: %v", session.Err)
@@ -91,15 +105,28 @@ func (r *Runner) fetchFailed(topic string, id int32, err error) {
 		}
 		return
 	}
-	cause, hold := fetchCause(err), !passing(err)
+	cause := fetchCause(err)
 	if topic == "" { // of no partition: a whole fetch that the client would not read
-		cause, hold = fmt.Sprintf("a batch is larger than the %d MiB that are read at once: %v", maxReadBytes>>20, err), false
+		cause = fmt.Sprintf("a batch is larger than the %d MiB that are read at once: %v", maxReadBytes>>20, err)
 	}
 	for _, p := range r.all() {
-		if (p.topic == topic && (p.id == id || id < 0) || topic == "") && p.waits(cause, fetchRetry, hold) {
+		switch {
+		case topic != "" && (p.topic != topic || id >= 0 && p.id != id):
+		case topic != "" && !passing(err):
+			g := p.readUpTo()
+			r.holdPartition(p, r.unreadableHold(p, err, g), g)
+		case p.waits(cause, fetchRetry, errors.Is(err, kerr.OffsetOutOfRange)):
 			r.log.Error("partition waits", "topic", topic, "partition", p.id, "cause", cause)
 		}
 	}
+	if asksMore(err) {
+		r.lookAgain()
+	}
+}
+
+// asksMore says that an error may mean a gap, which has to be looked up.
+func asksMore(err error) bool {
+	return errors.Is(err, kerr.OffsetOutOfRange) || errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.InconsistentTopicID)
 }
 
 // passing says that an error of a fetch may pass: the client asks again by itself, and has skipped nothing.
@@ -108,23 +135,17 @@ func passing(err error) bool {
 	return errors.As(err, new(*kerr.Error)) || errors.As(err, new(*kgo.ErrFirstReadEOF)) || errors.As(err, &network)
 }
 
-// fetchCause says what an error of a fetch means and what an operator can do.
+// fetchCause says what an error of a broker means and what an operator can do.
 func fetchCause(err error) string {
-	var truncated *kgo.ErrDataLoss
 	switch {
 	case errors.Is(err, kerr.OffsetOutOfRange):
-		return "the committed offset is not in the log any more: records expired, or the topic was made anew; nothing is skipped until the offsets are reset"
+		return "the offset is not in the log any more; where the log begins and ends is being looked up, and nothing is skipped"
 	case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.InconsistentTopicID):
-		return "the topic was deleted, or deleted and made anew; nothing of the new one is read"
-	case errors.As(err, &truncated):
-		return fmt.Sprintf("the log was cut behind us: we had read up to %d, it was cut at %d; nothing is read until the job is started again", truncated.ConsumedTo, truncated.ResetTo)
+		return "the topic was deleted; if it is made anew, nothing of the new one is read before an operator says so"
 	case errors.Is(err, kerr.TopicAuthorizationFailed):
 		return "kafka refuses the topic to this user; it needs READ on the topic"
 	case errors.Is(err, kerr.RecordListTooLarge), errors.Is(err, kerr.MessageTooLarge):
 		return "a batch is larger than the client reads: " + err.Error()
-	}
-	if !passing(err) {
-		return "what was fetched cannot be read: " + err.Error() + "; nothing more is read until the job is started again"
 	}
 	return "fetch: " + err.Error()
 }
