@@ -33,6 +33,12 @@ type state struct {
 	seen             uint64 // target.delivered when the attempt before this one ended
 	counted, unheard int    // attempts that failed with and without evidence
 	unproven         bool
+
+	// Whether it alone is refused: hold.go.
+	credential     uint64 // what it sends as Authorization
+	number, begun  uint64 // of its attempt, and of its first one, among all of the sink
+	asks           uint64 // the hold that its attempt is a probe for; 0: none
+	refused, aside bool   // it was refused; and backs off by itself
 }
 
 // The chain, first half: pick decides which row may start now. Its steps are the ones every attempt has passed, in this order.
@@ -93,40 +99,20 @@ func (s *Sink) hold(t *target, d *Delivery, now time.Duration) *Delivery {
 		t.queue.remove(d)
 		d.held = true
 		d.scope.running++
+		s.number++
+		d.number = s.number
 		if d.first.IsZero() {
-			d.seen = t.delivered
+			d.seen, d.begun = t.delivered, d.number
+		}
+		if h := &t.hold; h.class != "" {
+			d.asks, h.probing = h.id, true
+			d.fresh = d.fresh || h.class == Address // it asks for a dial
 		}
 	}
 	t.inFlight++
 	s.inFlight++
 	s.refresh(t, now)
 	return d
-}
-
-// mayStart says that neither permit nor rate forbid the next attempt. For the rate it reserves one place ahead, for whoever
-// comes first when it is due, so that nothing is to be given back when a row is dropped. The caller holds mu.
-func (s *Sink) mayStart(now time.Duration) bool {
-	if s.shut || s.closed {
-		return false
-	}
-	if s.limiter == nil {
-		return true
-	}
-	if s.token && now-s.turnAt > s.refill {
-		s.token = false // reserved long ago for a row that was dropped: the rate has filled up since
-	}
-	if !s.token {
-		at := s.start.Add(now)
-		s.turnAt = now + s.limiter.ReserveN(at, 1).DelayFrom(at)
-		s.token = true
-	}
-	if s.turnAt <= now {
-		return true
-	}
-	if s.pace.pos == 0 {
-		s.set(&s.pace, s.turnAt)
-	}
-	return false
 }
 
 // The chain, second half: deliver makes the attempt and does what its class asks for. The row is in the worker's hands.
@@ -136,6 +122,10 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 	r := result{class: Payload, reason: d.fault, unsent: true}
 	if d.fault == "" {
 		r = s.attempt(w, d)
+	}
+	if r.class == Credentials && !d.health && s.forbidden(d) {
+		r.class = Rejected
+		r.reason += ", while other requests with the same credentials succeeded"
 	}
 	if !r.unsent && (!r.again || r.stale) && !d.health {
 		s.observer.Attempt(r.class, r.status, time.Since(began))
@@ -153,11 +143,7 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 	}
 	now := s.now()
 	s.settle(d, r, began, now)
-	if len(s.events) > 0 {
-		s.mu.Unlock()
-		s.flush()
-		s.mu.Lock()
-	}
+	s.tell()
 	if d.health {
 		s.searching++
 		s.stir(now)
@@ -173,7 +159,7 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 
 	// Wait, and again.
 	d.last = o
-	if !final && !d.scope.ending && !d.withdrawn {
+	if !final && !d.leaves() {
 		until := now
 		if !r.again {
 			until = s.until(d, r, now)
@@ -181,7 +167,7 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 			s.observer.Waiting(d, o, s.start.Add(until))
 			s.mu.Lock()
 		}
-		if !d.scope.ending && !d.withdrawn {
+		if !d.leaves() {
 			s.requeue(d, r, until, now)
 			s.searching++
 			s.stir(now)
@@ -198,8 +184,21 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 	d.held = false
 	s.release(d, now)
 	s.searching++
+	s.tell()
 	s.mu.Unlock()
 	d.Final(d, o)
+}
+
+// leaves says that d is not tried again. The caller holds mu.
+func (d *Delivery) leaves() bool { return d.scope.ending || d.withdrawn }
+
+// tell lets go of mu to tell the observer what changed, if anything did.
+func (s *Sink) tell() {
+	if len(s.events) > 0 {
+		s.mu.Unlock()
+		s.flush()
+		s.mu.Lock()
+	}
 }
 
 // settle takes the attempt off the books and tells the breaker what it proved. The caller holds mu.
@@ -218,6 +217,7 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 	}
 	if r.class == Delivered && !d.health {
 		t.delivered++
+		t.prove(d)
 	}
 	d.fresh = r.stale
 	if verdict := d.verdict; verdict != nil {
@@ -248,11 +248,16 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 			}
 		}
 	}
+	s.heed(d, r, now)
 	s.refresh(t, now)
 }
 
-// until is when d may start again after r: behind an open breaker when that probes, else after its back-off. The caller holds mu.
+// until is when d may start again after r: behind an open breaker or a hold when that probes, else after its back-off. The caller
+// holds mu.
 func (s *Sink) until(d *Delivery, r result, now time.Duration) time.Duration {
+	if r.holds() && !d.aside {
+		return max(d.target.hold.wake.at, now)
+	}
 	d.failures++
 	if r.class == Target && d.target.open {
 		return max(d.target.wake.at, now+min(r.after, s.c.Retry.MaxAfter))
@@ -268,6 +273,8 @@ func (s *Sink) requeue(d *Delivery, r result, until, now time.Duration) {
 	switch {
 	case r.again:
 		t.queue.pushFront(d)
+	case r.holds() && !d.aside:
+		t.queue.pushBack(d)
 	case r.class == Target && t.open && r.after == 0:
 		// The breaker is the brake now. To the back: the next probe is another row.
 		t.queue.pushBack(d)
@@ -275,5 +282,6 @@ func (s *Sink) requeue(d *Delivery, r result, until, now time.Duration) {
 		s.set(&d.alarm, until)
 		s.waiting++
 	}
+	d.aside = false
 	s.refresh(t, now)
 }

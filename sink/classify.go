@@ -31,6 +31,9 @@ type result struct {
 	unsent bool
 }
 
+// holds says that the result puts the target on hold.
+func (r result) holds() bool { return r.class == Credentials || r.class == Address }
+
 // classOf is the table of statuses.
 //
 //	2xx                     delivered

@@ -92,6 +92,7 @@ func (h hears) Waiting(_ *Delivery, o Outcome, _ time.Time) {
 	}
 }
 func (hears) BreakerOpen(string, bool) {}
+func (hears) Held(string, Hold, bool)  {}
 
 // Every kind of failure, with every kind of auth: the class is right, the reason says what happened, and none shows a secret.
 func TestFailuresHaveAClassAndAReasonWithoutSecrets(t *testing.T) {

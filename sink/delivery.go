@@ -72,11 +72,14 @@ type Outcome struct {
 type Observer interface {
 	// Attempt: an attempt ended, also an interrupted one. took is from its start to the last byte.
 	Attempt(c Class, status int, took time.Duration)
-	// Waiting: an attempt of d was not final; the next one starts at until or later. Rows that only queue behind an open breaker,
-	// the rate or the permit are not told one by one: BreakerOpen and Stats show them.
+	// Waiting: an attempt of d was not final; the next one starts at until or later. Rows that only queue behind an open breaker, a
+	// hold, the rate or the permit are not told one by one: BreakerOpen, Held and Stats show them.
 	Waiting(d *Delivery, o Outcome, until time.Time)
 	// BreakerOpen: the breaker of target (scheme://host:port) opened or closed. Calls come in the order of the changes.
 	BreakerOpen(target string, open bool)
+	// Held: target was put on hold, or is on hold no more. Calls come in the order of the changes. A hold is told from the second
+	// refused attempt on, and ends as well when no row waits for the target any more.
+	Held(target string, h Hold, on bool)
 }
 
 // Stats is a snapshot of a sink.
@@ -88,6 +91,21 @@ type Stats struct {
 	Unproven int
 	// Targets are those in use or remembered, sorted by name.
 	Targets []TargetState
+	// Holds are the targets on hold, by name.
+	Holds []Hold
+}
+
+// Hold says that a target gets no attempts but probes, one at a time, since it refuses the credentials, or our own guard its address.
+// Nothing is given up meanwhile.
+type Hold struct {
+	// Target is scheme://host:port.
+	Target string
+	// Class is Credentials or Address.
+	Class Class
+	// Cause is the reason of the last refused attempt.
+	Cause string
+	// Since is when the hold began, Next when the next probe is due.
+	Since, Next time.Time
 }
 
 // TargetState is one target of a sink.

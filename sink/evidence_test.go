@@ -93,17 +93,17 @@ func TestWhichFailuresCount(t *testing.T) {
 					c1.Retry.Attempts, c1.Retry.GiveUpUnproven = attempts, wish
 					inWorld(t, c1, poisoned(sinktest.Answer{}), func(w *world) {
 						request := w.sink.attempt
-						var tries int
+						var tries atomic.Int32
 						w.sink.attempt = func(wk *worker, d *Delivery) result {
 							if d.Row != "poison" {
 								return request(wk, d)
 							}
-							tries++
+							tries.Add(1)
 							time.Sleep(250 * time.Millisecond) // so that others are delivered while the first one runs, too
 							return c.fails(w.sink)
 						}
 						stop := w.traffic(lanes)
-						d := w.row("poison", "/")
+						w.row("poison", "/")
 						w.pass(30 * time.Second)
 						switch ends := c.blames && (lanes > 0 || wish); {
 						case !ends:
@@ -114,23 +114,23 @@ func TestWhichFailuresCount(t *testing.T) {
 							if c.blames {
 								unproven = 1
 							}
-							if n := w.sink.Stats().Unproven; n != unproven || d.unproven != (unproven == 1) {
+							if n := w.sink.Stats().Unproven; n != unproven {
 								t.Errorf("%d rows are unproven, want %d", n, unproven)
 							}
-							if last := w.waits[len(w.waits)-1].outcome; last.Counted != 0 || last.Unproven != c.blames || tries < 20 {
-								t.Errorf("after %d tries the last is %+v", tries, last)
+							if last := w.lastWait().outcome; last.Counted != 0 || last.Unproven != c.blames || tries.Load() < 20 {
+								t.Errorf("after %d tries the last is %+v", tries.Load(), last)
 							}
 						default:
 							counted, words := attempts, "other rows were delivered"
 							if lanes == 0 {
 								counted, words = 0, "on_unproven"
 							}
-							if o := w.outcome("poison"); o.Class != Target || o.Attempts != attempts || o.Counted != counted || tries != attempts || !strings.Contains(o.Reason, words) {
-								t.Errorf("after %d tries the outcome is %+v", tries, o)
+							if o := w.outcome("poison"); o.Class != Target || o.Attempts != attempts || o.Counted != counted || tries.Load() != attempts || !strings.Contains(o.Reason, words) {
+								t.Errorf("after %d tries the outcome is %+v", tries.Load(), o)
 							}
 						}
-						if len(w.breaker) > 0 {
-							t.Errorf("breaker %v", w.breaker)
+						if said := w.breakers(); len(said) > 0 {
+							t.Errorf("breaker %v", said)
 						}
 						stop()
 						w.pass(time.Second)
@@ -208,7 +208,7 @@ func TestOutageOfOneLaneGivesNothingUp(t *testing.T) {
 		if n != 0 || st.Unproven != 1 || st.Waiting != 1 {
 			t.Fatalf("%d rows are final in the outage, stats %+v", n, st)
 		}
-		last := w.waits[len(w.waits)-1]
+		last := w.lastWait()
 		if o := last.outcome; !o.Unproven || o.Counted != 0 || o.Attempts < 15 {
 			t.Errorf("the row was told of as %+v", o)
 		}
@@ -302,8 +302,9 @@ func TestOpenBreakerGivesNothingUp(t *testing.T) {
 					w.row(fmt.Sprint(i), "/")
 				}
 				w.pass(2 * time.Hour)
-				if len(w.finals) > 0 || len(w.breaker) != 1 {
-					t.Errorf("given up: %v; breaker %v", w.finals, w.breaker)
+				w.scope.Cancel()
+				if said := w.breakers(); len(w.finals) > 0 || len(said) != 1 {
+					t.Errorf("given up: %v; breaker %v", w.finals, said)
 				}
 			})
 		})
@@ -327,8 +328,10 @@ func TestAttemptsOfTheTimeBeforeTheBreakerOpenedDoNotCount(t *testing.T) {
 		w.row("opens", "/")
 		late := w.row("late", "/")
 		w.pass(10 * time.Second)
-		if len(w.breaker) != 1 || late.counted != 0 || late.unheard != 0 {
-			t.Errorf("breaker %v; counted %d, unheard %d", w.breaker, late.counted, late.unheard)
+		w.sink.mu.Lock()
+		defer w.sink.mu.Unlock()
+		if said := w.breakers(); len(said) != 1 || late.counted != 0 || late.unheard != 0 {
+			t.Errorf("breaker %v; counted %d, unheard %d", said, late.counted, late.unheard)
 		}
 	})
 }

@@ -99,3 +99,66 @@ func TestHighRatesAreReached(t *testing.T) {
 		}
 	})
 }
+
+// Another share takes effect at once, for the place that was reserved ahead too, and no burst comes of it.
+func TestShareChangesThePace(t *testing.T) {
+	c := Config{Rate: Rate{Count: 1, Per: time.Second}}
+	inWorld(t, c, nil, func(w *world) {
+		w.sink.SetShare(0.01)
+		for i := range 8 {
+			w.row(fmt.Sprint(i), "/")
+		}
+		w.pass(50 * time.Second) // halfway to the second
+		w.sink.SetShare(0.1)     // the other half takes five seconds
+		w.pass(6 * time.Second)
+		w.sink.SetShare(1)
+		w.pass(time.Minute)
+		// one at first; half a place by a share of a hundredth and half by a tenth; a tenth of a place and the rest by the whole
+		want := []time.Duration{0, 55 * time.Second, 56900 * time.Millisecond, 57900 * time.Millisecond, 58900 * time.Millisecond}
+		if got := w.starts(""); len(got) != 8 || !slices.Equal(got[:5], want) {
+			t.Errorf("attempts at %v, want %v, …", got, want)
+		}
+	})
+}
+
+// Whatever the shares do, attempts never run ahead of the sum of what they allowed by more than the burst; what was saved by a large
+// share is not spent under a small one.
+func TestSharesNeverLetABurstPass(t *testing.T) {
+	shares := []float64{1, 0.5, 0.05, 0.7, 0.05, 1, 0.01, 0.3}
+	for _, r := range []Rate{{Count: 20, Per: time.Second, Burst: 10}, {Count: 2, Per: time.Second}, {Count: 2000, Per: time.Second, Burst: 100}} {
+		t.Run(fmt.Sprint(r.Count, " a second"), func(t *testing.T) {
+			inWorld(t, Config{Rate: r, Concurrency: 32}, nil, func(w *world) {
+				stop := w.traffic(32)
+				type span struct {
+					from, to time.Duration
+					share    float64
+				}
+				var spans []span
+				for i := range 40 {
+					sh := shares[i%len(shares)]
+					from := time.Since(w.start)
+					w.sink.SetShare(sh)
+					w.pass(time.Duration(300+137*i%1000) * time.Millisecond)
+					spans = append(spans, span{from, time.Since(w.start), sh})
+				}
+				stop()
+				starts := w.starts("")
+				allowed := float64(r.Burst) + 1
+				n := 0
+				for _, sp := range spans {
+					_, burst := r.of(sp.share)
+					allowed = min(allowed, float64(n+burst+1)) // saved: at most its burst
+					for ; n < len(starts) && starts[n] < sp.to; n++ {
+						if most := allowed + (starts[n]-sp.from).Seconds()*r.Count*sp.share; float64(n) > most {
+							t.Fatalf("attempt %d at %v, with a share of %v: %v were allowed", n+1, starts[n], sp.share, most)
+						}
+					}
+					allowed += (sp.to - sp.from).Seconds() * r.Count * sp.share
+				}
+				if float64(n) < 0.8*(allowed-float64(r.Burst)) {
+					t.Errorf("%d attempts of %v that were allowed", n, allowed)
+				}
+			})
+		})
+	}
+}

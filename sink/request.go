@@ -57,6 +57,7 @@ func (s *Sink) compose(c *wire.Call, d *Delivery) error {
 			if own = true; authorization != "" {
 				continue
 			}
+			d.credential = s.credentialOf(h.Value)
 		} else if s.c.AttemptHeader && strings.EqualFold(h.Name, attemptHeader) {
 			continue
 		}
@@ -65,7 +66,9 @@ func (s *Sink) compose(c *wire.Call, d *Delivery) error {
 		}
 	}
 	if authorization == "" && !own {
-		authorization = d.user
+		if authorization = d.user; authorization != "" {
+			d.credential = s.credentialOf(authorization)
+		}
 	}
 	if authorization != "" {
 		if err := c.Header("Authorization", authorization); err != nil {

@@ -36,6 +36,7 @@ type waitingFunc func(Outcome)
 func (waitingFunc) Attempt(Class, int, time.Duration)             {}
 func (f waitingFunc) Waiting(_ *Delivery, o Outcome, _ time.Time) { f(o) }
 func (waitingFunc) BreakerOpen(string, bool)                      {}
+func (waitingFunc) Held(string, Hold, bool)                       {}
 
 func TestAllowedLoopbackIsDialled(t *testing.T) {
 	api, err := sinktest.Listen(nil)

@@ -6,7 +6,7 @@ import "time"
 type Look struct {
 	// Here is false for a row that is final, or was never delivered: the rest is of its last attempt then.
 	Here bool
-	// InFlight: an attempt runs. Otherwise Wait says what the next one waits for, in a word: back-off, breaker, rate, permit or slot;
+	// InFlight: an attempt runs. Otherwise Wait says what the next one waits for, in a word: back-off, breaker, hold, rate, permit or slot;
 	// Next is when it may start, zero if that is not a matter of time.
 	InFlight bool
 	Wait     string
@@ -32,6 +32,8 @@ func (sc *Scope) Look(d *Delivery) Look {
 		l.Wait, l.Next = "back-off", s.start.Add(d.alarm.at)
 	case d.target.open:
 		l.Wait, l.Next = "breaker", s.start.Add(d.target.wake.at)
+	case d.target.hold.class != "":
+		l.Wait, l.Next = "hold", s.start.Add(d.target.hold.wake.at)
 	case s.shut:
 		l.Wait = "permit"
 	case s.pace.pos > 0:
@@ -45,19 +47,26 @@ func (sc *Scope) Look(d *Delivery) Look {
 // here says that the sink has d. The caller holds mu.
 func (d *Delivery) here() bool { return d.held || d.queued || d.alarm.pos > 0 }
 
-// Hurry ends d's back-off: its next attempt starts as soon as breaker, rate and permit let it. It does nothing to a row that is not
-// backing off.
+// Hurry ends d's back-off: its next attempt starts as soon as breaker, rate and permit let it. A row that is queued goes to the front;
+// a target on hold is probed with it now. It does nothing to a row with an attempt running.
 func (sc *Scope) Hurry(d *Delivery) {
 	s := sc.sink
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d.alarm.pos == 0 {
+	now := s.now()
+	switch {
+	case d.queued:
+		d.target.queue.remove(d)
+	case d.alarm.pos > 0:
+		s.unset(&d.alarm)
+		s.waiting--
+	default:
 		return
 	}
-	now := s.now()
-	s.unset(&d.alarm)
-	s.waiting--
 	d.target.queue.pushFront(d)
+	if h := &d.target.hold; h.class != "" && !h.probing {
+		s.unset(&h.wake)
+	}
 	s.refresh(d.target, now)
 	s.stir(now)
 }
@@ -75,6 +84,9 @@ func (sc *Scope) Withdraw(d *Delivery) bool {
 		d.withdrawn = true
 		return false
 	}
-	s.release(d, s.now())
+	now := s.now()
+	s.release(d, now)
+	s.stir(now)
+	s.tell()
 	return true
 }

@@ -88,3 +88,24 @@ func TestWithdraw(t *testing.T) {
 		w.scope.Cancel() // every list is in order
 	})
 }
+
+// The login was mended: the operator need not wait for the next probe.
+func TestHurryProbesATargetOnHold(t *testing.T) {
+	var api door
+	api.status.Store(401)
+	inWorld(t, Config{Retry: Retry{Initial: time.Hour, Max: time.Hour}}, api.answer, func(w *world) {
+		w.row("a", "/")
+		b := w.row("b", "/")
+		w.pass(time.Second)
+		if l := w.scope.Look(b); l.Wait != "hold" || l.Next.Sub(w.start) < time.Hour || l.Last.Class != Credentials {
+			t.Errorf("held: %+v", l)
+		}
+		api.status.Store(200)
+		w.scope.Hurry(b)
+		w.pass(time.Second)
+		if w.outcome("b"); w.order[0] != "b" {
+			t.Errorf("the probe was %s", w.order[0])
+		}
+		w.outcome("a")
+	})
+}

@@ -56,13 +56,10 @@ func (sc *Scope) Deliver(d *Delivery) {
 	t.queue.pushBack(d)
 	s.refresh(t, now)
 	s.stir(now)
-	changed := len(s.events) > 0
+	s.tell()
 	s.mu.Unlock()
 	for _, h := range evicted {
 		h.Close()
-	}
-	if changed {
-		s.flush()
 	}
 }
 
@@ -72,6 +69,7 @@ func (sc *Scope) Drain(ctx context.Context) {
 	s := sc.sink
 	s.mu.Lock()
 	idle := sc.end()
+	s.tell()
 	s.mu.Unlock()
 	select {
 	case <-idle:
@@ -89,6 +87,7 @@ func (sc *Scope) Cancel() {
 	s.mu.Lock()
 	idle := sc.end()
 	sc.abort()
+	s.tell()
 	s.mu.Unlock()
 	<-idle
 }
@@ -164,6 +163,11 @@ func (s *Sink) release(d *Delivery, now time.Duration) {
 	}
 	s.setUnproven(d, false)
 	d.scope.unlink(d)
-	t.rows--
+	if t.rows--; t.rows == 0 {
+		s.unshow(t) // nobody waits for it; the next row is still a probe
+	}
+	if t.hold.sole == d {
+		t.hold.sole = nil
+	}
 	s.refresh(t, now)
 }

@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -66,6 +67,7 @@ type world struct {
 	waits   []told
 	tries   []told
 	breaker []string
+	holds   []string
 }
 
 // told is one word of the observer's.
@@ -137,6 +139,16 @@ func (w *world) BreakerOpen(target string, open bool) {
 	w.breaker = append(w.breaker, word+target)
 }
 
+func (w *world) Held(target string, h Hold, on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	word := "ended "
+	if on {
+		word = "held "
+	}
+	w.holds = append(w.holds, word+string(h.Class)+" "+target)
+}
+
 // pass lets time pass and everything come to rest.
 func (w *world) pass(d time.Duration) {
 	time.Sleep(d)
@@ -160,6 +172,27 @@ func (w *world) isFinal(name string) bool {
 	defer w.mu.Unlock()
 	_, ok := w.finals[name]
 	return ok
+}
+
+// lastWait is what the observer was told last of a row that waits.
+func (w *world) lastWait() told {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waits[len(w.waits)-1]
+}
+
+// breakers is what the observer was told of breakers.
+func (w *world) breakers() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.breaker)
+}
+
+// heldSaid is what the observer was told of holds.
+func (w *world) heldSaid() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.holds)
 }
 
 // starts gives when attempts of a row reached the API; all rows for "".

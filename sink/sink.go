@@ -32,6 +32,7 @@ package sink
 
 import (
 	"crypto/tls"
+	"hash/maphash"
 	"math/rand/v2"
 	"sort"
 	"sync"
@@ -76,8 +77,11 @@ type Sink struct {
 	idleLow   int // the fewest idle since the last trim
 	trim      alarm
 	inFlight  int
-	waiting   int // rows in alarms
-	unproven  int // rows
+	waiting   int    // rows in alarms
+	unproven  int    // rows
+	number    uint64 // of the last attempt
+	holds     uint64 // so far
+	seed      maphash.Seed
 
 	shut   bool  // the permit said no
 	gate   alarm // when it is asked again
@@ -118,6 +122,7 @@ func build(c Config, permit func() time.Duration, o Observer, w wire.Options) (*
 		client:        wire.NewClient(w),
 		jitter:        func(most time.Duration) time.Duration { return rand.N(most + 1) },
 		start:         time.Now(),
+		seed:          maphash.MakeSeed(),
 		scopes:        map[*Scope]struct{}{},
 		targets:       map[string]*target{},
 		places:        map[string]*place{},
@@ -130,11 +135,8 @@ func build(c Config, permit func() time.Duration, o Observer, w wire.Options) (*
 	s.pace.sink = func(time.Duration) {}
 	s.trim.sink = s.trimIdle
 	if r := c.Rate; r.Count > 0 {
-		perSecond := r.Count / r.Per.Seconds()
-		// Timers are no finer than about a millisecond: what falls due within two of them may go at once.
-		burst := max(r.Burst, int(perSecond/500))
-		s.limiter = rate.NewLimiter(rate.Limit(perSecond), burst)
-		s.refill = time.Duration(min(float64(burst)/perSecond, 3600) * float64(time.Second))
+		limit, burst := r.of(1)
+		s.limiter, s.refill = rate.NewLimiter(limit, burst), refillOf(limit, burst)
 	}
 	return s, nil
 }
@@ -146,10 +148,10 @@ func (s *Sink) now() time.Duration { return time.Since(s.start) }
 func (s *Sink) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Stats{InFlight: s.inFlight, Waiting: s.waiting, Unproven: s.unproven}
+	st := Stats{InFlight: s.inFlight, Waiting: s.waiting, Unproven: s.unproven, Holds: s.holdsNow()}
 	for _, t := range s.targets {
 		ts := TargetState{Target: t.name, Open: t.open, Cause: t.cause, Rows: t.rows}
-		if t.open {
+		if t.open || t.hold.class != "" {
 			st.Waiting += t.queue.n
 		} else {
 			st.Ready += t.queue.n
@@ -201,3 +203,4 @@ type silent struct{}
 func (silent) Attempt(Class, int, time.Duration)     {}
 func (silent) Waiting(*Delivery, Outcome, time.Time) {}
 func (silent) BreakerOpen(string, bool)              {}
+func (silent) Held(string, Hold, bool)               {}

@@ -24,6 +24,10 @@ type target struct {
 	rows, inFlight int
 	used           time.Duration // when it last got a row
 	delivered      uint64        // rows it took
+	hold           hold
+	// proved is the number of the latest attempt that was delivered with the job's credential, provedBy with the rows' own.
+	proved   uint64
+	provedBy map[uint64]uint64
 
 	// breaker is nil for the target of requests that cannot be sent.
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
@@ -96,8 +100,9 @@ func (s *Sink) evict() *wire.Host {
 		return nil
 	}
 	s.unset(&oldest.wake)
+	s.endHold(oldest)
 	if oldest.open {
-		s.events = append(s.events, event{oldest.name, false})
+		s.events = append(s.events, event{target: oldest.name})
 	}
 	delete(s.targets, oldest.name)
 	clear(s.places)
@@ -106,7 +111,7 @@ func (s *Sink) evict() *wire.Host {
 
 func (s *Sink) newTarget(o wire.Origin) *target {
 	t := &target{name: o.String(), host: s.client.Host(o)}
-	t.wake.target = t
+	t.wake.target, t.hold.wake.target = t, t
 	failures := uint32(s.c.Breaker.Failures)
 	t.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:        t.name,
@@ -132,17 +137,17 @@ func (s *Sink) breakerChanged(t *target, from, to gobreaker.State) {
 		// The breaker lets a probe pass when its time is over, not when it is just up: one more.
 		s.set(&t.wake, s.now()+s.c.Breaker.Open+1)
 		if from == gobreaker.StateClosed {
-			s.events = append(s.events, event{t.name, true})
+			s.events = append(s.events, event{target: t.name, on: true})
 		}
 	case gobreaker.StateClosed:
 		t.open = false
 		s.unset(&t.wake)
-		s.events = append(s.events, event{t.name, false})
+		s.events = append(s.events, event{target: t.name})
 	}
 }
 
-// refresh works out again how many rows of t may be picked, after anything about it changed: while its breaker is open none, but
-// one when a probe is due. The caller holds mu.
+// refresh works out again how many rows of t may be picked, after anything about it changed: while its breaker is open or it is on
+// hold none, but one when a probe is due. The caller holds mu.
 func (s *Sink) refresh(t *target, now time.Duration) {
 	offer := t.queue.n
 	if t.open {
@@ -151,9 +156,12 @@ func (s *Sink) refresh(t *target, now time.Duration) {
 		}
 		offer = min(offer, 1)
 	}
+	if t.hold.class != "" && (!t.open || t.health == nil) { // the health URL is asked all the same
+		offer = min(offer, s.offers(t, now))
+	}
 	s.ready += offer - t.offered
 	t.offered = offer
-	if user := t.rows > 0 && !t.open && t.breaker != nil; user != t.user {
+	if user := t.rows > 0 && !t.open && t.hold.class == "" && t.breaker != nil; user != t.user {
 		if t.user = user; user {
 			s.users++
 		} else {
@@ -173,13 +181,14 @@ func (s *Sink) refresh(t *target, now time.Duration) {
 	}
 }
 
-// event is a change of a breaker that the observer has not been told yet.
+// event is a change of a breaker or, if that has a class, of a hold, that the observer has not been told yet.
 type event struct {
 	target string
-	open   bool
+	hold   Hold
+	on     bool
 }
 
-// flush tells the observer about breakers, in order, one goroutine at a time, without the lock. The caller does not hold mu.
+// flush tells the observer about breakers and holds, in order, one goroutine at a time, without the lock. The caller does not hold mu.
 func (s *Sink) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +201,11 @@ func (s *Sink) flush() {
 		s.events = nil
 		s.mu.Unlock()
 		for _, e := range events {
-			s.observer.BreakerOpen(e.target, e.open)
+			if e.hold.Class != "" {
+				s.observer.Held(e.target, e.hold, e.on)
+			} else {
+				s.observer.BreakerOpen(e.target, e.on)
+			}
 		}
 		s.mu.Lock()
 	}
