@@ -166,6 +166,17 @@ func (o observer) BreakerOpen(target string, open bool) {
 	o.r.log.Info("breaker closed: the target answers again", "target", target)
 }
 
+func (o observer) Held(target string, h sink.Hold, on bool) {
+	if !on {
+		o.r.status.note(&o.r.status.delivery, "")
+		o.r.log.Info("target no longer on hold", "target", target, "class", string(h.Class))
+		return
+	}
+	if cause := "on hold: " + target + ": " + h.Cause; o.r.said.first(cause, time.Now()) {
+		o.r.log.Warn("target on hold: no attempts but probes, nothing is given up", "target", target, "class", string(h.Class), "reason", h.Cause)
+	}
+}
+
 // attemptCounters keeps the counters of a job by class and status: a look-up by labels would cost more than the count.
 type attemptCounters struct {
 	mu sync.RWMutex

@@ -150,6 +150,7 @@ func (r *Runner) Status() Status {
 	out.Stalls = r.watchdog.read()
 	if out.State == Running || r.gate.held(HoldOffsetsLost) { // the latter before the group is joined
 		paused, pausedSince, holds := r.gate.read()
+		holds = append(holds, targetHolds(out.Delivery.Holds)...)
 		switch {
 		case len(holds) > 0:
 			out.State, out.Since, out.Holds = Held, holds[0].Since, holds
@@ -173,6 +174,20 @@ func (r *Runner) Status() Status {
 	slices.SortFunc(out.Partitions, func(a, b PartitionStatus) int {
 		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
+	return out
+}
+
+// targetHolds is what an operator is told of targets on hold.
+func targetHolds(holds []sink.Hold) (out []Hold) {
+	for _, h := range holds {
+		own := Hold{Cause: HoldCredentials, Reason: h.Target + ": " + h.Cause, Since: h.Since}
+		mend := "mend the credentials, or the rights they have"
+		if h.Class == sink.Address {
+			own.Cause, mend = HoldAddress, "allow the address, or mend the URL"
+		}
+		own.Next = mend + "; it is tried again at " + h.Next.UTC().Format(time.TimeOnly) + " UTC, and goes on by itself when that succeeds"
+		out = append(out, own)
+	}
 	return out
 }
 
