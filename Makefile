@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build test race kafka fuzz lint fmt bench demo down
+.PHONY: help build test race kafka chaos fuzz lint fmt bench demo down
 
 # What a real Kafka and the tools need is kept here, outside the tree.
 CACHE := $(or $(STREAMER_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/streamer-test)
@@ -14,6 +14,9 @@ TESTFLAGS ?=
 FUZZTIME ?= 10s
 BENCHFLAGS ?=
 FOR ?=
+CHAOS_ROWS ?= 200000
+# Where make chaos leaves its reports, each under its seed.
+CHAOS_REPORTS ?= $(CURDIR)/chaos/reports
 
 LINT_VERSION := 2.15.0
 LINT := $(CACHE)/bin/golangci-lint-$(LINT_VERSION)
@@ -34,6 +37,11 @@ race: ## the tests that need no real Kafka, with the race detector
 kafka: ## only the tests on a real Kafka
 	@test/realparts/setup.sh
 	go test -count=1 -run '^TestKafka' -timeout 20m $(TESTFLAGS) $$(find . -name '*_kafka_test.go' | xargs dirname | sort -u)
+
+chaos: ## kill, freeze, cut and slow everything while CHAOS_ROWS (200000) rows are delivered; STREAMER_SEED=n replays a run
+	@test/realparts/setup.sh
+	CHAOS_ROWS=$(CHAOS_ROWS) CHAOS_REPORTS=$(CHAOS_REPORTS) go test -count=1 -run '^TestKafkaChaos$$' -timeout 40m $(TESTFLAGS) ./chaos
+	@echo "report: $$(ls -t $(CHAOS_REPORTS)/*.txt | head -1)"; head -6 "$$(ls -t $(CHAOS_REPORTS)/*.txt | head -1)"
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@found=0; \

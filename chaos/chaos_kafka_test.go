@@ -22,7 +22,7 @@ func TestKafkaKill(t *testing.T) {
 		if w.random.IntN(2) == 1 {
 			victim = &b
 		}
-		(*victim).kill()
+		w.kill(*victim)
 		t.Logf("round %d: %s killed after %d attempts", round, (*victim).name, w.api.Len())
 		*victim = w.start()
 	}

@@ -3,20 +3,16 @@
 package chaos
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -72,14 +68,7 @@ type world struct {
 // newWorld makes a world of so many partitions. STREAMER_SEED replays a run: it is printed with every one.
 func newWorld(t *testing.T, c *consumertest.Cluster, partitions int32) *world {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("STREAMER_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed %d (STREAMER_SEED=%d replays)", seed, seed)
+	seed := seedOf(t)
 	w := &world{T: t, random: rand.New(rand.NewPCG(seed, 0)), cluster: c, dir: t.TempDir()}
 	var mu sync.Mutex
 	faults := rand.New(rand.NewPCG(seed, 1))
@@ -121,6 +110,36 @@ delivery:
 	return w
 }
 
+// seedOf gives the seed of a run, and prints it.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("STREAMER_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("seed %d (STREAMER_SEED=%d replays)", seed, seed)
+	return seed
+}
+
+// start runs an instance on the world's job.
+func (w *world) start() *instance {
+	w.Helper()
+	w.started++
+	return launch(w.T, fmt.Sprint("instance ", w.started), w.dir, w.cluster.Brokers, "STREAMER_JOBS_DIR="+filepath.Join(w.dir, "job.yaml"))
+}
+
+// kill ends an instance as a crash would, and remembers it.
+func (w *world) kill(i *instance) {
+	w.Helper()
+	owned := i.read().owned()
+	began := time.Now()
+	i.kill()
+	w.events = append(w.events, checker.Event{Cause: checker.Crash, At: began, Until: time.Now(), Within: commitWithin, Where: owned})
+}
+
 func (w *world) write(name, text string) {
 	w.Helper()
 	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
@@ -146,104 +165,6 @@ func (w *world) produce(keys, each int) {
 		for _, r := range batch {
 			w.rows = append(w.rows, checker.Row{Position: checker.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Lane: string(r.Key)})
 		}
-	}
-}
-
-// instance is a running process of the program.
-type instance struct {
-	w     *world
-	name  string
-	cmd   *exec.Cmd
-	log   *output
-	ended chan struct{}
-}
-
-// output keeps what a process writes.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// waitLog waits until the instance has logged one of these.
-func (i *instance) waitLog(one ...string) {
-	i.w.Helper()
-	consumertest.WaitFor(i.w, within, fmt.Sprintf("%s to log one of %q", i.name, one), func() (any, bool) {
-		log := i.log.String()
-		return nil, slices.ContainsFunc(one, func(part string) bool { return strings.Contains(log, part) })
-	})
-}
-
-// start runs an instance. It is killed with the test if it still runs.
-func (w *world) start(env ...string) *instance {
-	w.Helper()
-	w.started++
-	i := &instance{w: w, name: fmt.Sprint("instance ", w.started), log: &output{}, ended: make(chan struct{})}
-	i.cmd = exec.Command(binary, "run")
-	i.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir,
-		"STREAMER_KAFKA_BROKERS=" + strings.Join(w.cluster.Brokers, ","),
-		"STREAMER_JOBS_DIR=" + filepath.Join(w.dir, "job.yaml"),
-		"STREAMER_LISTEN=127.0.0.1:0",
-		"STREAMER_ALLOW_CIDRS=127.0.0.0/8",
-		"STREAMER_LOG_FORMAT=text"}, env...)
-	i.cmd.Stdout, i.cmd.Stderr = i.log, i.log
-	if err := i.cmd.Start(); err != nil {
-		w.Fatal(err)
-	}
-	go func() { // ends with the process
-		_ = i.cmd.Wait() // its exit is read from ProcessState
-		close(i.ended)
-	}()
-	w.Cleanup(func() {
-		_ = i.cmd.Process.Kill() // it may have ended
-		<-i.ended
-		if w.Failed() {
-			w.Logf("%s:\n%s", i.name, i.log)
-		}
-	})
-	return i
-}
-
-// kill ends the instance as a crash would.
-func (i *instance) kill() {
-	i.w.Helper()
-	began := time.Now()
-	if err := i.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		i.w.Fatal(err)
-	}
-	<-i.ended
-	i.w.events = append(i.w.events, checker.Event{Cause: checker.Crash, At: began, Until: time.Now(), Within: commitWithin})
-}
-
-func (i *instance) signal(s syscall.Signal) {
-	i.w.Helper()
-	if err := i.cmd.Process.Signal(s); err != nil {
-		i.w.Fatal(err)
-	}
-}
-
-// terminate asks the instance to stop and waits until it has, with exit code 0.
-func (i *instance) terminate() {
-	i.w.Helper()
-	i.signal(syscall.SIGTERM)
-	select {
-	case <-i.ended:
-	case <-time.After(within):
-		i.w.Fatalf("%s does not stop", i.name)
-	}
-	if code := i.cmd.ProcessState.ExitCode(); code != 0 {
-		i.w.Errorf("%s: exit code %d", i.name, code)
 	}
 }
 

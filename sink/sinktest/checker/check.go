@@ -240,7 +240,7 @@ func (c *check) back() {
 
 func (c *check) reset(was, is Commit) bool {
 	return slices.ContainsFunc(c.Events, func(e Event) bool {
-		return (e.Cause == Reset || e.Cause == Broker) && e.concerns(Partition{was.Topic, was.Partition}) && !e.At.After(is.At) && !e.until().Before(was.At)
+		return (e.Cause == Broker || e.Cause == Reset && e.concerns(Partition{was.Topic, was.Partition})) && !e.At.After(is.At) && !e.until().Before(was.At)
 	})
 }
 

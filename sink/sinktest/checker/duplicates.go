@@ -47,7 +47,7 @@ func (c *check) duplicates(l *life) {
 			cause, ok := LostAnswer, before.unread
 			if !ok {
 				var age time.Duration
-				if cause, age, ok = c.event(l, before.start, before.end, d.start); ok {
+				if cause, age, ok = c.event(l, before.start, before.end, d.start); ok && cause == Crash {
 					c.v.Oldest[cause] = max(c.v.Oldest[cause], age)
 				}
 			}
@@ -80,10 +80,10 @@ func (c *check) event(l *life, start, ended, again time.Time) (cause string, age
 			continue
 		}
 		known := e.At
-		switch e.Cause {
-		case Crash:
+		switch {
+		case e.Cause == Crash, e.Cause == Lost, e.Cause == Freeze && again.Before(e.until()): // who sends again has read the commits
 			known = again
-		case Broker:
+		case e.Cause == Broker:
 			known = e.At.Add(-e.Within)
 		}
 		if s, ok := c.covered(l.Position, known); ok && !c.brokerLost(s.At, again) {

@@ -18,8 +18,9 @@
 //     on its way) or by an event between the start of the accepted attempt and that of the new one, in a partition that the event
 //     concerned, as long as no commit before the event covered the row, and the row became final no longer before the event than
 //     its Within says. A commit covers the rows below its offset for good, and those that its metadata calls finished until the
-//     next commit. After a crash the commits up to the new attempt count: who sends again has read them. For the loss of a broker
-//     those of the last Within before it do not count: see rule 8. One event explains one repetition.
+//     next commit. After a crash or a lost session the commits up to the new attempt count, and so they do while an instance is
+//     frozen: who sends again has read them. While a broker is lost, those since its Within before may not have been known to who
+//     read them: see rule 8. One event explains one repetition.
 //  8. early: a committed offset was seen beyond a row which was not final by then, or metadata that calls such a row finished. back: a
 //     committed offset was seen behind an earlier one, without a reset or the loss of a broker in between (the coordinator that takes
 //     over answers, for a while, with what it knows to be on all replicas, which may be the commit before the last).

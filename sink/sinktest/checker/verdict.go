@@ -31,7 +31,7 @@ type Verdict struct {
 	// Duplicates counts attempts and dead letters that repeat a row, explained or not; Explained those that are, by cause.
 	Duplicates int
 	Explained  map[string]int
-	// Oldest says, by cause, how long before its event the earliest final one of the rows that were sent again had been final.
+	// Oldest says how long the rows that were sent again after a crash had been final before it, at most.
 	Oldest map[string]time.Duration
 	// Findings break the promise; none: it was kept.
 	Findings []Finding
