@@ -162,31 +162,3 @@ func TestKafkaSecured(t *testing.T) {
 		}
 	})
 }
-
-// A topic that is deleted and made anew holds its partition: what is in the new one was never agreed to.
-func TestKafkaRecreatedTopicIsHeld(t *testing.T) {
-	f := setup(t, consumertest.Kafka(t), nil)
-	topic := f.cluster.Topic(t, "t", 1)
-	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 1), rec(topic, 0, "a", 2))
-	cfg := f.job(topic)
-	j := f.run(cfg)
-	f.committed(cfg, topic)
-	admin := f.cluster.Admin(t)
-	if _, err := admin.DeleteTopic(t.Context(), topic); err != nil {
-		t.Fatal(err)
-	}
-	consumertest.WaitFor(t, within, "the topic to be made anew", func() (any, bool) {
-		_, err := admin.CreateTopic(t.Context(), 1, 1, nil, topic)
-		return err, err == nil
-	})
-	fresh := f.cluster.Producer(t)
-	for n := range 5 {
-		consumertest.Produce(t, fresh, rec(topic, 0, "new", n))
-	}
-	j.waitCause("the topic was deleted")
-	for _, a := range f.api.Attempts() {
-		if a.Path == "/rows/new" {
-			t.Fatal("a row of the new topic was sent")
-		}
-	}
-}
