@@ -21,7 +21,7 @@ import (
 // options are the flags.
 type options struct {
 	rows, rounds, jobs, waiting int
-	rate                        int
+	rate, memory                int
 	liveFor                     time.Duration
 	scenarios                   []string
 	cells                       *regexp.Regexp
@@ -87,6 +87,7 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.restFor, "rest", 150*time.Second, "how long scenario rest watches, at most 5m; Go looks at an idle heap every 2m")
 	f.IntVar(&o.rate, "rate", 2000, "rows a second of scenarios live and stuckkey, 10 to 20,000")
 	f.DurationVar(&o.liveFor, "live", 10*time.Second, "how long the input of live and stuckkey lasts, 1s to 5m")
+	f.IntVar(&o.memory, "memory", 0, "streamer's STREAMER_MEMORY in MiB, 16 to 4,096; 0: its default")
 	f.StringVar(&names, "scenario", "all", "some of "+known())
 	f.StringVar(&which, "cells", "", "regular expression: the cells of scenario path, such as json/1/key/0ms or 'container/(1|250)/.*/100ms'; empty: all")
 	f.StringVar(&o.broker, "broker", "auto", "auto (a real Kafka if this machine has one), real or fake")
@@ -94,7 +95,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.into, "into", "", "document whose figures are to be replaced, such as docs/performance.md")
 	f.BoolVar(&o.assert, "assert", false, "end with 1 if a target is missed that holds on any machine: the ratio, the memory")
 	f.StringVar(&o.cpuProfile, "cpuprofile", "", "folder for a CPU profile of each measured process")
-	f.StringVar(&o.memProfile, "memprofile", "", "folder for heap profiles of rest and stuck, at their ends")
+	f.StringVar(&o.memProfile, "memprofile", "", "folder for heap profiles of streamer: of rest and stuck while they hold, of the others at their ends, for allocations")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -115,6 +116,7 @@ func parse(args []string) (options, error) {
 		{names != "all" && len(o.scenarios) != strings.Count(names, ",")+1, "-scenario: some of " + known()},
 		{!slices.ContainsFunc(cells(), func(c cell) bool { return o.cells.MatchString(c.name()) }), "-cells: no cell has such a name; they are json/1, container/1, container/250; key, none; 0ms, 10ms, 100ms"},
 		{o.rate < 10 || o.rate > 20_000, "-rate: 10 to 20,000"},
+		{o.memory != 0 && (o.memory < 16 || o.memory > 4096), "-memory: 16 to 4,096, or 0"},
 		{o.liveFor < time.Second || o.liveFor > 5*time.Minute, "-live: 1s to 5m"},
 		{o.rows < partitions || o.rows > 2_000_000, "-rows: 8 to 2,000,000"},
 		{o.rounds < 1 || o.rounds > 20, "-rounds: 1 to 20"},

@@ -16,7 +16,7 @@ func (b *bench) rest(ctx context.Context) error {
 	return b.topic(ctx, contents{rows: rows, keys: rows}, func(topic string) error {
 		var used usage
 		_, err := against(ctx, receiverSettings{}, func(_ *process, url string) (err error) {
-			set := streamerSettings{Brokers: b.brokers, Records: rows, Hold: b.restFor, profiles: b.profiles("rest")}
+			set := streamerSettings{Brokers: b.brokers, Records: rows, Hold: b.restFor, Memory: int64(b.memory) << 20, profiles: b.profiles("rest")}
 			for i := range b.jobs {
 				set.Jobs = append(set.Jobs, jobText(fmt.Sprintf("rest-%d-%s", i+1, topic), topic, url, 64, "key", ""))
 			}
@@ -38,7 +38,11 @@ const stuckTarget = 1.5
 
 // stuck measures what one job takes when its API never answers and far more records wait than memory would hold.
 func (b *bench) stuck(ctx context.Context) error {
-	const keys, setting = 10_000, consumer.DefaultMemoryBytes
+	const keys = 10_000
+	setting := int64(consumer.DefaultMemoryBytes)
+	if b.memory > 0 {
+		setting = int64(b.memory) << 20
+	}
 	res := b.report.scenario("stuck", fmt.Sprintf("%d JSON records of 1 kB wait, %d partitions, %d keys, API never answers, STREAMER_MEMORY %d MiB, watched for %v",
 		b.waiting, partitions, keys, setting>>20, b.hold))
 	return b.topic(ctx, contents{rows: b.waiting, keys: keys, json: true, pad: true}, func(topic string) error {
@@ -55,7 +59,7 @@ func (b *bench) stuck(ctx context.Context) error {
 			return err
 		}
 		res.Memory = &used
-		res.check(check{What: "peak RSS, MB", Value: float64(used.PeakRSS) / 1e6, Target: stuckTarget * setting / 1e6, Assert: true})
+		res.check(check{What: "peak RSS, MB", Value: float64(used.PeakRSS) / 1e6, Target: stuckTarget * float64(setting) / 1e6, Assert: true})
 		return nil
 	})
 }

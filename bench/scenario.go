@@ -154,7 +154,7 @@ func (b *bench) send(t trip, scenario, url string) (*process, error) {
 		return start("floor", floorSettings{Brokers: b.brokers, Topic: t.topic, Group: id, Instance: t.instance, URL: url, Rows: t.rows,
 			InFlight: t.inFlight, JSON: t.c.json, Unorder: t.order == "none", profiles: b.profiles(name)})
 	}
-	return start("streamer", streamerSettings{Brokers: b.brokers, Instance: t.instance, Records: t.records,
+	return start("streamer", streamerSettings{Brokers: b.brokers, Instance: t.instance, Records: t.records, Memory: int64(b.memory) << 20,
 		Jobs: []string{jobText(id, t.topic, url, t.inFlight, t.order, t.delivery)}, profiles: b.profiles(name)})
 }
 

@@ -96,7 +96,7 @@ func runStreamer(ctx context.Context, set streamerSettings) (seen usage, err err
 		return seen, err
 	}
 	seen.CPU = cpu() - before
-	return seen, seen.look()
+	return seen, errors.Join(seen.look(), set.heap())
 }
 
 // compile gives what runs of a job's text; instance makes its membership static.
