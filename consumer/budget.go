@@ -70,5 +70,13 @@ func (a *account) level() float64 {
 // limit is the most the account may use.
 func (a *account) limit() int64 { return a.budget.total / 2 }
 
+// fetchable is the most one fetch of the job should bring: it lies beside what is held, and the next one is on its way. With many
+// jobs each stays within its reserve.
+func (a *account) fetchable() int64 {
+	a.budget.mu.Lock()
+	defer a.budget.mu.Unlock()
+	return a.limit() / int64(max(len(a.budget.accounts), 4))
+}
+
 // lowMark is the level below which a paused partition is fetched again.
 const lowMark = 0.75

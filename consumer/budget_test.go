@@ -5,6 +5,17 @@ import (
 	"testing"
 )
 
+func TestFetchesStayWithinTheReserve(t *testing.T) {
+	b := &budget{total: 800}
+	var a *account
+	for jobs, want := range []int64{100, 100, 100, 100, 80, 66} {
+		a = b.open(func() int64 { return 0 })
+		if got := a.fetchable(); got != want {
+			t.Errorf("one of %d jobs may fetch %d, want %d", jobs+1, got, want)
+		}
+	}
+}
+
 func TestBudgetLevels(t *testing.T) {
 	type job struct{ used, buffered int64 }
 	for name, c := range map[string]struct {

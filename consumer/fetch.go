@@ -30,13 +30,13 @@ func (c *compression) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, 
 }
 
 // adjust gives the size to ask for from now on, and whether it is another one. It shrinks at once and grows by a half at a time.
-// limit is what the job may hold in memory.
-func (c *compression) adjust(limit int64) (int32, bool) {
+// most is what a fetch may inflate to.
+func (c *compression) adjust(most int64) (int32, bool) {
 	read, inflated := c.read.Swap(0), c.inflated.Swap(0)
 	if read == 0 {
 		return c.asked, false
 	}
-	want := min(fetchBytes, limit/4)
+	want := min(fetchBytes, most)
 	if inflated > read {
 		want = want * read / inflated
 	}

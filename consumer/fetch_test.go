@@ -11,11 +11,11 @@ func TestFetchSizeFollowsCompression(t *testing.T) {
 	step := func(read, inflated int, want int32) {
 		t.Helper()
 		c.OnFetchBatchRead(kgo.BrokerMetadata{}, "t", 0, kgo.FetchBatchMetrics{CompressedBytes: read, UncompressedBytes: inflated})
-		if got, _ := c.adjust(128 << 20); got != want {
+		if got, _ := c.adjust(32 << 20); got != want {
 			t.Fatalf("asks for %d, want %d", got, want)
 		}
 	}
-	if got, changed := c.adjust(128 << 20); changed || got != firstFetchBytes {
+	if got, changed := c.adjust(32 << 20); changed || got != firstFetchBytes {
 		t.Fatal("changed without anything read")
 	}
 	step(100, 100, firstFetchBytes*3/2) // grows step by step
@@ -26,7 +26,7 @@ func TestFetchSizeFollowsCompression(t *testing.T) {
 	step(1, 1_000_000, leastFetchBytes)
 	small := compression{asked: firstFetchBytes}
 	small.OnFetchBatchRead(kgo.BrokerMetadata{}, "t", 0, kgo.FetchBatchMetrics{CompressedBytes: 10, UncompressedBytes: 10})
-	if got, _ := small.adjust(1 << 20); got != 256<<10 {
-		t.Fatalf("asks for %d of a job that may hold 1 MiB", got)
+	if got, _ := small.adjust(256 << 10); got != 256<<10 {
+		t.Fatalf("asks for %d of a job that may fetch 256 KiB", got)
 	}
 }

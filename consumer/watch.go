@@ -162,7 +162,7 @@ func (r *Runner) regulate() {
 	defer r.regulating.Unlock()
 	level, share, now := r.account.level(), r.share(), time.Now()
 	r.memoryFull.Store(level >= 1)
-	if size, changed := r.compression.adjust(r.account.limit()); changed {
+	if size, changed := r.compression.adjust(r.account.fetchable()); changed {
 		r.client.UpdateFetchMaxBytes(size, size)
 	}
 	pause, resume := map[string][]int32{}, map[string][]int32{}
