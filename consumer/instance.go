@@ -46,8 +46,9 @@ type Instance struct {
 	store    Store
 	expired  expired
 
-	mu      sync.Mutex
-	runners []*Runner
+	mu       sync.Mutex
+	runners  []*Runner
+	redrives []string // jobs whose dead letters are redriven here
 }
 
 // NewInstance makes an instance. memoryBytes ≤ 0 means DefaultMemoryBytes. Nothing is dialled before the first job runs. Close it

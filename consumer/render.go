@@ -45,8 +45,11 @@ type Rendered struct {
 // Render says which requests a job makes of a record, by the very steps that Run takes. It sends nothing.
 func Render(cfg Config, rec Record) []Rendered {
 	cfg = cfg.Defaults()
-	from := address{topic: rec.Topic, partition: fmt.Sprint(rec.Partition),
-		key: fmt.Sprintf("<cluster>/%s/%s/<topic id>/%d/", cfg.Namespace, cfg.Group, rec.Partition)}
+	return renderFrom(cfg, rec, address{key: fmt.Sprintf("<cluster>/%s/%s/<topic id>/%d/", cfg.Namespace, cfg.Group, rec.Partition)})
+}
+
+func renderFrom(cfg Config, rec Record, from address) []Rendered {
+	from.topic, from.partition = rec.Topic, fmt.Sprint(rec.Partition)
 	x := newExtraction(&cfg, schemas.NewCache(schemaCacheBytes), from)
 	in := &kgo.Record{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Timestamp: rec.Timestamp, Key: rec.Key, Value: rec.Value}
 	for _, h := range rec.Headers {

@@ -1,0 +1,9 @@
+package consumer
+
+import (
+	"testing"
+
+	"streamer/consumer/consumertest"
+)
+
+func TestKafkaRedrive(t *testing.T) { redriveRound(t, consumertest.Kafka(t)) }

@@ -1,0 +1,164 @@
+package consumer
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/mapping"
+	"streamer/sink"
+)
+
+// sending is a letter of a redrive: read, and not final.
+type sending struct {
+	folded *foldedLetter
+	lane   *sendingLane
+	letter Letter
+	orig   original
+	size   int64  // of its place in the window
+	gone   string // why there is no value
+
+	rows    []extracted // to be sent, one after the other
+	next    int
+	sent    int      // delivered
+	dropped string   // outcome word of rows that make no request
+	failed  []Letter // rows given up again
+	writes  []*kgo.Record
+	d       sink.Delivery
+}
+
+// start makes the letter's requests, by the very steps of live delivery, and sends the first one.
+func (s *redriveSender) start(l *sending) {
+	s.inHand++
+	r := s.r
+	r.started[l.folded.at] = true
+	if _, known := r.lanes[l.lane.id]; !known {
+		r.lanes[l.lane.id] = false
+	}
+	switch {
+	case l.gone != "":
+		s.leaveOpen(l, l.gone)
+		return
+	case l.orig.value == nil && r.d.cfg.Tombstone == TombstoneSkip:
+		l.dropped = outcomeWordTombstone
+		s.conclude(l)
+		return
+	}
+	row := l.letter.Source.Row
+	for _, x := range s.extraction(&l.letter).extract(sourceRecord(&l.letter, l.orig)) {
+		if row == wholeRecord || x.index == row || x.index == wholeRecord {
+			l.rows = append(l.rows, x)
+		}
+	}
+	if len(l.rows) == 0 && row != wholeRecord {
+		l.rows = append(l.rows, extracted{index: row, err: errNoRow})
+	}
+	s.nextRow(l)
+}
+
+// extraction is that of the letter's source, with the idempotency keys of this redrive.
+func (s *redriveSender) extraction(l *Letter) *extraction {
+	r := s.r
+	id := sourcePartition{l.Source.Topic, l.Source.TopicID, l.Source.Partition}
+	x := s.sources[id]
+	if x == nil {
+		partition := fmt.Sprint(l.Source.Partition)
+		made := newExtraction(&r.d.cfg, r.d.instance.schemas, address{topic: id.topic, topicID: id.topicID, partition: partition,
+			key: fmt.Sprintf("%s/%s/%s/%s/%s/", r.cluster, r.d.cfg.Namespace, r.d.cfg.Group, id.topicID, partition)})
+		x, s.sources[id] = &made, &made
+	}
+	x.address.redrive = r.suffix(l.Redrives)
+	return x
+}
+
+// nextRow sends the letter's next row, or concludes the letter after its last one.
+func (s *redriveSender) nextRow(l *sending) {
+	for l.next < len(l.rows) {
+		x := &l.rows[l.next]
+		l.next++
+		switch {
+		case x.err != nil:
+			s.failRow(l, x.index, sink.Outcome{Class: sink.Payload, Reason: x.err.Error()})
+		case x.verdict == mapping.NotEmitted:
+			l.dropped = outcomeWordNotEmit
+		case x.verdict == mapping.Filtered:
+			l.dropped = outcomeWordFiltered
+		default:
+			l.d = sink.Delivery{Request: x.request, Final: func(_ *sink.Delivery, o sink.Outcome) { s.finals <- redriveFinal{l, o} }}
+			s.scope.Deliver(&l.d)
+			return
+		}
+	}
+	s.conclude(l)
+}
+
+// final takes what became of a row. A letter whose record has more of them stays open when the redrive is being stopped.
+func (s *redriveSender) final(f redriveFinal) {
+	l := f.l
+	switch f.o.Class {
+	case sink.Delivered:
+		l.sent++
+	case sink.Interrupted: // our own stop: the letter stays open
+		return
+	default:
+		s.failRow(l, l.rows[l.next-1].index, f.o)
+	}
+	if !s.stopping || l.next == len(l.rows) {
+		s.nextRow(l)
+	}
+}
+
+// failRow notes a row given up again.
+func (s *redriveSender) failRow(l *sending, index int32, o sink.Outcome) {
+	again := l.letter
+	if again.Source.Row == wholeRecord {
+		again.Source.Row = index
+	}
+	again.Class, again.Status, again.Attempts, again.Reason, again.FirstAttempt = o.Class, o.Status, o.Attempts, o.Reason, o.First
+	again.Redrives++
+	again.LeftOut = l.letter.LeftOut
+	again.behind, again.of, again.claim = "", l.folded.at.String(), s.r.lease.id
+	l.failed = append(l.failed, again)
+}
+
+// conclude records what has become of a letter: newer letters for rows given up again, and an outcome unless one of those has its place.
+func (s *redriveSender) conclude(l *sending) {
+	topic := s.r.d.cfg.DeadLetterTopic
+	replaced := false
+	for i := range l.failed {
+		rec := envelope(topic, &l.failed[i], l.orig)
+		rec.Partition = l.folded.at.Partition
+		l.writes = append(l.writes, rec)
+		replaced = replaced || l.failed[i].Source.Row == l.letter.Source.Row
+	}
+	if !replaced {
+		o := outcome{word: outcomeWordRedriven, job: s.r.d.cfg.Job, of: l.folded.at, source: l.folded.source, lane: l.folded.lane,
+			claim: s.r.lease.id, by: s.r.options.By}
+		if l.sent == 0 && len(l.failed) == 0 {
+			o.word = cmp.Or(l.dropped, outcomeWordFiltered) // also a record that has no rows now
+		}
+		if l.letter.Source.Row == wholeRecord && len(l.rows) > 0 {
+			o.reason = fmt.Sprintf("%d rows: %d delivered, %d given up again", len(l.rows), l.sent, len(l.failed))
+		}
+		l.writes = append(l.writes, o.record(topic))
+	}
+	s.write(l)
+}
+
+// count notes a letter that is final.
+func (s *redriveSender) count(l *sending) {
+	rep := &s.r.report
+	switch {
+	case len(l.failed) > 0:
+		rep.FailedAgain++
+		s.r.lanes[l.lane.id] = true
+		for i := range l.failed {
+			s.r.d.instance.metrics.deadLetters.WithLabelValues(s.r.d.cfg.Job, string(l.failed[i].Class)).Inc()
+		}
+	case l.sent > 0:
+		rep.Redriven++
+	default:
+		rep.Filtered++
+	}
+}
