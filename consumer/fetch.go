@@ -7,7 +7,8 @@ import (
 )
 
 // Fetch sizes decide memory: a client holds one fetch per broker ahead. Brokers count compressed bytes, memory holds what they
-// inflate to, so the size asked for follows the compression that was seen. A single batch is never cut: it passes alone.
+// inflate to and what each record takes beside its bytes, so the size asked for follows what was seen of both. A single batch is never
+// cut: it passes alone.
 const (
 	fetchBytes      = 2 << 20 // what a fetch should inflate to
 	firstFetchBytes = 512 << 10
@@ -26,7 +27,7 @@ var _ kgo.HookFetchBatchRead = (*compression)(nil)
 // OnFetchBatchRead is called by the Kafka client for every batch.
 func (c *compression) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.FetchBatchMetrics) {
 	c.read.Add(int64(m.CompressedBytes))
-	c.inflated.Add(int64(m.UncompressedBytes))
+	c.inflated.Add(int64(m.UncompressedBytes) + recordOverhead*int64(m.NumRecords))
 }
 
 // adjust gives the size to ask for from now on, and whether it is another one. It shrinks at once and grows by a half at a time.

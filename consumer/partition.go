@@ -191,7 +191,8 @@ func (p *partition) dequeue() *kgo.Record {
 		return nil
 	}
 	rec := p.queue[0]
-	if p.held > 0 && (full || p.held+recordBytes(rec) > share) {
+	// A queue that fills the memory is emptied by decoding only: while it is the larger part, a row that is stuck does not stop that.
+	if p.held > 0 && (full && p.held >= p.queued || p.held+recordBytes(rec) > share) {
 		return nil
 	}
 	p.queue[0] = nil

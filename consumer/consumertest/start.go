@@ -25,7 +25,7 @@ type spec struct {
 	process bool // containers cannot do it
 
 	properties []string // of the brokers, name=value
-	proxied bool
+	proxied    bool
 }
 
 // noneError says that this machine has no real Kafka to offer, and why.
