@@ -21,11 +21,8 @@ import (
 	"streamer/schemas"
 )
 
-// DefaultMemoryBytes bounds what records take in one process. One job, which holds a half at most, keeps some 12,000 rows of 1 kB
-// with it, twelve times as many as requests in flight at a concurrency of 1,024, and the process stays below 130 MB: the program takes
-// 30, a connection 20 kB, the rest is what is held, and as much again that the collector has not swept. More lets an API that
-// answers some keys late be read further ahead; it makes nothing faster.
-const DefaultMemoryBytes = 48 << 20
+// DefaultMemoryBytes bounds what records take in one process.
+const DefaultMemoryBytes = 256 << 20
 
 // clientID begins the name that all connections of this program give the brokers.
 const clientID = "streamer"

@@ -62,6 +62,7 @@ type Runner struct {
 	regulating  sync.Mutex // no pause may come after the resume of a newer assignment; guards compression's size too
 	compression compression
 	memoryFull  atomic.Bool // the job may hold nothing more
+	ample       atomic.Bool // the sink has rows enough
 	limits      limits      // of what the broker takes with a commit
 	unfinished  atomic.Int64
 }

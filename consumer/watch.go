@@ -20,6 +20,9 @@ const (
 	regulateEvery = 200 * time.Millisecond
 	// fetchRetry is the wait before a partition that could not be fetched is tried again.
 	fetchRetry = 10 * time.Second
+	// aheadBytes is what a job reads ahead while its target has more rows than it takes: reading on would only fill memory. Rows that
+	// wait for others of their lane, or for a breaker, let it read on, up to the budget.
+	aheadBytes = 16 << 20
 	// minShareBytes is what a partition may buffer even if a job has many.
 	minShareBytes = 1 << 20
 )
@@ -150,9 +153,13 @@ func fetchCause(err error) string {
 	return "fetch: " + err.Error()
 }
 
-// share is what one partition may hold in memory: its part of the job's limit.
+// share is what one partition may hold in memory: its part of what the job may.
 func (r *Runner) share() int64 {
-	return max(r.account.limit()/max(r.assigned.Load(), 1), minShareBytes)
+	limit := r.account.limit()
+	if r.ample.Load() {
+		limit = min(limit, aheadBytes)
+	}
+	return max(limit/max(r.assigned.Load(), 1), minShareBytes)
 }
 
 // regulate pauses the fetch of partitions that are full or cannot be read, and resumes it when there is room. It is the one
@@ -160,6 +167,7 @@ func (r *Runner) share() int64 {
 func (r *Runner) regulate() {
 	r.regulating.Lock()
 	defer r.regulating.Unlock()
+	r.ample.Store(r.sink.Ample())
 	level, share, now := r.account.level(), r.share(), time.Now()
 	r.memoryFull.Store(level >= 1)
 	if size, changed := r.compression.adjust(r.account.fetchable()); changed {

@@ -166,6 +166,14 @@ func (s *Sink) Stats() Stats {
 	return st
 }
 
+// Ample says that rows wait for nothing but a free slot, their turn in the rate, or the permit, as many as would take a quarter of all
+// slots: more rows would change nothing. It is never said of a sink with several targets: the next row may be for another one.
+func (s *Sink) Ample() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.targets) == 1 && 4*s.ready >= s.c.Concurrency
+}
+
 // Close cancels all scopes, closes the connections and returns when the sink's goroutines have ended. It may be called twice.
 // Deliver does nothing from then on.
 func (s *Sink) Close() {

@@ -40,7 +40,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := Settings{
 		Kafka: consumer.Client{Brokers: []string{"localhost:9092"}}, Namespace: "streamer", Listen: "127.0.0.1:9013", URL: "http://127.0.0.1:9013", Jobs: "/etc/streamer/jobs",
-		MemoryBytes: 48 << 20, LogFormat: "json", LogLevel: slog.LevelInfo,
+		MemoryBytes: 256 << 20, LogFormat: "json", LogLevel: slog.LevelInfo,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

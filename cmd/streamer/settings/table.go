@@ -135,7 +135,7 @@ var Table = []Setting{
 			}
 			return nil
 		}},
-	{Key: "memory", Env: "STREAMER_MEMORY", Flag: "memory", Default: "48MiB",
+	{Key: "memory", Env: "STREAMER_MEMORY", Flag: "memory", Default: "256MiB",
 		Doc: "what records in flight may take in memory, of all jobs together (KiB, MiB, GiB)", set: func(s *Settings, v string) (err error) {
 			s.MemoryBytes, err = bytesOf(v)
 			if err == nil && s.MemoryBytes < minMemory {
