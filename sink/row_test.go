@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -107,5 +108,24 @@ func TestHurryProbesATargetOnHold(t *testing.T) {
 			t.Errorf("the probe was %s", w.order[0])
 		}
 		w.outcome("a")
+	})
+}
+
+// A sink has rows enough while those that only wait for a slot would fill a quarter of all slots, and has never with two targets.
+func TestAmple(t *testing.T) {
+	inWorld(t, Config{Concurrency: 8}, slow(time.Second), func(w *world) {
+		for i := range 11 {
+			w.row(fmt.Sprint(i), "/")
+			w.pass(0)
+			if got, want := w.sink.Ample(), i >= 9; got != want {
+				t.Errorf("%d rows for 8 slots: ample %v", i+1, got)
+			}
+		}
+		w.send("other", "http://127.0.0.1:1/")
+		w.pass(0)
+		if w.sink.Ample() {
+			t.Error("ample with two targets")
+		}
+		w.scope.Cancel()
 	})
 }
