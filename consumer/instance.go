@@ -126,18 +126,24 @@ func (i *Instance) NewRunner(cfg Config) *Runner {
 	i.metrics.expired.WithLabelValues(cfg.Job) // 0 is worth knowing
 	r.guard, r.gaps = newGuard(cfg.DeadLetterShare), newGaps()
 	r.compression.asked = firstFetchBytes
-	if cfg.Pattern {
-		for _, t := range cfg.Topics {
-			r.patterns = append(r.patterns, regexp.MustCompile(t)) // checked when the job was accepted
-		}
-		for _, e := range exclusions(cfg.Namespace) {
-			r.excluded = append(r.excluded, regexp.MustCompile(e))
-		}
-	}
+	r.compilePatterns()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.runners = append(i.runners, r)
 	return r
+}
+
+// compilePatterns makes what matches needs.
+func (r *Runner) compilePatterns() {
+	if !r.cfg.Pattern {
+		return
+	}
+	for _, t := range r.cfg.Topics {
+		r.patterns = append(r.patterns, regexp.MustCompile(t)) // checked when the job was accepted
+	}
+	for _, e := range exclusions(r.cfg.Namespace) {
+		r.excluded = append(r.excluded, regexp.MustCompile(e))
+	}
 }
 
 // forget takes an ended runner out of the metrics.

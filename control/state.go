@@ -10,41 +10,52 @@ import (
 //
 //	             ┌──── runner put out of its group, or ended with an error ─────┐
 //	             ▼                                                              │
-//	( ) ──► starting ─────────────────────────────────────────────────────► running ──► stopped
-//	 │           │ ▲                                                            ▲  │
-//	 │   refused │ │ ended with another error                                   │  │
-//	 │           ▼ │                                                            │  │
-//	 └──────► failed ───────── tried again, and this time not refused ──────────┘  │
-//	             ▲                                                                 │
-//	             └──────────────────────────── refused ────────────────────────────┘
+//	( ) ──► starting ────────────────────────────────────────► running ◄─► paused ◄─► held ◄─► running
+//	 │        ▲  │ ▲                                               ▲  │
+//	 │        │  │ │ ended with another error                      │  │ refused
+//	 │ wanted │  ▼ │                                               │  ▼
+//	 │  here  │ failed ── tried again, and this time not refused ──┘ (failed)
+//	 └──────► │  ▲
+//	          │  │ its memory cannot be read, or too few connections are left
+//	        stopped ◄── from every state: an operator stopped it, it runs on other instances, or the process ends
 //
-// From every state a job can become stopped, and nothing follows stopped. A job whose definition is broken begins as failed and
-// stays it. A runner that was put out of its group begins anew by itself; one that ended with an error is followed by another one.
-// A partition that waits alone leaves its job running and names its cause (consumer.PartitionStatus).
+// Running, paused and held are those of a member of the group, and any of them may follow another. From stopped it is a long way
+// back: a job has to start before it can run. A job whose definition is broken begins as failed and stays it. A runner that was put
+// out of its group begins anew by itself; one that ended with an error is followed by another one. A partition that waits alone
+// leaves its job running and names its cause (consumer.PartitionStatus).
 type State string
 
 // The states of a job.
 const (
-	// Starting looks for the cluster, the topics and the group.
+	// Starting waits for the log, or looks for the cluster, the topics and the group.
 	Starting State = "starting"
 	// Running is a member of its group.
 	Running State = "running"
+	// Paused is a member of its group and starts no attempts, since an operator wants it so.
+	Paused State = "paused"
+	// Held is a member of its group and sends nothing but probes, since something is wrong; its holds say what.
+	Held State = "held"
 	// Failed cannot run as it is defined, or is refused by the cluster; the cause says why.
 	Failed State = "failed"
-	// Stopped has left its group.
+	// Stopped is not in its group: an operator stopped it, it runs on other instances, or the process ends.
 	Stopped State = "stopped"
 )
 
 // States are all states, as the metric streamer_job_state names them.
-var States = []State{Starting, Running, Failed, Stopped}
+var States = []State{Starting, Running, Paused, Held, Failed, Stopped}
 
 // steps are the states that may follow a state.
 var steps = map[State][]State{
-	Starting: {Running, Failed, Stopped},
-	Running:  {Starting, Failed, Stopped},
-	Failed:   {Starting, Running, Stopped},
-	Stopped:  {},
+	Starting: {Running, Paused, Held, Failed, Stopped},
+	Running:  {Starting, Paused, Held, Failed, Stopped},
+	Paused:   {Starting, Running, Held, Failed, Stopped},
+	Held:     {Starting, Running, Paused, Failed, Stopped},
+	Failed:   {Starting, Running, Paused, Held, Stopped},
+	Stopped:  {Starting, Failed},
 }
+
+// member tells whether the job is a member of its group.
+func (s State) member() bool { return s == Running || s == Paused || s == Held }
 
 // mayBecome tells whether next may follow s. Staying is no step, and allowed.
 func (s State) mayBecome(next State) bool {
@@ -54,8 +65,12 @@ func (s State) mayBecome(next State) bool {
 // ofRunner is the state that a runner's own state means.
 func ofRunner(s consumer.State) State {
 	switch s {
-	case consumer.Running, consumer.Paused, consumer.Held:
+	case consumer.Running:
 		return Running
+	case consumer.Paused:
+		return Paused
+	case consumer.Held:
+		return Held
 	case consumer.Stopped:
 		return Stopped
 	}

@@ -10,11 +10,13 @@ import (
 
 // Readiness is what /readyz answers.
 type Readiness struct {
-	// Ready: the job files were read, Kafka has answered, and the process is not stopping. A job that failed or waits does not make
+	// Ready: the job files were read, Kafka has answered, the log was read, and the process is not stopping. A job that failed or waits does not make
 	// an instance unready: the others need it.
 	Ready bool `json:"ready"`
 	// Kafka is empty or says why Kafka was not reached yet.
-	Kafka    string      `json:"kafka,omitempty"`
+	Kafka string `json:"kafka,omitempty"`
+	// Log says what is wrong with the log that instances share; empty: nothing.
+	Log      string      `json:"log,omitempty"`
 	Stopping bool        `json:"stopping,omitempty"`
 	Jobs     []JobStatus `json:"jobs"`
 	// Files names the job files that could not be read, and why.
@@ -91,7 +93,7 @@ func (s *Supervisor) Readiness() Readiness {
 		st.Since = st.Since.UTC()
 		r.Jobs = append(r.Jobs, st)
 		// A member of a group has reached Kafka, whatever the first question said.
-		reached = reached || st.State == Running
+		reached = reached || st.State.member()
 	}
 	if !reached && r.Kafka == "" {
 		r.Kafka = "not reached yet"
@@ -99,7 +101,11 @@ func (s *Supervisor) Readiness() Readiness {
 	if reached {
 		r.Kafka = ""
 	}
-	r.Ready = begun && reached && !r.Stopping
+	read := true
+	if s.options.Store != nil {
+		r.Log, read = s.options.Store.log.Problem(), s.options.Store.read()
+	}
+	r.Ready = begun && reached && read && !r.Stopping
 	return r
 }
 

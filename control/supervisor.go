@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ type Runner interface {
 	Run(soft, hard context.Context) error
 	// Status may be called at any time, from any goroutine.
 	Status() consumer.Status
+	// Recall tells it what is remembered of the job now. It may be called at any time, from any goroutine.
+	Recall(consumer.Memory)
 }
 
 // Job is one job as the files have it.
@@ -42,13 +45,34 @@ type Options struct {
 	Files []string
 	// NewRunner makes a fresh runner for each time a job is run.
 	NewRunner func(consumer.Config) Runner
-	// Reach asks Kafka for a sign of life.
-	Reach func(context.Context) error
+	// Kafka answers what is asked beside the runners.
+	Kafka Kafka
+	// Store and Bulletin share what is wanted, and how things are, with the other instances. Without them, every job runs.
+	Store    *Store
+	Bulletin Bulletin
+	// Self is this instance, as it is shown to the others.
+	Self Self
+	// Connections is how many connections the jobs that run here may need together; 0: no limit.
+	Connections int
 	// Metrics gets streamer_job_state.
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
 	// Backoff is the first wait before an ended runner is run again; it doubles up to 64 times as much. Default 1s.
 	Backoff time.Duration
+	// KeepEvery is how often the offsets of jobs that run nowhere are renewed. Default 24h.
+	KeepEvery time.Duration
+}
+
+// Kafka is what a Supervisor asks of the cluster. *consumer.Instance is one.
+type Kafka interface {
+	// Reach asks for a sign of life.
+	Reach(context.Context) error
+	// Extent gives the number of brokers, and of the partitions of a job.
+	Extent(context.Context, consumer.Config) (brokers, partitions int, err error)
+	// RemoveMember takes this instance's static member out of the group of a job that does not run here any more.
+	RemoveMember(context.Context, consumer.Config) error
+	// KeepOffsets renews the committed offsets of a job that runs nowhere, and gives their number.
+	KeepOffsets(context.Context, consumer.Config) (int, error)
 }
 
 // stopMargin is what runners get to end after hard has ended, which they should do at once.
@@ -61,12 +85,14 @@ const reachTimeout = 10 * time.Second
 type Supervisor struct {
 	options Options
 	jobs    []*supervised
+	asked   chan struct{} // capacity 1: what was decided is to be decided again
 
 	mu       sync.Mutex
 	begun    bool
 	stopping bool
 	reached  bool
 	unreach  string // why Kafka was not reached yet
+	refused  bool   // and that waiting will not help
 }
 
 // supervised is one job with what became of it.
@@ -74,12 +100,17 @@ type supervised struct {
 	Job
 	log *slog.Logger
 
-	mu     sync.Mutex
-	runner Runner // nil before the first run and between two
-	state  State
-	cause  string
-	since  time.Time
-	left   int64 // rows that ended runners left unfinished
+	news chan struct{} // capacity 1: there is another decision
+	kept time.Time     // when its offsets were renewed last; of renew
+
+	mu       sync.Mutex
+	runner   Runner // nil before the first run and between two
+	state    State
+	cause    string
+	since    time.Time
+	left     int64 // rows that ended runners left unfinished
+	decision decision
+	extent   *extent   // nil: not asked for yet
 }
 
 // NewSupervisor registers the jobs and their metric. Nothing runs before Run.
@@ -87,9 +118,13 @@ func NewSupervisor(o Options) *Supervisor {
 	if o.Backoff <= 0 {
 		o.Backoff = time.Second
 	}
-	s := &Supervisor{options: o}
+	if o.KeepEvery <= 0 {
+		o.KeepEvery = 24 * time.Hour
+	}
+	s := &Supervisor{options: o, asked: make(chan struct{}, 1)}
 	for _, j := range o.Jobs {
-		job := &supervised{Job: j, log: o.Log.With("job", j.ID), state: Starting, since: time.Now()}
+		job := &supervised{Job: j, log: o.Log.With("job", j.ID), state: Starting, since: time.Now(), news: make(chan struct{}, 1)}
+		job.decision.run = o.Store == nil
 		if j.Broken != "" {
 			job.state, job.cause = Failed, j.Broken
 		}
@@ -112,14 +147,23 @@ func (s *Supervisor) Run(soft, hard context.Context) error {
 	soft, cancel := context.WithCancel(soft)
 	defer cancel()
 	defer context.AfterFunc(hard, cancel)()
-	var all sync.WaitGroup
+	share, endShare := context.WithCancel(context.WithoutCancel(soft))
+	var all, sharing sync.WaitGroup
+	defer sharing.Wait()
+	defer endShare()
 	all.Go(func() { s.reach(soft) })
+	if s.options.Store != nil {
+		all.Go(func() { s.measure(soft) })
+		all.Go(func() { s.decide(soft) })
+		all.Go(func() { s.renew(soft) })
+		sharing.Go(func() { s.share(soft, share) })
+	}
 	for _, j := range s.jobs {
 		if j.Broken != "" {
 			j.log.Error("job failed", "file", j.File, "cause", j.Broken)
 			continue
 		}
-		all.Go(func() { j.supervise(soft, hard, s.options.NewRunner, s.options.Backoff) })
+		all.Go(func() { s.supervise(j, soft, hard) })
 	}
 	ended := make(chan struct{})
 	go func() { // ends with the runners
@@ -175,7 +219,7 @@ func (s *Supervisor) Unfinished() int64 {
 func (s *Supervisor) reach(ctx context.Context) {
 	for wait := s.options.Backoff; ; wait = min(2*wait, 30*s.options.Backoff) {
 		asked, cancel := context.WithTimeout(ctx, reachTimeout)
-		err := s.options.Reach(asked)
+		err := s.options.Kafka.Reach(asked)
 		cancel()
 		if ctx.Err() != nil {
 			return
@@ -186,7 +230,7 @@ func (s *Supervisor) reach(ctx context.Context) {
 		}
 		s.mu.Lock()
 		news := cause != s.unreach || err == nil
-		s.reached, s.unreach = err == nil, cause
+		s.reached, s.unreach, s.refused = err == nil, cause, errors.As(err, new(*consumer.RefusedError))
 		s.mu.Unlock()
 		if err == nil {
 			s.options.Log.Info("kafka reached")
@@ -201,27 +245,48 @@ func (s *Supervisor) reach(ctx context.Context) {
 	}
 }
 
-// supervise runs the job again and again until soft ends. A runner that is refused leaves the job failed, and is still tried again,
-// less and less often: what the cluster refuses today (a password, another member in the group) may be mended there.
-func (j *supervised) supervise(soft, hard context.Context, newRunner func(consumer.Config) Runner, backoff time.Duration) {
-	wait := backoff
+// supervise runs the job whenever it is to run here, until soft ends. A runner that is refused leaves the job failed, and is still
+// tried again, less and less often: what the cluster refuses today (a password, another member in the group) may be mended there.
+func (s *Supervisor) supervise(j *supervised, soft, hard context.Context) {
+	wait, idle := s.options.Backoff, false
 	for soft.Err() == nil {
-		r := newRunner(j.Config)
-		j.set(r)
+		if d := j.decided(); !d.run {
+			if j.become(d.state, d.cause) {
+				d.log(j.log)
+			}
+			idle = true
+			select {
+			case <-j.news:
+			case <-soft.Done():
+			}
+			continue
+		}
+		if idle {
+			j.become(Starting, "")
+			idle = false
+		}
 		begun := time.Now()
-		err := run(r, soft, hard)
-		j.ended(r)
+		moved, err := s.once(j, soft, hard)
 		if soft.Err() != nil {
 			if err != nil {
 				j.log.Error("job did not stop cleanly", "cause", err)
 			}
 			return
 		}
+		if moved {
+			if err != nil {
+				j.log.Error("job did not stop cleanly", "cause", err)
+			}
+			if err := s.options.Kafka.RemoveMember(soft, j.Config); err != nil {
+				j.log.Warn("the group waits for this instance's member until its session ends", "cause", err)
+			}
+			continue
+		}
 		if err == nil {
 			err = errors.New("the runner ended by itself")
 		}
-		if time.Since(begun) > 64*backoff {
-			wait = backoff // it ran for a while: this is a new trouble
+		if time.Since(begun) > 64*s.options.Backoff {
+			wait = s.options.Backoff // it ran for a while: this is a new trouble
 		}
 		next := Starting
 		var refused *consumer.RefusedError
@@ -232,11 +297,56 @@ func (j *supervised) supervise(soft, hard context.Context, newRunner func(consum
 			j.log.Error("job "+string(next), "cause", err)
 		}
 		// Jitter, so that the jobs of many instances do not come back at one time.
-		if !sleep(soft, wait/2+rand.N(wait/2+1)) {
+		j.backOff(soft, wait/2+rand.N(wait/2+1))
+		wait = min(2*wait, 64*s.options.Backoff)
+	}
+}
+
+// backOff waits before the next runner, until the time is over, ctx ends, or there is to be none.
+func (j *supervised) backOff(ctx context.Context, d time.Duration) {
+	over := time.NewTimer(d)
+	defer over.Stop()
+	for j.decided().run {
+		select {
+		case <-j.news:
+		case <-over.C:
+			return
+		case <-ctx.Done():
 			return
 		}
-		wait = min(2*wait, 64*backoff)
 	}
+}
+
+// once runs one runner until it ends, soft ends, or the job is not to run here any more: then it stops in good order, and moved is true.
+func (s *Supervisor) once(j *supervised, soft, hard context.Context) (moved bool, err error) {
+	r := s.options.NewRunner(j.Config)
+	j.set(r)
+	defer j.ended(r)
+	life, end := context.WithCancel(soft)
+	var watching sync.WaitGroup
+	watching.Go(func() { // ends with life
+		for known := (consumer.Memory{}); ; {
+			d := j.decided()
+			if !d.run {
+				moved = true
+				end()
+				return
+			}
+			if !reflect.DeepEqual(d.memory, known) {
+				known = d.memory
+				r.Recall(known)
+			}
+			select {
+			case <-j.news:
+			case <-life.Done():
+				return
+			}
+		}
+	})
+	err = run(r, life, hard)
+	end()
+	watching.Wait()
+	return moved, err
 }
 
 // run turns a panic of a runner into an error: one job must not end the others.
@@ -309,7 +419,7 @@ func (j *supervised) look() (JobStatus, consumer.Status) {
 	defer j.mu.Unlock()
 	present := r != nil && j.runner == r
 	next := ofRunner(rs.State)
-	if present && (next == Running || next == Starting && j.state == Running) && j.state.mayBecome(next) {
+	if present && (next.member() || next == Starting && j.state.member()) && j.state.mayBecome(next) {
 		j.state, j.cause, j.since = next, "", rs.Since
 	}
 	out := JobStatus{ID: j.ID, Owner: j.Owner, File: j.File, State: j.state, Cause: j.cause, Since: j.since}

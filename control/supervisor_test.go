@@ -40,6 +40,42 @@ func (r *fakeRunner) Status() consumer.Status {
 	return r.status
 }
 
+func (r *fakeRunner) Recall(m consumer.Memory) {
+	state := consumer.Running
+	if m.Desired == consumer.WantPaused {
+		state = consumer.Paused
+	}
+	r.show(consumer.Status{State: state, Since: time.Now()})
+}
+
+// fakeKafka answers what a test wants.
+type fakeKafka struct {
+	reach   func(context.Context) error
+	brokers int
+	parts   map[string]int // by job
+	renewed chan string
+}
+
+func (k *fakeKafka) Reach(ctx context.Context) error {
+	if k.reach == nil {
+		return nil
+	}
+	return k.reach(ctx)
+}
+
+func (k *fakeKafka) Extent(_ context.Context, c consumer.Config) (brokers, partitions int, err error) {
+	return k.brokers, k.parts[c.Job], nil
+}
+
+func (k *fakeKafka) RemoveMember(context.Context, consumer.Config) error { return nil }
+
+func (k *fakeKafka) KeepOffsets(_ context.Context, c consumer.Config) (int, error) {
+	if k.renewed != nil {
+		k.renewed <- c.Job
+	}
+	return 1, nil
+}
+
 func (r *fakeRunner) show(s consumer.Status) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,8 +94,7 @@ func untilSoft(soft, _ context.Context, r *fakeRunner) error {
 func setup(t *testing.T, runs ...func(soft, hard context.Context, r *fakeRunner) error) (*Supervisor, *prometheus.Registry) {
 	t.Helper()
 	reg := prometheus.NewRegistry()
-	o := Options{Metrics: reg, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Backoff: time.Second,
-		Reach: func(context.Context) error { return nil }}
+	o := Options{Metrics: reg, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Backoff: time.Second, Kafka: &fakeKafka{}}
 	byJob := map[string]func(soft, hard context.Context, r *fakeRunner) error{}
 	for i, run := range runs {
 		id := string(rune('a' + i))
@@ -116,7 +151,7 @@ func TestBrokenJobDoesNotStopTheOthers(t *testing.T) {
 # TYPE streamer_job_state gauge
 `
 		for i, now := range []State{Running, Failed, Failed, Starting} {
-			for _, state := range []State{Failed, Running, Starting, Stopped} {
+			for _, state := range []State{Failed, Held, Paused, Running, Starting, Stopped} {
 				value := 0
 				if state == now {
 					value = 1
@@ -233,7 +268,7 @@ func TestRunnerBeginsAnewByItself(t *testing.T) {
 				t.Errorf("shown as %s with the cause %q since %v, want %s with %q for a minute", j.State, j.Cause, j.Since, state, cause)
 			}
 			want := fmt.Sprintf("# HELP streamer_job_state 1 for the state that the job is in on this instance, 0 for the others.\n"+
-				"# TYPE streamer_job_state gauge\nstreamer_job_state{job=\"a\",state=\"failed\"} 0\nstreamer_job_state{job=\"a\",state=\"running\"} %d\n"+
+				"# TYPE streamer_job_state gauge\nstreamer_job_state{job=\"a\",state=\"failed\"} 0\nstreamer_job_state{job=\"a\",state=\"held\"} 0\nstreamer_job_state{job=\"a\",state=\"paused\"} 0\nstreamer_job_state{job=\"a\",state=\"running\"} %d\n"+
 				"streamer_job_state{job=\"a\",state=\"starting\"} %d\nstreamer_job_state{job=\"a\",state=\"stopped\"} 0\n", one(state == Running), one(state == Starting))
 			if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "streamer_job_state"); err != nil {
 				t.Error(err)
@@ -322,12 +357,12 @@ func TestKafkaNotReached(t *testing.T) {
 			return nil
 		})
 		var up atomic.Bool
-		s.options.Reach = func(context.Context) error {
+		s.options.Kafka = &fakeKafka{reach: func(context.Context) error {
 			if !up.Load() {
 				return errors.New("connection refused")
 			}
 			return nil
-		}
+		}}
 		if r := s.Readiness(); r.Ready || r.Kafka != "not reached yet" {
 			t.Errorf("before the run: %+v", r)
 		}
@@ -410,7 +445,8 @@ func TestStartStopStorm(t *testing.T) {
 func TestIllegalSteps(t *testing.T) {
 	t.Parallel()
 	legal := map[State]string{
-		Starting: "running failed stopped", Running: "starting failed stopped", Failed: "starting running stopped", Stopped: "",
+		Starting: "running paused held failed stopped", Running: "starting paused held failed stopped", Paused: "starting running held failed stopped",
+		Held: "starting running paused failed stopped", Failed: "starting running paused held stopped", Stopped: "starting failed",
 	}
 	for _, from := range States {
 		for _, to := range States {

@@ -101,6 +101,7 @@ func Run(soft, hard context.Context, o Options) error {
 type App struct {
 	log        *slog.Logger
 	instance   *consumer.Instance
+	shared     *kafkalog.Log
 	server     *control.Server
 	supervisor *control.Supervisor
 	drain      time.Duration
@@ -121,11 +122,21 @@ func New(o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.shared, err = a.instance.OpenLog(o.Settings.Namespace)
+	if err != nil {
+		a.instance.Close()
+		return nil, err
+	}
+	store := control.NewStore(a.shared)
+	a.instance.Keep(store)
 	a.supervisor = control.NewSupervisor(control.Options{
 		Jobs:      jobs,
 		Files:     brokenFiles(set),
 		NewRunner: func(cfg consumer.Config) control.Runner { return a.instance.NewRunner(cfg) },
-		Reach:     a.instance.Reach,
+		Kafka:     a.instance,
+		Store:     store,
+		Bulletin:  a.shared,
+		Self:      self,
 		Metrics:   reg,
 		Log:       o.Log,
 	})

@@ -1,0 +1,114 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"streamer/consumer/kafkalog"
+)
+
+// What control asks of Kafka about a job that does not run here.
+
+// OpenLog opens the log of a namespace, on the same way to Kafka as the jobs.
+func (i *Instance) OpenLog(namespace string) (*kafkalog.Log, error) {
+	opts, err := i.options(clientID + ".log")
+	if err != nil {
+		return nil, err
+	}
+	return kafkalog.Open(kafkalog.Config{Namespace: namespace, Options: opts, Log: i.log})
+}
+
+// Extent gives how many brokers the cluster has, and how many partitions the topics of a job that exist have together.
+func (i *Instance) Extent(ctx context.Context, cfg Config) (brokers, partitions int, err error) {
+	r := &Runner{instance: i, cfg: cfg, log: i.log}
+	r.compilePatterns()
+	wanted := cfg.Topics
+	if cfg.Pattern {
+		wanted = nil // all
+	}
+	meta, err := i.admin.Metadata(ctx, wanted...)
+	if err != nil {
+		return 0, 0, i.reach(err)
+	}
+	for _, t := range meta.Topics {
+		if t.Err == nil && (!cfg.Pattern || r.matches(t.Topic)) {
+			partitions += len(t.Partitions)
+		}
+	}
+	return len(meta.Brokers), partitions, nil
+}
+
+// RemoveMember takes this instance's static member out of a job's group, after its runner has ended: a static member does not leave
+// by itself, and the group would wait for it. Without a static membership it does nothing.
+func (i *Instance) RemoveMember(ctx context.Context, cfg Config) error {
+	if cfg.Instance == "" {
+		return nil
+	}
+	resp, err := i.admin.LeaveGroup(ctx, kadm.LeaveGroup(cfg.Group).InstanceIDs(cfg.Instance).Reason("the job does not run on this instance any more"))
+	if err == nil {
+		err = resp.Error()
+	}
+	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.GroupIDNotFound) {
+		return nil // gone already
+	}
+	if err != nil {
+		return fmt.Errorf("take member %s out of group %s: %w", cfg.Instance, cfg.Group, err)
+	}
+	return nil
+}
+
+// KeepOffsets commits the offsets of a job that does not run once more, as they are: position, leader epoch and metadata. Kafka
+// forgets the offsets of a group that has had no members for offsets.retention.minutes (7 days unless told). It gives their number;
+// 0 if the group has members, who keep them by being there, or no offsets.
+//
+// A member that joins, commits and leaves between our look and our commit would be set back, and what it did be sent again; Kafka
+// refuses the commit as long as there is one. Jobs that do not run are not started and stopped within milliseconds.
+func (i *Instance) KeepOffsets(ctx context.Context, cfg Config) (int, error) {
+	groups, err := i.admin.DescribeGroups(ctx, cfg.Group)
+	if err == nil {
+		err = groups[cfg.Group].Err
+	}
+	switch {
+	case errors.Is(err, kerr.GroupIDNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("describe group %s: %w", cfg.Group, err)
+	case len(groups[cfg.Group].Members) > 0:
+		return 0, nil
+	}
+	committed, err := i.admin.FetchOffsets(ctx, cfg.Group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return 0, nil
+	}
+	if err == nil {
+		err = committed.Error()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the committed offsets of group %s: %w", cfg.Group, err)
+	}
+	offsets, n := kadm.Offsets{}, 0
+	committed.Each(func(o kadm.OffsetResponse) {
+		if o.At >= 0 {
+			offsets.Add(o.Offset)
+			n++
+		}
+	})
+	if n == 0 {
+		return 0, nil
+	}
+	resp, err := i.admin.CommitOffsets(ctx, cfg.Group, offsets)
+	if err == nil {
+		err = resp.Error()
+	}
+	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.IllegalGeneration) {
+		return 0, nil // somebody has joined
+	}
+	if err != nil {
+		return 0, fmt.Errorf("commit the offsets of group %s again: %w", cfg.Group, err)
+	}
+	return n, nil
+}

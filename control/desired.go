@@ -1,0 +1,63 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"streamer/consumer"
+)
+
+// ErrNoJob says that there is no job of that id.
+var ErrNoJob = errors.New("there is no such job")
+
+// ErrNotNow says that a job cannot become what was asked for from what it is.
+var ErrNotNow = errors.New("not possible now")
+
+// Start lets a job run that was stopped or paused, and ends a hold that only an operator ends. Every instance follows within
+// seconds. by is written to the audit. Errors: ErrNoJob, ErrNotNow, those of Store.Remember.
+func (s *Supervisor) Start(ctx context.Context, job, by string) error {
+	return s.want(ctx, job, consumer.Audit{By: by, Action: "start"}, func(m *consumer.Memory) error {
+		m.Desired, m.Hold = consumer.WantRunning, nil
+		return nil
+	})
+}
+
+// Stop ends a job on every instance in good order: it drains, commits and leaves its group. Its offsets are kept.
+func (s *Supervisor) Stop(ctx context.Context, job, by string) error {
+	return s.want(ctx, job, consumer.Audit{By: by, Action: "stop"}, func(m *consumer.Memory) error {
+		m.Desired = consumer.WantStopped
+		return nil
+	})
+}
+
+// Pause lets a job start no attempts until it is resumed. It stays a member of its group and keeps its partitions.
+func (s *Supervisor) Pause(ctx context.Context, job, by string) error {
+	return s.want(ctx, job, consumer.Audit{By: by, Action: "pause"}, func(m *consumer.Memory) error {
+		if m.Desired == consumer.WantStopped {
+			return fmt.Errorf("%w: job %s is stopped; start it first", ErrNotNow, job)
+		}
+		m.Desired = consumer.WantPaused
+		return nil
+	})
+}
+
+// Resume ends a pause, and a hold that only an operator ends.
+func (s *Supervisor) Resume(ctx context.Context, job, by string) error {
+	return s.want(ctx, job, consumer.Audit{By: by, Action: "resume"}, func(m *consumer.Memory) error {
+		if m.Desired == consumer.WantStopped {
+			return fmt.Errorf("%w: job %s is stopped; start it", ErrNotNow, job)
+		}
+		m.Desired, m.Hold = consumer.WantRunning, nil
+		return nil
+	})
+}
+
+func (s *Supervisor) want(ctx context.Context, job string, a consumer.Audit, change func(*consumer.Memory) error) error {
+	for _, j := range s.jobs {
+		if j.ID == job && s.options.Store != nil {
+			return s.options.Store.Remember(ctx, job, a, change)
+		}
+	}
+	return fmt.Errorf("%w: %s", ErrNoJob, job)
+}

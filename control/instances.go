@@ -1,0 +1,203 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"streamer/consumer"
+)
+
+const (
+	instancePrefix = "instance/"
+	jobPrefix      = "job/"
+	// reportEvery is how often an instance says that it lives, deadAfter when it is taken for dead, and lookEvery how soon a job's
+	// news are reported.
+	reportEvery = 5 * time.Second
+	deadAfter   = 12 * time.Second
+	lookEvery   = time.Second
+	// repeatEvery is when a job's report is repeated without news: the topic forgets it after an hour.
+	repeatEvery = time.Minute
+)
+
+// Self is an instance as the others see it.
+type Self struct {
+	// ID is its name among the live ones.
+	ID string `json:"id"`
+	// Advertise is the URL at which others reach its API.
+	Advertise string    `json:"advertise"`
+	Version   string    `json:"version,omitempty"`
+	Started   time.Time `json:"started"`
+	// Jobs are those that run on it.
+	Jobs []string `json:"jobs"`
+	// Static says that it has an id of its own and comes back under it.
+	Static bool `json:"static,omitempty"`
+}
+
+// JobReport is a job as an instance says it is there.
+type JobReport struct {
+	Job      string          `json:"-"`
+	Instance string          `json:"-"`
+	State    State           `json:"state"`
+	Cause    string          `json:"cause,omitempty"`
+	Holds    []consumer.Hold `json:"holds,omitempty"`
+	Since    time.Time       `json:"since"`
+	// Lag is that of the partitions there; absent while it is not known.
+	Lag        *int64                    `json:"lag,omitempty"`
+	Partitions []consumer.TopicPartition `json:"partitions"`
+	// Working are the partitions that have work.
+	Working []consumer.TopicPartition `json:"working"`
+}
+
+// Instances gives the live instances, by id.
+func (s *Supervisor) Instances() []Self {
+	if s.options.Bulletin == nil {
+		return []Self{s.self()}
+	}
+	var out []Self
+	for _, e := range s.options.Bulletin.Reports(instancePrefix) {
+		var i Self
+		if time.Since(e.At) < deadAfter && json.Unmarshal(e.Value, &i) == nil {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// liveIDs are the ids of live instances; nil while this one is not among them: then the log does not know the present yet.
+func (s *Supervisor) liveIDs() []string {
+	var ids []string
+	for _, i := range s.Instances() {
+		ids = append(ids, i.ID)
+	}
+	if !slices.Contains(ids, s.options.Self.ID) {
+		return nil
+	}
+	return ids
+}
+
+// Reports gives what the live instances say of a job, by instance.
+func (s *Supervisor) Reports(job string) []JobReport {
+	if s.options.Bulletin == nil {
+		return nil
+	}
+	live := map[string]bool{}
+	for _, i := range s.Instances() {
+		live[i.ID] = true
+	}
+	var out []JobReport
+	for _, e := range s.options.Bulletin.Reports(jobPrefix + job + "/") {
+		r := JobReport{Job: job, Instance: strings.TrimPrefix(e.Key, jobPrefix+job+"/")}
+		if live[r.Instance] && json.Unmarshal(e.Value, &r) == nil {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// OwnerOf gives the live instance that says it has a partition of a job; false: none does.
+func (s *Supervisor) OwnerOf(job, topic string, partition int32) (Self, bool) {
+	for _, r := range s.Reports(job) {
+		if !slices.Contains(r.Partitions, consumer.TopicPartition{Topic: topic, Partition: partition}) {
+			continue
+		}
+		for _, i := range s.Instances() {
+			if i.ID == r.Instance {
+				return i, true
+			}
+		}
+	}
+	return Self{}, false
+}
+
+// self is this instance with the jobs that run on it now.
+func (s *Supervisor) self() Self {
+	self := s.options.Self
+	self.Jobs = []string{}
+	for _, j := range s.jobs {
+		j.mu.Lock()
+		if j.runner != nil {
+			self.Jobs = append(self.Jobs, j.ID)
+		}
+		j.mu.Unlock()
+	}
+	return self
+}
+
+// share reports until ctx ends. When soft ends, an instance that will not come back says at once that it goes, so that its jobs find
+// another place while it drains; its jobs are taken back in the end.
+func (s *Supervisor) share(soft, ctx context.Context) {
+	said := map[string]told{}
+	var alive time.Time
+	going := soft.Done()
+	for tick := time.NewTicker(lookEvery); ; {
+		if soft.Err() == nil && time.Since(alive) >= reportEvery {
+			alive = time.Now()
+			s.report(instancePrefix+s.options.Self.ID, s.self())
+		}
+		for _, j := range s.jobs {
+			if j.Broken == "" {
+				s.shareJob(j, said)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-going:
+			going = nil
+			if !s.options.Self.Static {
+				s.options.Bulletin.Report(instancePrefix+s.options.Self.ID, nil)
+			}
+		case <-ctx.Done():
+			tick.Stop()
+			for job := range said {
+				s.options.Bulletin.Report(jobPrefix+job+"/"+s.options.Self.ID, nil)
+			}
+			return
+		}
+	}
+}
+
+// told is what was reported of a job last.
+type told struct {
+	text []byte // without what changes all the time
+	at   time.Time
+}
+
+// shareJob reports a job if there is news, or none for long. Of a job that does not run here there is no report.
+func (s *Supervisor) shareJob(j *supervised, said map[string]told) {
+	st, rs := j.look()
+	key := jobPrefix + j.ID + "/" + s.options.Self.ID
+	last, known := said[j.ID]
+	if st.State == Stopped {
+		if known {
+			s.options.Bulletin.Report(key, nil)
+			delete(said, j.ID)
+		}
+		return
+	}
+	r := JobReport{State: st.State, Cause: st.Cause, Holds: rs.Holds, Since: st.Since.UTC(),
+		Partitions: []consumer.TopicPartition{}, Working: []consumer.TopicPartition{}}
+	for _, p := range rs.Partitions {
+		at := consumer.TopicPartition{Topic: p.Topic, Partition: p.Partition}
+		r.Partitions = append(r.Partitions, at)
+		if p.Pending > 0 || p.Lag() > 0 {
+			r.Working = append(r.Working, at)
+		}
+	}
+	text, err := json.Marshal(r)
+	if err != nil || known && bytes.Equal(text, last.text) && time.Since(last.at) < repeatEvery {
+		return
+	}
+	said[j.ID] = told{text, time.Now()}
+	r.Lag = st.Lag // alone it is no news
+	s.report(key, r)
+}
+
+func (s *Supervisor) report(key string, v any) {
+	if text, err := json.Marshal(v); err == nil {
+		s.options.Bulletin.Report(key, text)
+	}
+}

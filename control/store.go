@@ -1,0 +1,189 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"streamer/consumer"
+	"streamer/consumer/kafkalog"
+)
+
+// Log is what control needs of the log in Kafka. *kafkalog.Log is one.
+type Log interface {
+	Objects
+	Bulletin
+	// Audit pages through the lines of the keys that keep accepts, newest first.
+	Audit(ctx context.Context, before int64, limit int, keep func(key string) bool) ([]kafkalog.Entry, int64, error)
+	// Problem says what is wrong with the log; empty: nothing.
+	Problem() string
+}
+
+// Objects are what the log keeps for ever.
+type Objects interface {
+	Wait(context.Context) error
+	Get(key string) (kafkalog.Entry, bool)
+	Update(ctx context.Context, key string, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error)
+}
+
+// Bulletin is where instances say how they are.
+type Bulletin interface {
+	Report(key string, value []byte)
+	Reports(prefix string) []kafkalog.Entry
+	Changed() <-chan struct{}
+}
+
+const (
+	// stateVersion is how a job's memory is written. An instance leaves alone what it cannot read.
+	stateVersion = 1
+	statePrefix  = "state/"
+	// storeWait bounds the wait for the log to be read once.
+	storeWait = 10 * time.Second
+)
+
+// Store keeps what jobs must not forget in the log. It implements consumer.Store.
+type Store struct{ log Log }
+
+// NewStore makes a store on a log that somebody runs.
+func NewStore(log Log) *Store { return &Store{log} }
+
+// stored is the object of a job in the log.
+type stored struct {
+	Version int `json:"version"`
+	consumer.Memory
+}
+
+// UnreadableError says that what the log has of a job is of another version of streamer, or damaged. The job is left alone.
+type UnreadableError struct {
+	Job   string
+	Cause string
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("what the log remembers of job %s cannot be read: %s; the job is left alone", e.Job, e.Cause)
+}
+
+// decode reads the object of a job; none is the zero Memory.
+func decode(job string, e kafkalog.Entry, exists bool) (consumer.Memory, error) {
+	if !exists {
+		return consumer.Memory{}, nil
+	}
+	var v struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(e.Value, &v); err != nil {
+		return consumer.Memory{}, &UnreadableError{job, err.Error()}
+	}
+	if v.Version != stateVersion {
+		return consumer.Memory{}, &UnreadableError{job, "it has version " + strconv.Itoa(v.Version) + ", and this streamer reads " + strconv.Itoa(stateVersion) + "; update this instance"}
+	}
+	var s stored
+	dec := json.NewDecoder(bytes.NewReader(e.Value))
+	dec.DisallowUnknownFields() // writing it back would drop them
+	if err := dec.Decode(&s); err != nil {
+		return consumer.Memory{}, &UnreadableError{job, err.Error()}
+	}
+	return s.Memory, nil
+}
+
+// Memory implements consumer.Store.
+func (s *Store) Memory(ctx context.Context, job string) (consumer.Memory, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
+	if err := s.log.Wait(ctx); err != nil {
+		return consumer.Memory{}, err
+	}
+	e, ok := s.log.Get(statePrefix + job)
+	return decode(job, e, ok)
+}
+
+// read tells whether the log was read once.
+func (s *Store) read() bool {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	return s.log.Wait(now) == nil
+}
+
+// look gives what is remembered of a job as this instance knows it, and its revision.
+func (s *Store) look(job string) (consumer.Memory, int64, error) {
+	e, ok := s.log.Get(statePrefix + job)
+	m, err := decode(job, e, ok)
+	return m, e.Revision, err
+}
+
+// Remember implements consumer.Store. What the program does by itself and what changes nothing is not written; what a person does is
+// always in the audit.
+func (s *Store) Remember(ctx context.Context, job string, a consumer.Audit, change func(*consumer.Memory) error) error {
+	_, err := s.log.Update(ctx, statePrefix+job, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
+		before, err := decode(job, e, exists)
+		if err != nil {
+			return nil, nil, err
+		}
+		after, err := decode(job, e, exists) // a second copy, as maps are shared
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := change(&after); err != nil {
+			return nil, nil, err
+		}
+		line := AuditLine{At: time.Now().UTC(), Job: job, By: a.By, Action: a.Action, Detail: a.Detail}
+		if same := reflect.DeepEqual(before, after); !same {
+			line.Before, line.After = &before, &after
+		} else if a.By == consumer.BySelf {
+			return e.Value, nil, nil
+		}
+		if value, err = json.Marshal(stored{stateVersion, after}); err != nil {
+			return nil, nil, err
+		}
+		audit, err = json.Marshal(line)
+		return value, audit, err
+	})
+	if err != nil {
+		var unreadable *UnreadableError
+		if errors.As(err, &unreadable) {
+			return err
+		}
+		return fmt.Errorf("remember %s of job %s: %w", a.Action, job, err)
+	}
+	return nil
+}
+
+// AuditLine is one line of the audit: who did what.
+type AuditLine struct {
+	// Revision is its place in the audit.
+	Revision int64     `json:"revision"`
+	At       time.Time `json:"at"`
+	Job      string    `json:"job"`
+	// By is a person, or "streamer".
+	By     string         `json:"by"`
+	Action string         `json:"action"`
+	Detail map[string]any `json:"detail,omitempty"`
+	// Before and After are what was remembered of the job; absent if that was not changed.
+	Before *consumer.Memory `json:"before,omitempty"`
+	After  *consumer.Memory `json:"after,omitempty"`
+}
+
+// Audit gives at most limit lines, newest first, of one job or (empty) of all, from before the given revision on (0: the newest).
+// next is the revision to go on with; 0: there are no more. A line that cannot be read has only its place, its time and its job.
+func (s *Store) Audit(ctx context.Context, job string, before int64, limit int) (lines []AuditLine, next int64, err error) {
+	keep := func(key string) bool { return job == "" || key == statePrefix+job }
+	entries, next, err := s.log.Audit(ctx, before, limit, keep)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, e := range entries {
+		var line AuditLine
+		if json.Unmarshal(e.Value, &line) != nil {
+			line = AuditLine{At: e.At.UTC(), Job: strings.TrimPrefix(e.Key, statePrefix), Action: "unreadable"}
+		}
+		line.Revision = e.Revision
+		lines = append(lines, line)
+	}
+	return lines, next, nil
+}

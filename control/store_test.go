@@ -1,0 +1,181 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"streamer/consumer"
+	"streamer/consumer/kafkalog"
+)
+
+// memoryLog is a Log in memory, with one writer at a time.
+type memoryLog struct {
+	mu       sync.Mutex
+	entries  map[string]kafkalog.Entry
+	reports  map[string]kafkalog.Entry
+	audit    []kafkalog.Entry
+	revision int64
+	changed  chan struct{}
+	problem  string
+	unread   chan struct{} // nil, or closed when the log is read
+}
+
+func newMemoryLog() *memoryLog {
+	return &memoryLog{entries: map[string]kafkalog.Entry{}, reports: map[string]kafkalog.Entry{}, changed: make(chan struct{})}
+}
+
+func (l *memoryLog) Wait(ctx context.Context) error {
+	if l.unread == nil {
+		return nil
+	}
+	select {
+	case <-l.unread:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *memoryLog) Get(key string) (kafkalog.Entry, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, ok := l.entries[key]
+	return e, ok
+}
+
+func (l *memoryLog) Update(_ context.Context, key string, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now, ok := l.entries[key]
+	value, audit, err := change(now, ok)
+	if err != nil {
+		return now, err
+	}
+	l.revision++
+	e := kafkalog.Entry{Key: key, Value: value, Revision: l.revision, At: time.Now()}
+	if audit != nil {
+		l.audit = append(l.audit, kafkalog.Entry{Key: key, Value: audit, Revision: l.revision, At: e.At})
+	}
+	l.entries[key] = e
+	l.tell()
+	return e, nil
+}
+
+func (l *memoryLog) tell() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *memoryLog) Report(key string, value []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if value == nil {
+		delete(l.reports, key)
+	} else {
+		l.reports[key] = kafkalog.Entry{Key: key, Value: value, At: time.Now()}
+	}
+	l.tell()
+}
+
+func (l *memoryLog) Reports(prefix string) (out []kafkalog.Entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, e := range l.reports {
+		if strings.HasPrefix(key, prefix) {
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, func(a, b kafkalog.Entry) int { return strings.Compare(a.Key, b.Key) })
+	return out
+}
+
+func (l *memoryLog) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+func (l *memoryLog) Problem() string { return l.problem }
+
+func (l *memoryLog) Audit(_ context.Context, before int64, limit int, keep func(string) bool) (out []kafkalog.Entry, next int64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range slices.Backward(l.audit) {
+		if (before == 0 || e.Revision < before) && keep(e.Key) && len(out) < limit {
+			out = append(out, e)
+		}
+	}
+	return out, 0, nil
+}
+
+func TestStoreRemembers(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog()
+	s := NewStore(log)
+	ctx := t.Context()
+	if m, err := s.Memory(ctx, "a"); err != nil || m.Desired != consumer.WantRunning || m.Hold != nil {
+		t.Errorf("of a job that nobody knows: %+v, %v", m, err)
+	}
+	hold := consumer.Hold{Cause: consumer.HoldGuard, Reason: "61 of 100", Next: "streamer jobs resume a", Since: time.Unix(1, 0).UTC()}
+	begin := func(m *consumer.Memory) error {
+		m.Begun = map[string]consumer.Begun{"t": {TopicID: "x", Partitions: 3}}
+		m.Hold = &hold
+		return nil
+	}
+	for range 2 { // the second time changes nothing, and is no news
+		if err := s.Remember(ctx, "a", consumer.Audit{By: consumer.BySelf, Action: "begin"}, begin); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Remember(ctx, "a", consumer.Audit{By: "ann", Action: "give-up", Detail: map[string]any{"offset": 7}}, func(*consumer.Memory) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remember(ctx, "b", consumer.Audit{By: "ann", Action: "stop"}, func(m *consumer.Memory) error { m.Desired = consumer.WantStopped; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.Memory(ctx, "a")
+	if err != nil || m.Begun["t"] != (consumer.Begun{TopicID: "x", Partitions: 3}) || m.Hold == nil || *m.Hold != hold {
+		t.Errorf("memory %+v, %v", m, err)
+	}
+	lines, _, err := s.Audit(ctx, "a", 0, 10)
+	if err != nil || len(lines) != 2 || lines[0].Action != "give-up" || lines[0].By != "ann" || lines[0].After != nil ||
+		lines[1].Action != "begin" || lines[1].Before == nil || lines[1].After.Begun["t"].Partitions != 3 {
+		t.Errorf("audit %+v, %v", lines, err)
+	}
+	no := errors.New("no")
+	if err := s.Remember(ctx, "a", consumer.Audit{}, func(*consumer.Memory) error { return no }); !errors.Is(err, no) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// What a newer streamer wrote, or nobody can read, is not touched.
+func TestStoreLeavesAlone(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]string{
+		"a newer version":  `{"version": 2}`,
+		"a newer field":    `{"version": 1, "colour": "red"}`,
+		"no JSON":          `{`,
+		"no version":       `{"desired": "paused"}`,
+		"an unlikely type": `{"version": 1, "desired": 7}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := newMemoryLog()
+			log.entries["state/a"] = kafkalog.Entry{Key: "state/a", Value: []byte(value)}
+			s := NewStore(log)
+			var unreadable *UnreadableError
+			if _, err := s.Memory(t.Context(), "a"); !errors.As(err, &unreadable) || !strings.Contains(err.Error(), "job a") {
+				t.Errorf("error %v", err)
+			}
+			err := s.Remember(t.Context(), "a", consumer.Audit{By: "ann"}, func(m *consumer.Memory) error { m.Desired = consumer.WantPaused; return nil })
+			if !errors.As(err, &unreadable) || string(log.entries["state/a"].Value) != value {
+				t.Errorf("error %v; the log has %s", err, log.entries["state/a"].Value)
+			}
+		})
+	}
+}
