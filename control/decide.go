@@ -138,7 +138,7 @@ func (s *Supervisor) decideOne(j *supervised, live []string) decision {
 	default:
 		chosen := place(j.ID, j.instances(), live)
 		for _, id := range chosen {
-			d.run = d.run || id == s.options.Self.ID
+			d.run = d.run || id == s.me.ID
 		}
 		if !d.run {
 			d.cause = "runs on " + strings.Join(chosen, ", ")

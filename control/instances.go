@@ -73,7 +73,7 @@ func (s *Supervisor) liveIDs() []string {
 	for _, i := range s.Instances() {
 		ids = append(ids, i.ID)
 	}
-	if !slices.Contains(ids, s.options.Self.ID) {
+	if !slices.Contains(ids, s.me.ID) {
 		return nil
 	}
 	return ids
@@ -115,7 +115,7 @@ func (s *Supervisor) OwnerOf(job, topic string, partition int32) (Self, bool) {
 
 // self is this instance with the jobs that run on it now.
 func (s *Supervisor) self() Self {
-	self := s.options.Self
+	self := s.me
 	self.Jobs = []string{}
 	for _, j := range s.jobs {
 		j.mu.Lock()
@@ -136,7 +136,7 @@ func (s *Supervisor) share(soft, ctx context.Context) {
 	for tick := time.NewTicker(lookEvery); ; {
 		if soft.Err() == nil && time.Since(alive) >= reportEvery {
 			alive = time.Now()
-			s.report(instancePrefix+s.options.Self.ID, s.self())
+			s.report(instancePrefix+s.me.ID, s.self())
 		}
 		for _, j := range s.jobs {
 			if j.Broken == "" {
@@ -147,13 +147,13 @@ func (s *Supervisor) share(soft, ctx context.Context) {
 		case <-tick.C:
 		case <-going:
 			going = nil
-			if !s.options.Self.Static {
-				s.options.Bulletin.Report(instancePrefix+s.options.Self.ID, nil)
+			if !s.me.Static {
+				s.options.Bulletin.Report(instancePrefix+s.me.ID, nil)
 			}
 		case <-ctx.Done():
 			tick.Stop()
 			for job := range said {
-				s.options.Bulletin.Report(jobPrefix+job+"/"+s.options.Self.ID, nil)
+				s.options.Bulletin.Report(jobPrefix+job+"/"+s.me.ID, nil)
 			}
 			return
 		}
@@ -169,7 +169,7 @@ type told struct {
 // shareJob reports a job if there is news, or none for long. Of a job that does not run here there is no report.
 func (s *Supervisor) shareJob(j *supervised, said map[string]told) {
 	st, rs := j.look()
-	key := jobPrefix + j.ID + "/" + s.options.Self.ID
+	key := jobPrefix + j.ID + "/" + s.me.ID
 	last, known := said[j.ID]
 	if st.State == Stopped {
 		if known {

@@ -116,7 +116,7 @@ func (s *Supervisor) renew(ctx context.Context) {
 		live := s.liveIDs()
 		for _, j := range s.jobs {
 			d := j.decided()
-			if j.Broken != "" || d.run || len(live) == 0 || place(j.ID, 1, live)[0] != s.options.Self.ID || time.Since(j.kept) < s.options.KeepEvery {
+			if j.Broken != "" || d.run || len(live) == 0 || place(j.ID, 1, live)[0] != s.me.ID || time.Since(j.kept) < s.options.KeepEvery {
 				continue
 			}
 			asked, cancel := context.WithTimeout(ctx, reachTimeout)

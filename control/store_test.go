@@ -36,6 +36,11 @@ func (l *memoryLog) Wait(ctx context.Context) error {
 	select {
 	case <-l.unread:
 		return nil
+	default:
+	}
+	select {
+	case <-l.unread:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}

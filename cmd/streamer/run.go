@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -16,6 +19,7 @@ import (
 
 	"streamer/cmd/streamer/settings"
 	"streamer/consumer"
+	"streamer/consumer/kafkalog"
 	"streamer/control"
 	"streamer/control/job"
 )
@@ -104,6 +108,7 @@ type App struct {
 	shared     *kafkalog.Log
 	server     *control.Server
 	supervisor *control.Supervisor
+	settings   settings.Settings
 	drain      time.Duration
 }
 
@@ -117,7 +122,7 @@ func New(o Options) (*App, error) {
 	jobs, drain := jobsOf(set, o)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	a := &App{log: o.Log, drain: drain}
+	a := &App{log: o.Log, settings: o.Settings, drain: drain}
 	a.instance, err = consumer.NewInstance(o.Settings.Kafka, o.Settings.MemoryBytes, reg, o.Log)
 	if err != nil {
 		return nil, err
@@ -136,20 +141,52 @@ func New(o Options) (*App, error) {
 		Kafka:     a.instance,
 		Store:     store,
 		Bulletin:  a.shared,
-		Self:      self,
-		Metrics:   reg,
-		Log:       o.Log,
+		Self:      a.self,
+
+		Connections: connections(o.Settings),
+		Metrics:     reg,
+		Log:         o.Log,
 	})
 	a.server = control.NewServer(control.ServerOptions{
 		Listen: o.Settings.Listen, Readiness: a.supervisor.Readiness, Metrics: reg, Log: o.Log,
 		API: control.API{Jobs: a.supervisor}})
 	if err := a.server.Start(); err != nil {
+		a.shared.Close()
 		a.instance.Close()
 		return nil, err
 	}
 	o.Log.Info("streamer started", "version", version, "listen", a.server.Addr(), "namespace", o.Settings.Namespace,
 		"brokers", o.Settings.Kafka.Brokers, "jobs", len(jobs))
 	return a, nil
+}
+
+// connections is what the jobs may need together: what the setting says, or three quarters of the files that may be open. The rest is
+// for what is shared, and for requests that come in.
+func connections(s settings.Settings) int {
+	if s.Connections > 0 {
+		return s.Connections
+	}
+	return int(min(openFiles(), 1<<24) * 3 / 4)
+}
+
+// self is this instance as the others see it. Without an id of its own it is named after its machine and address: in a container, or
+// behind the same port, it comes back under the same name.
+func (a *App) self() control.Self {
+	self := control.Self{ID: a.settings.Instance, Advertise: a.settings.Advertise, Version: version, Started: time.Now().UTC(), Static: a.settings.Instance != ""}
+	if self.Advertise == "" {
+		self.Advertise = a.Addr()
+	}
+	if !strings.Contains(self.Advertise, "://") {
+		self.Advertise = "http://" + self.Advertise
+	}
+	if self.ID == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = rand.Text()
+		}
+		self.ID = host + "@" + a.Addr()
+	}
+	return self
 }
 
 // Addr is where the HTTP server listens.
@@ -164,7 +201,12 @@ func (a *App) Run(soft, hard context.Context) error {
 		deadline := time.AfterFunc(a.drain+stopMargin, now)
 		context.AfterFunc(hard, func() { deadline.Stop() })
 	})()
+	log, endLog := context.WithCancel(context.WithoutCancel(soft))
+	var following sync.WaitGroup
+	following.Go(func() { a.shared.Run(log) }) // ends with endLog, after the jobs
 	err := a.supervisor.Run(soft, hard)
+	endLog()
+	following.Wait()
 	a.Close()
 	if err != nil {
 		return err
@@ -182,6 +224,7 @@ func (a *App) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	a.server.Stop(ctx)
+	a.shared.Close()
 	a.instance.Close()
 }
 

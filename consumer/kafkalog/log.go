@@ -162,8 +162,13 @@ func (l *Log) Close() {
 	l.drop()
 }
 
-// Wait returns when .jobs was read once; the error says why it was not when ctx ends.
+// Wait returns when .jobs was read once; the error says why it was not when ctx ends. With a context that has ended it is a question.
 func (l *Log) Wait(ctx context.Context) error {
+	select {
+	case <-l.read:
+		return nil
+	default:
+	}
 	select {
 	case <-l.read:
 		return nil

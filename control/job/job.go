@@ -106,6 +106,7 @@ func (c *compilation) config() consumer.Config {
 	c.topics(&cfg)
 	cfg.Group = c.group()
 	cfg.Start = c.start()
+	cfg.Instances = c.positive("instances")
 	cfg.Order = c.order()
 	cfg.Tombstone = c.tombstone()
 	cfg.Schemas = c.schemas()

@@ -170,7 +170,7 @@ func (d *demo) play(soft context.Context) (interrupted, settled bool, err error)
 	hard, kill := context.WithCancel(context.Background())
 	defer kill()
 	stopped := make(chan error, 1)
-	go func() { stopped <- d.service.supervisor.Run(run, hard) }() // ends with run, or some seconds after hard
+	go func() { stopped <- d.service.run(run, hard) }() // ends with run, or some seconds after hard
 	watch, unwatch := context.WithCancel(context.Background())
 	defer unwatch()
 	watching.Go(func() { d.letters.run(watch) })

@@ -9,12 +9,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"streamer/consumer"
+	"streamer/consumer/kafkalog"
 	"streamer/control"
 )
 
 // service is streamer, wired as `run` wires it: supervisor, instance, HTTP server.
 type service struct {
 	instance   *consumer.Instance
+	shared     *kafkalog.Log
 	supervisor *control.Supervisor
 	server     *control.Server
 	metrics    *prometheus.Registry
@@ -29,17 +31,37 @@ func newService(jobs []control.Job, brokers []string, log *slog.Logger) (*servic
 	if s.instance, err = consumer.NewInstance(consumer.Client{Brokers: brokers}, 0, s.metrics, log); err != nil {
 		return nil, err
 	}
+	if s.shared, err = s.instance.OpenLog(namespace); err != nil {
+		s.instance.Close()
+		return nil, err
+	}
+	store := control.NewStore(s.shared)
+	s.instance.Keep(store)
 	s.supervisor = control.NewSupervisor(control.Options{
-		Jobs: jobs, NewRunner: s.newRunner, Reach: s.instance.Reach, Metrics: s.metrics, Log: log,
+		Jobs: jobs, NewRunner: s.newRunner, Kafka: s.instance, Metrics: s.metrics, Log: log, Store: store, Bulletin: s.shared,
+		Self: func() control.Self {
+			return control.Self{ID: "demo", Advertise: "http://" + s.server.Addr(), Started: time.Now().UTC()}
+		},
 	})
 	s.server = control.NewServer(control.ServerOptions{
 		Listen: "127.0.0.1:0", Readiness: s.supervisor.Readiness, Metrics: s.metrics, Log: log,
 	})
 	if err := s.server.Start(); err != nil {
+		s.shared.Close()
 		s.instance.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// run runs the jobs until soft ends, and the log as long as they need it.
+func (s *service) run(soft, hard context.Context) error {
+	log, endLog := context.WithCancel(context.WithoutCancel(soft))
+	var following sync.WaitGroup
+	following.Go(func() { s.shared.Run(log) })
+	defer following.Wait()
+	defer endLog()
+	return s.supervisor.Run(soft, hard)
 }
 
 // newRunner keeps an eye on the runner that the supervisor gets.
@@ -67,6 +89,7 @@ func (s *service) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	s.server.Stop(ctx)
+	s.shared.Close()
 	s.instance.Close()
 }
 

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 // minMemory is the least that reading from Kafka takes.
@@ -35,6 +37,18 @@ func bytesOf(v string) (int64, error) {
 		return 0, fmt.Errorf("%q is too much", v)
 	}
 	return n * unit, nil
+}
+
+// advertise reads host:port, or a URL with nothing but scheme, host and port.
+func advertise(to *string, v string) error {
+	*to = v
+	if u, err := url.Parse(v); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && *u == (url.URL{Scheme: u.Scheme, Host: u.Host}) {
+		return nil
+	}
+	if _, err := hostPort(v); err != nil || strings.HasPrefix(v, ":") {
+		return fmt.Errorf("%q is no address of an instance; write it as streamer-0.streamer:9013 or http://streamer-0.streamer:9013", v)
+	}
+	return nil
 }
 
 func hostPort(v string) (string, error) {

@@ -23,6 +23,10 @@ type Settings struct {
 	Instance string
 	// Listen is host:port of the HTTP server.
 	Listen string
+	// Advertise is host:port or the URL at which others reach it; empty: Listen.
+	Advertise string
+	// Connections bounds what the jobs need together; 0: derived from the limit of open files.
+	Connections int
 	// URL is the instance that commands call.
 	URL string
 	// Jobs is a job file or a directory of job files.
@@ -109,6 +113,19 @@ var Table = []Setting{
 			s.URL = v
 			return nil
 		}},
+	{Key: "advertise", Env: "STREAMER_ADVERTISE", Flag: "advertise", Example: "streamer-0.streamer:9013",
+		Doc: "host:port or URL at which other instances reach this one; empty: what it listens on", set: func(s *Settings, v string) error {
+			return advertise(&s.Advertise, v)
+		}},
+	{Key: "connections", Env: "STREAMER_CONNECTIONS", Flag: "connections", Example: "4000",
+		Doc: "connections that all jobs of this instance may need together, to brokers and targets; empty: three quarters of the files it may open", set: func(s *Settings, v string) error {
+			n, err := strconv.Atoi(v)
+			if err != nil || n < 1 {
+				return fmt.Errorf("%q is no number of connections; write it as 4000", v)
+			}
+			s.Connections = n
+			return nil
+		}},
 	{Key: "jobs_dir", Env: "STREAMER_JOBS_DIR", Flag: "jobs", Default: "/etc/streamer/jobs",
 		Doc: "a job file, or a directory of job files (.yaml, .yml, .json)", set: text(func(s *Settings) *string { return &s.Jobs })},
 	{Key: "secrets_dir", Env: "STREAMER_SECRETS_DIR", Flag: "secrets-dir", Example: "/run/secrets/streamer",
@@ -160,7 +177,6 @@ var Table = []Setting{
 		}},
 
 	{Key: "schema_registry_url", Env: "STREAMER_SCHEMA_REGISTRY_URL", Flag: "schema-registry-url", Later: true},
-	{Key: "advertise", Env: "STREAMER_ADVERTISE", Flag: "advertise", Later: true},
 	{Key: "require_auth", Env: "STREAMER_REQUIRE_AUTH", Flag: "require-auth", Later: true},
 	{Key: "admin.user", Env: "STREAMER_ADMIN_USER", Flag: "admin-user", Later: true},
 	{Key: "admin.password", Env: "STREAMER_ADMIN_PASSWORD", Later: true},

@@ -1,0 +1,67 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"streamer/consumer"
+)
+
+// Runner runs a job once. *consumer.Runner is one.
+type Runner interface {
+	// Run blocks until soft ends and the job has stopped in good order, or hard ends. A *consumer.RefusedError says that the job
+	// cannot run as it is defined.
+	Run(soft, hard context.Context) error
+	// Status may be called at any time, from any goroutine.
+	Status() consumer.Status
+	// Recall tells it what is remembered of the job now. It may be called at any time, from any goroutine.
+	Recall(consumer.Memory)
+}
+
+// Job is one job as the files have it.
+type Job struct {
+	ID, Owner, File string
+	// Config is what runs, unless Broken says why it cannot.
+	Config consumer.Config
+	Broken string
+}
+
+// Options are what a Supervisor needs.
+type Options struct {
+	Jobs []Job
+	// Files says which job files could not be read; they are shown beside the jobs.
+	Files []string
+	// NewRunner makes a fresh runner for each time a job is run.
+	NewRunner func(consumer.Config) Runner
+	// Kafka answers what is asked beside the runners.
+	Kafka Kafka
+	// Store and Bulletin share what is wanted, and how things are, with the other instances. Without them, every job runs.
+	Store    *Store
+	Bulletin Bulletin
+	// Self is this instance, as it is shown to the others. It is asked for once, when Run begins.
+	Self func() Self
+	// Connections is how many connections the jobs that run here may need together; 0: no limit.
+	Connections int
+	// Metrics gets streamer_job_state.
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
+	// Backoff is the first wait before an ended runner is run again; it doubles up to 64 times as much. Default 1s.
+	Backoff time.Duration
+	// KeepEvery is how often the offsets of jobs that run nowhere are renewed. Default 24h.
+	KeepEvery time.Duration
+}
+
+// Kafka is what a Supervisor asks of the cluster. *consumer.Instance is one.
+type Kafka interface {
+	// Reach asks for a sign of life.
+	Reach(context.Context) error
+	// Extent gives the number of brokers, and of the partitions of a job.
+	Extent(context.Context, consumer.Config) (brokers, partitions int, err error)
+	// RemoveMember takes this instance's static member out of the group of a job that does not run here any more.
+	RemoveMember(context.Context, consumer.Config) error
+	// KeepOffsets renews the committed offsets of a job that runs nowhere, and gives their number.
+	KeepOffsets(context.Context, consumer.Config) (int, error)
+}

@@ -1,0 +1,415 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"streamer/consumer"
+	"streamer/consumer/kafkalog"
+)
+
+// cluster is some instances on one log, in fake time.
+type cluster struct {
+	t     *testing.T
+	log   *memoryLog
+	kafka *fakeKafka
+	jobs  []Job
+	all   map[string]*member
+}
+
+// member is one instance of a cluster.
+type member struct {
+	*Supervisor
+	soft, hard context.CancelFunc
+	ended      chan error
+	silent     atomic.Bool // it cannot report any more
+}
+
+// mute is a bulletin that a silent instance cannot write to.
+type mute struct {
+	*memoryLog
+	silent *atomic.Bool
+}
+
+func (m mute) Report(key string, value []byte) {
+	if !m.silent.Load() {
+		m.memoryLog.Report(key, value)
+	}
+}
+
+// newCluster has jobs with so many partitions each; a negative number is a limit of instances for a job of 100 partitions.
+func newCluster(t *testing.T, partitions ...int) *cluster {
+	c := &cluster{t: t, log: newMemoryLog(), kafka: &fakeKafka{brokers: 3, parts: map[string]int{}, renewed: make(chan string, 1000)}, all: map[string]*member{}}
+	for i, n := range partitions {
+		id := string(rune('a' + i))
+		j := Job{ID: id, Config: consumer.Config{Job: id}}
+		c.kafka.parts[id] = n
+		if n < 0 {
+			c.kafka.parts[id], j.Config.Instances = 100, -n
+		}
+		c.jobs = append(c.jobs, j)
+	}
+	return c
+}
+
+func (c *cluster) start(id string, change ...func(*Options)) *member {
+	m := &member{ended: make(chan error, 1)}
+	o := Options{Jobs: c.jobs, Kafka: c.kafka, Store: NewStore(c.log), Bulletin: mute{c.log, &m.silent}, Metrics: prometheus.NewRegistry(),
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		NewRunner: func(consumer.Config) Runner {
+			return &fakeRunner{run: untilSoft, status: consumer.Status{State: consumer.Starting}}
+		},
+		Self: func() Self { return Self{ID: id, Advertise: "http://" + id + ":9013"} }}
+	for _, f := range change {
+		f(&o)
+	}
+	m.Supervisor = NewSupervisor(o)
+	var soft, hard context.Context
+	soft, m.soft = context.WithCancel(c.t.Context())
+	hard, m.hard = context.WithCancel(c.t.Context())
+	go func() { m.ended <- m.Run(soft, hard) }()
+	c.all[id] = m
+	return m
+}
+
+func (m *member) stop(t *testing.T) {
+	t.Helper()
+	m.soft()
+	if err := <-m.ended; err != nil {
+		t.Error(err)
+	}
+	m.hard()
+}
+
+// end stops all instances that a test has left.
+func (c *cluster) end() {
+	for _, m := range c.all {
+		m.soft()
+		m.hard()
+	}
+	synctest.Wait()
+}
+
+// runs gives the instances that run a job, in the order of their ids.
+func (c *cluster) runs(job string) string {
+	var on []string
+	for id, m := range c.all {
+		for _, j := range m.Readiness().Jobs {
+			if j.ID == job && j.State.member() {
+				on = append(on, id)
+			}
+		}
+	}
+	slices.Sort(on)
+	return strings.Join(on, " ")
+}
+
+func (c *cluster) state(m *member, want string) {
+	c.t.Helper()
+	synctest.Wait()
+	if got := states(m.Supervisor); got != want {
+		c.t.Errorf("states %s, want %s", got, want)
+	}
+}
+
+// Before the log was read, nobody knows which jobs are stopped: they wait, and say what for.
+func TestJobsWaitForTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.end()
+		c.log.unread, c.log.problem = make(chan struct{}), "kafka refuses topic streamer.jobs"
+		m := c.start("i")
+		time.Sleep(time.Minute)
+		c.state(m, "a=starting")
+		r := m.Readiness()
+		if want := "waiting for the log in Kafka: kafka refuses topic streamer.jobs"; r.Ready || r.Jobs[0].Cause != want || r.Log != c.log.problem {
+			t.Errorf("readiness %+v, want the cause %q", r, want)
+		}
+		close(c.log.unread)
+		time.Sleep(3 * time.Second)
+		c.state(m, "a=running")
+		if r := m.Readiness(); !r.Ready || r.Jobs[0].Cause != "" {
+			t.Errorf("readiness %+v", r)
+		}
+	})
+}
+
+// What an operator wants is done on every instance, also on one that starts later, and is in the audit.
+func TestStopPauseResumeStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 10, 10)
+		defer c.end()
+		one, two := c.start("one"), c.start("two")
+		ctx := t.Context()
+		do := func(f func(context.Context, string, string) error, want string) {
+			t.Helper()
+			if err := f(ctx, "a", "ann"); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(3 * time.Second)
+			c.state(one, want)
+			c.state(two, want)
+		}
+		do(one.Start, "a=running b=running")
+		do(one.Pause, "a=paused b=running")
+		three := c.start("three")
+		time.Sleep(3 * time.Second)
+		do(two.Resume, "a=running b=running")
+		do(one.Stop, "a=stopped b=running")
+		c.state(three, "a=stopped b=running")
+		if cause := one.Readiness().Jobs[0].Cause; cause != "an operator stopped it" {
+			t.Errorf("cause %q", cause)
+		}
+		for _, f := range []func(context.Context, string, string) error{one.Pause, one.Resume} {
+			if err := f(ctx, "a", "ann"); !errors.Is(err, ErrNotNow) {
+				t.Errorf("error %v", err)
+			}
+		}
+		if err := one.Stop(ctx, "z", "ann"); !errors.Is(err, ErrNoJob) {
+			t.Errorf("error %v", err)
+		}
+		if err := one.options.Store.Remember(ctx, "a", consumer.Audit{By: consumer.BySelf, Action: "hold"}, func(m *consumer.Memory) error {
+			m.Hold = &consumer.Hold{Cause: consumer.HoldGuard}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		do(three.Start, "a=running b=running")
+		if m, err := one.options.Store.Memory(ctx, "a"); err != nil || m.Hold != nil {
+			t.Errorf("after the start: %+v, %v", m, err)
+		}
+		lines, _, err := one.options.Store.Audit(ctx, "a", 0, 100)
+		var did []string
+		for _, l := range lines {
+			did = append(did, l.By+" "+l.Action)
+		}
+		if want := "ann start, streamer hold, ann stop, ann resume, ann pause, ann start"; err != nil || strings.Join(did, ", ") != want {
+			t.Errorf("audit %v, %v", did, err)
+		}
+	})
+}
+
+// A job's memory that a newer streamer wrote: the job is left alone, and goes on when it can be read again.
+func TestUnreadableMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 10, 10)
+		defer c.end()
+		m := c.start("i")
+		write := func(text string) {
+			_, _ = c.log.Update(t.Context(), "state/a", func(kafkalog.Entry, bool) ([]byte, []byte, error) { return []byte(text), nil, nil })
+			time.Sleep(3 * time.Second)
+		}
+		time.Sleep(3 * time.Second)
+		write(`{"version": 7}`)
+		c.state(m, "a=failed b=running")
+		if cause := m.Readiness().Jobs[0].Cause; !strings.Contains(cause, "it has version 7") {
+			t.Errorf("cause %q", cause)
+		}
+		write(`{"version": 1}`)
+		c.state(m, "a=running b=running")
+	})
+}
+
+// A job runs on as many instances as it has partitions, or as it says; the place of one that dies without a word is taken within
+// 15 s, and one that stops is replaced at once.
+func TestPlacement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 2, -1, 100)
+		defer c.end()
+		for _, id := range []string{"x", "y", "z"} {
+			c.start(id)
+		}
+		time.Sleep(5 * time.Second)
+		for job, n := range map[string]int{"a": 1, "b": 2, "c": 1, "d": 3} {
+			if on := strings.Fields(c.runs(job)); len(on) != n {
+				t.Errorf("job %s runs on %v, want %d instances", job, on, n)
+			}
+		}
+		was := c.runs("a")
+		for id, m := range c.all {
+			j := m.Readiness().Jobs[0]
+			if id != was && (j.State != Stopped || j.Cause != "runs on "+was) {
+				t.Errorf("job a on %s is %s: %s", id, j.State, j.Cause)
+			}
+		}
+		dead := c.all[was]
+		dead.silent.Store(true) // killed
+		delete(c.all, was)
+		died := time.Now()
+		for c.runs("a") == "" {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if took := time.Since(died); took > 15*time.Second || took < 6*time.Second {
+			t.Errorf("taken over after %v", took)
+		}
+		next := c.runs("a")
+		c.all[next].stop(t) // in good order
+		delete(c.all, next)
+		time.Sleep(2 * time.Second)
+		if on := c.runs("a"); on == "" || on == next {
+			t.Errorf("after %s was stopped, job a runs on %q", next, on)
+		}
+		dead.hard()
+	})
+}
+
+// One instance that is cut off from the log goes on with what it runs; the others help meanwhile.
+func TestCutOffFromTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.end()
+		c.start("x")
+		c.start("y")
+		time.Sleep(5 * time.Second)
+		was := c.runs("a")
+		c.all[was].silent.Store(true)
+		time.Sleep(time.Minute)
+		if on := c.runs("a"); on != "x y" {
+			t.Errorf("runs on %s", on)
+		}
+		c.all[was].silent.Store(false)
+		time.Sleep(10 * time.Second)
+		if on := c.runs("a"); on != was {
+			t.Errorf("runs on %s", on)
+		}
+	})
+}
+
+// Hashing is fair, and moves only what has to move.
+func TestPlaceMovesLittle(t *testing.T) {
+	t.Parallel()
+	live := []string{"i-0", "i-1", "i-2", "i-3", "i-4"}
+	count, moved := map[string]int{}, 0
+	for n := range 1000 {
+		job := fmt.Sprint("job-", n)
+		before := place(job, 2, live)
+		for _, id := range before {
+			count[id]++
+		}
+		after := place(job, 2, live[:4])
+		for _, id := range after {
+			if !slices.Contains(before, id) {
+				moved++
+			}
+		}
+	}
+	for id, n := range count {
+		if n < 320 || n > 480 {
+			t.Errorf("%s has %d of 2000 places", id, n)
+		}
+	}
+	if moved != count["i-4"] {
+		t.Errorf("%d places moved when the one with %d went", moved, count["i-4"])
+	}
+	if got := place("j", 9, live); len(got) != 5 {
+		t.Errorf("%d of 5 instances", len(got))
+	}
+}
+
+// Jobs that do not fit into the connections are not started, those that run keep theirs, and there is room again when one stops.
+func TestConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 10, 10, 10)
+		defer c.end()
+		for i := range c.jobs {
+			c.jobs[i].Config.Sink.Concurrency = 50 // and 6 to three brokers
+		}
+		m := c.start("i", func(o *Options) { o.Connections = 130 })
+		time.Sleep(3 * time.Second)
+		c.state(m, "a=running b=running c=failed")
+		want := "needs 56 connections (2 to each of 3 brokers, 50 for requests), and 18 of 130 are left;"
+		if cause := m.Readiness().Jobs[2].Cause; !strings.HasPrefix(cause, want) {
+			t.Errorf("cause %q, want %q", cause, want)
+		}
+		if err := m.Stop(t.Context(), "a", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		c.state(m, "a=stopped b=running c=running")
+		if err := m.Start(t.Context(), "a", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		c.state(m, "a=failed b=running c=running")
+	})
+}
+
+// The offsets of a stopped job are renewed once a day, by one of the instances; those of a job that runs keep themselves.
+func TestOffsetsAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 10, 10)
+		defer c.end()
+		for _, id := range []string{"x", "y", "z"} {
+			c.start(id, func(o *Options) { o.KeepEvery = 2 * time.Minute }) // which is a day
+		}
+		if err := c.all["x"].Stop(t.Context(), "b", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20*time.Minute + 10*time.Second)
+		n := map[string]int{}
+		for len(c.kafka.renewed) > 0 {
+			n[<-c.kafka.renewed]++
+		}
+		if n["b"] < 9 || n["b"] > 11 || n["a"] != 0 {
+			t.Errorf("renewed in ten days: %v", n)
+		}
+	})
+}
+
+// What is where: instances, what they say of a job, and who has a partition.
+func TestReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 10)
+		defer c.end()
+		lag := int64(5)
+		runner := func(parts ...int32) func(*Options) {
+			return func(o *Options) {
+				o.NewRunner = func(consumer.Config) Runner {
+					return &fakeRunner{run: func(soft, _ context.Context, r *fakeRunner) error {
+						s := consumer.Status{State: consumer.Held, Since: time.Now(), Holds: []consumer.Hold{{Cause: consumer.HoldGuard}}, Lag: lag}
+						for _, p := range parts {
+							s.Partitions = append(s.Partitions, consumer.PartitionStatus{Topic: "t", Partition: p, Pending: int(p), Committed: 1, HighWatermark: 1})
+						}
+						r.show(s)
+						<-soft.Done()
+						return nil
+					}}
+				}
+			}
+		}
+		x := c.start("x", runner(0, 1))
+		c.start("y", runner(2))
+		time.Sleep(5 * time.Second)
+		reports := x.Reports("a")
+		if len(reports) != 2 || reports[0].Instance != "x" || reports[0].State != Held || len(reports[0].Holds) != 1 || *reports[0].Lag != lag ||
+			len(reports[0].Partitions) != 2 || len(reports[0].Working) != 1 || reports[0].Working[0].Partition != 1 {
+			t.Errorf("reports %+v", reports)
+		}
+		if all := x.Instances(); len(all) != 2 || all[1].ID != "y" || len(all[1].Jobs) != 1 {
+			t.Errorf("instances %+v", all)
+		}
+		if owner, ok := x.OwnerOf("a", "t", 2); !ok || owner.Advertise != "http://y:9013" {
+			t.Errorf("partition 2 is at %+v, %v", owner, ok)
+		}
+		if owner, ok := x.OwnerOf("a", "t", 3); ok {
+			t.Errorf("partition 3 is at %+v", owner)
+		}
+		c.all["y"].stop(t)
+		delete(c.all, "y")
+		if reports := x.Reports("a"); len(reports) != 1 || len(c.log.Reports("job/a/y")) != 0 {
+			t.Errorf("after y has stopped: %+v", reports)
+		}
+	})
+}
