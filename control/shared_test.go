@@ -391,7 +391,7 @@ func TestReports(t *testing.T) {
 		}
 		x := c.start("x", runner(0, 1))
 		c.start("y", runner(2))
-		time.Sleep(5 * time.Second)
+		time.Sleep(10 * time.Second)
 		reports := x.Reports("a")
 		if len(reports) != 2 || reports[0].Instance != "x" || reports[0].State != Held || len(reports[0].Holds) != 1 || *reports[0].Lag != lag ||
 			len(reports[0].Partitions) != 2 || len(reports[0].Working) != 1 || reports[0].Working[0].Partition != 1 {
