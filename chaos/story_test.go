@@ -56,7 +56,7 @@ func read(log string) story {
 			}
 		case strings.HasPrefix(said.Msg, "partitions revoked"):
 			if _, ok := refused[said.Job]; ok {
-				lost(checker.Lost, named)
+				lost(checker.Undone, named)
 				delete(refused, said.Job)
 			}
 			drop(held, named)
@@ -71,7 +71,7 @@ func read(log string) story {
 		}
 	}
 	for job, at := range refused { // a stop: it revokes all, and logs no revoke
-		s.events = append(s.events, checker.Event{Cause: checker.Lost, At: at.Add(-noticed), Until: at, Where: slices.Collect(maps.Keys(s.holds[job]))})
+		s.events = append(s.events, checker.Event{Cause: checker.Undone, At: at.Add(-noticed), Until: at, Where: slices.Collect(maps.Keys(s.holds[job]))})
 	}
 	return s
 }

@@ -81,7 +81,7 @@ func (c *check) event(l *life, start, ended, again time.Time) (cause string, age
 		}
 		known := e.At
 		switch {
-		case e.Cause == Crash, e.Cause == Lost, e.Cause == Freeze && again.Before(e.until()): // who sends again has read the commits
+		case e.Cause == Crash, e.Cause == Lost, e.Cause == Undone, e.Cause == Freeze && again.Before(e.until()): // who sends again has read the commits
 			known = again
 		case e.Cause == Broker:
 			known = e.At.Add(-e.Within)

@@ -18,7 +18,7 @@
 //     on its way) or by an event between the start of the accepted attempt and that of the new one, in a partition that the event
 //     concerned, as long as no commit before the event covered the row, and the row became final no longer before the event than
 //     its Within says. A commit covers the rows below its offset for good, and those that its metadata calls finished until the
-//     next commit. After a crash or a lost session the commits up to the new attempt count, and so they do while an instance is
+//     next commit. After a crash, a lost session or a last commit that failed, the commits up to the new attempt count, and so they do while an instance is
 //     frozen: who sends again has read them. While a broker is lost, those since its Within before may not have been known to who
 //     read them: see rule 8. One event explains one repetition.
 //  8. early: a committed offset was seen beyond a row which was not final by then, or metadata that calls such a row finished. back: a
@@ -147,12 +147,13 @@ type Commit struct {
 
 // Causes of an Event.
 const (
-	Crash  = "crash"         // an instance was killed
-	Freeze = "freeze"        // an instance was stopped past its session
-	Drain  = "drain ran out" // a revoke or stop cancelled attempts
-	Lost   = "session lost"  // an instance was put out of its group
-	Broker = "broker lost"   // a broker was killed or restarted; rule 8's "back" does not look across it, as with Reset
-	Reset  = "offset reset"  // an operator moved the committed offsets; rule 8's "back" does not look across it
+	Crash  = "crash"          // an instance was killed
+	Freeze = "freeze"         // an instance was stopped past its session
+	Drain  = "drain ran out"  // a revoke or stop cancelled attempts
+	Lost   = "session lost"   // an instance was put out of its group
+	Undone = "no last commit" // of a stop or revoke: the brokers were not reached, or refused it
+	Broker = "broker lost"    // a broker was killed or restarted; rule 8's "back" does not look across it, as with Reset
+	Reset  = "offset reset"   // an operator moved the committed offsets; rule 8's "back" does not look across it
 )
 
 // Event is something the harness did, or saw, that may explain a duplicate.
