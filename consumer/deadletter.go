@@ -40,7 +40,8 @@ type deadLetters struct {
 type letter struct {
 	row     *row
 	outcome sink.Outcome
-	bare    bool // without the value, which is larger than the topic takes
+	bare    bool   // without the value, which is larger than the topic takes
+	behind  string // the letter it is parked behind
 }
 
 func newDeadLetters(r *Runner) *deadLetters {
@@ -76,18 +77,25 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 
 // write hands a letter to the Kafka client; what comes of it reaches written.
 func (d *deadLetters) write(l *letter) {
+	if k := d.runner.parking; k != nil {
+		k.begins(l.row)
+	}
 	rec := l.record()
 	// No deadline of the caller's: deadLetterTimeout bounds the write, and a write that was begun is better waited for.
-	d.runner.instance.producer.TryProduce(context.Background(), rec, func(_ *kgo.Record, err error) { d.written(l, err) })
+	d.runner.instance.producer.TryProduce(context.Background(), rec, func(rec *kgo.Record, err error) { d.written(l, rec, err) })
 }
 
-func (d *deadLetters) written(l *letter, err error) {
+func (d *deadLetters) written(l *letter, rec *kgo.Record, err error) {
 	p := l.row.partition
 	switch {
 	case err == nil:
 		d.runner.status.note(&d.runner.status.dead, "")
 		d.runner.instance.metrics.deadLetters.WithLabelValues(d.runner.cfg.Job, string(l.outcome.Class)).Inc()
-		p.ack(l.row, outcomeDeadLettered)
+		if k := d.runner.parking; k != nil {
+			k.acked(l.row, LetterAddress{rec.Partition, rec.Offset})
+		} else {
+			p.ack(l.row, outcomeDeadLettered)
+		}
 		p.deadLetter.Done()
 		return
 	case errors.Is(err, kerr.MessageTooLarge) && !l.bare:
@@ -199,7 +207,7 @@ func (l *letter) record() *kgo.Record {
 			Offset: rec.Offset, Row: row.index, Timestamp: rec.timestamp},
 		Class: l.outcome.Class, Status: l.outcome.Status, Attempts: l.outcome.Attempts, Reason: l.outcome.Reason, FirstAttempt: l.outcome.First,
 		LeftOut: l.bare,
-		lane:    row.laneValue(),
+		lane:    row.laneValue(), behind: l.behind,
 	}, o)
 }
 

@@ -119,7 +119,7 @@ func (f *fixture) instance(c Client, memory int64) *Instance {
 	return i
 }
 
-func (f *fixture) runOn(i *Instance, cfg Config) *running {
+func (f *fixture) runOn(i *Instance, cfg Config, change ...func(*Runner)) *running {
 	f.Helper()
 	if f.watches[cfg.Group] == nil {
 		f.watches[cfg.Group] = f.cluster.WatchCommits(f, cfg.Group, 20*time.Millisecond)
@@ -127,6 +127,9 @@ func (f *fixture) runOn(i *Instance, cfg Config) *running {
 	soft, stop := context.WithCancel(context.Background())
 	hard, kill := context.WithCancel(context.Background())
 	j := &running{f: f, runner: i.NewRunner(cfg), soft: stop, hard: kill, ended: make(chan error, 1)}
+	for _, c := range change {
+		c(j.runner)
+	}
 	go func() {
 		err := j.runner.Run(soft, hard)
 		i.Close()

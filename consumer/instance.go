@@ -66,6 +66,7 @@ func NewInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *sl
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchMaxBytes(deadLetterBatchBytes),
 		kgo.ProducerLinger(0),
+		kgo.RecordPartitioner(letterPartitioner()),
 		kgo.UnknownTopicRetries(0),
 		kgo.RecordDeliveryTimeout(deadLetterTimeout),
 		kgo.MaxBufferedBytes(2*deadLetterBatchBytes),
@@ -122,7 +123,7 @@ func (i *Instance) NewRunner(cfg Config) *Runner {
 	i.metrics.metadataDropped.WithLabelValues(cfg.Job) // shown as 0 from the start
 	r.limits.metadata.Store(maxMetadata)
 	r.limits.request.Store(maxRequest)
-	r.dead = newDeadLetters(r)
+	r.dead, r.parking = newDeadLetters(r), newParking(r)
 	i.metrics.expired.WithLabelValues(cfg.Job) // 0 is worth knowing
 	r.guard, r.gaps = newGuard(cfg.DeadLetterShare), newGaps()
 	r.compression.asked = firstFetchBytes

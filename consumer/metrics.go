@@ -15,13 +15,14 @@ import (
 const (
 	outcomeDelivered    = "delivered"
 	outcomeDeadLettered = "dead_lettered"
+	outcomeParked       = "parked"
 	outcomeGivenUp      = "given_up" // by an operator, without a dead letter
 	outcomeFiltered     = "filtered"
 	outcomeNotEmitted   = "not_emitted"
 	outcomeTombstone    = "tombstone"
 )
 
-var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeGivenUp, outcomeFiltered, outcomeNotEmitted, outcomeTombstone}
+var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeParked, outcomeGivenUp, outcomeFiltered, outcomeNotEmitted, outcomeTombstone}
 
 func verdictOutcome(v mapping.Verdict) string {
 	if v == mapping.NotEmitted {

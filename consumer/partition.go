@@ -47,6 +47,7 @@ type partition struct {
 	skipTo     int64  // what is below was accepted as lost; see goOn
 	kept       []*row // that would be given up, but the guard holds the job
 	paused     bool   // not fetched, since its buffer is full or it waits
+	parkWait   bool   // nothing is taken until it is known which lanes are parked
 	wait       wait
 
 	// Of this assignment: every record polled is final, or pending: in the queue, in the worker's hands, or in the tracker.
@@ -91,6 +92,7 @@ func (r *Runner) newPartition(topic string, id int32) *partition {
 		lanes:      map[string]*lane{},
 		committed:  -1, highWater: -1,
 	}
+	r.parking.await(p)
 	ctx, stop := context.WithCancel(context.Background()) // ends with close, whose caller waits for the worker
 	p.stop = stop
 	go p.work(ctx)
@@ -186,7 +188,7 @@ func (p *partition) dequeue() *kgo.Record {
 	share := p.runner.share()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.queue) == 0 || p.life != open || p.tracker == nil {
+	if len(p.queue) == 0 || p.life != open || p.tracker == nil || p.parkWait {
 		p.passGap()
 		return nil
 	}

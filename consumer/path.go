@@ -147,6 +147,9 @@ func (p *partition) deliver(r *row) {
 		p.giveUp(r, sink.Outcome{Class: sink.Payload, Reason: r.payload.Error()})
 		return
 	}
+	if p.runner.parking.takes(r) { // behind a dead letter of its key
+		return
+	}
 	p.scope.Deliver(&r.Delivery)
 }
 

@@ -7,3 +7,5 @@ import (
 )
 
 func TestKafkaRedrive(t *testing.T) { redriveRound(t, consumertest.Kafka(t)) }
+
+func TestKafkaAKeyIsParkedUntilItIsRedriven(t *testing.T) { parkRound(t, consumertest.Kafka(t)) }

@@ -30,6 +30,7 @@ type Runner struct {
 	fence    *fence
 	account  *account
 	dead     *deadLetters
+	parking  *parking      // nil: keys go on after a dead letter
 	cluster  string        // id of the Kafka cluster
 	owner    [8]byte       // of commit metadata, see track.Owner
 	joined   chan struct{} // closed when client is set
@@ -123,6 +124,10 @@ func (r *Runner) session(soft, hard context.Context) error {
 	background.Go(func() { r.commitLoop(work, member) })
 	background.Go(func() { r.watch(work) })
 	background.Go(func() { r.dead.run(work) })
+	if r.parking != nil {
+		background.Go(func() { r.parking.follow(work) })
+		background.Go(func() { r.parking.settler(work) })
+	}
 	background.Go(func() { r.saveHolds(work) })
 	background.Go(func() { r.watchProgress(work) })
 	r.status.set(Running, "")

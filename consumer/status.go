@@ -105,6 +105,7 @@ type status struct {
 	marks    string // why what was begun is not remembered
 	commits  string // what the last commit was refused with
 	dead     string // why dead letters cannot be written
+	parked   string // why rows of parked keys wait
 	delivery string // why rows wait at the target
 }
 
@@ -132,7 +133,7 @@ func (s *status) read() (State, string, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var causes []string
-	for _, c := range []string{s.cause, s.topics, s.group, s.marks, s.commits, s.dead, s.delivery} {
+	for _, c := range []string{s.cause, s.topics, s.group, s.marks, s.commits, s.dead, s.parked, s.delivery} {
 		if c != "" {
 			causes = append(causes, c)
 		}

@@ -96,7 +96,7 @@ func TestCompileFaults(t *testing.T) {
 		{"dead letters to a foreign topic", []string{"dead_letter: {topic: lost}"}, []string{`dead_letter.topic: topic "lost" may not be written by a job`}},
 		{"dead letters to the topic that is read", []string{"topic: [streamer.out.a]", "dead_letter: {topic: streamer.out.a}"}, []string{"dead_letter.topic: the job reads topic"}},
 		{"dead_letter on", []string{"dead_letter: on"}, []string{`dead_letter: unknown value "on"`}},
-		{"dead_letter: what takes effect later", []string{"dead_letter: {key: park}"}, []string{"warning: dead_letter.key"}},
+		{"nothing to park", []string{"order: none", "dead_letter: {key: park}"}, []string{"warning: dead_letter.key: nothing waits"}},
 		{"hold_share above one", []string{"dead_letter: {hold_share: 3}"}, []string{"dead_letter.hold_share: 3 is out of range"}},
 
 		{"a header that the connection answers itself", []string{"headers: {expect: 100-continue}"}, []string{"headers.expect: is set from the request itself"}},

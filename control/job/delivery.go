@@ -21,8 +21,6 @@ const (
 	year            = 365 * 24 * time.Hour
 )
 
-const laterWarning = "accepted, but it takes effect in a later version"
-
 func (c *compilation) delivery(cfg *consumer.Config) {
 	cfg.Sink.AttemptHeader = true
 	cfg.PositionHeaders = true
@@ -190,8 +188,10 @@ func (c *compilation) deadLetter(cfg *consumer.Config) {
 	if share, ok := s.number("hold_share", 0, 1); ok {
 		cfg.DeadLetterShare = max(share, math.SmallestNonzeroFloat64) // 0 means the default to the consumer
 	}
-	if word, ok := s.word("key", "continue", "park"); ok && word == "park" {
-		c.faults.Warn("dead_letter.key", laterWarning, "until then a key goes on after its dead letter")
+	if word, ok := s.word("key", "continue", "park"); ok {
+		if cfg.DeadLetterPark = word == "park"; cfg.DeadLetterPark && cfg.Order.By == consumer.OrderNone {
+			c.faults.Warn("dead_letter.key", "nothing waits for a row with order: none, so nothing is parked", "give the job an order, or leave key out")
+		}
 	}
 }
 
