@@ -31,6 +31,8 @@ func TestKafkaATopicMadeAnewWhileRunningIsHeld(t *testing.T) {
 	recreatedWhileRunning(t, consumertest.Kafka(t))
 }
 
+func TestKafkaRetentionHeadroom(t *testing.T) { retentionHeadroom(t, consumertest.Kafka(t)) }
+
 func TestKafkaRowsInMemoryOutliveTheirLog(t *testing.T) { rowsInMemory(t, consumertest.Kafka(t)) }
 
 // Kafka's own retention takes records of a stopped job: the range it says is the one that the log has lost.

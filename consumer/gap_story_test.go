@@ -293,3 +293,57 @@ func TestADamagedBatchIsReadAgain(t *testing.T) {
 	f.committed(cfg, topic)
 	f.onlySent(topic, 0, 0, 4)
 }
+
+// How long the oldest unfinished record will be kept is known as long as there is one, and where time takes records at all.
+func TestRetentionHeadroom(t *testing.T) { retentionHeadroom(t, consumertest.Fake(t)) }
+
+func retentionHeadroom(t *testing.T, c *consumertest.Cluster) {
+	for name, x := range map[string]struct {
+		config []string
+		least  float64
+		most   float64
+	}{
+		"an hour of a record that is half an hour old": {[]string{"retention.ms=3600000"}, 1700, 1800},
+		"without limit":              {[]string{"retention.ms=-1"}, -1, -1},
+		"a compacted topic":          {[]string{"retention.ms=3600000", "cleanup.policy=compact"}, -1, -1},
+		"compacted and deleted":      {[]string{"retention.ms=3600000", "cleanup.policy=compact,delete"}, 1700, 1800},
+		"gone from the log, perhaps": {[]string{"retention.ms=600000"}, -1250, -1190},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if x.least < -1 && c.Mode != consumertest.ModeFake {
+				t.Skip("Kafka would take the records")
+			}
+			var up atomic.Bool
+			f, k := setup(t, c, func(*sinktest.Attempt) sinktest.Answer {
+				if !up.Load() {
+					return sinktest.Answer{Status: 503}
+				}
+				return sinktest.Answer{}
+			}), &keeper{}
+			topic := f.cluster.Topic(t, "t", 2, x.config...)
+			old := rec(topic, 0, "a", 1)
+			old.Timestamp = time.Now().Add(-30 * time.Minute)
+			consumertest.Produce(t, f.producer, old, rec(topic, 1, "b", 1))
+			cfg := f.job(topic)
+			f.runWith(k, cfg)
+			f.attempts(2)
+			if x.least == -1 {
+				f.attempts(20)
+				if n := f.metric(k, cfg, "streamer_retention_headroom_seconds"); n != -1 {
+					t.Errorf("headroom %v, want none", n)
+				}
+			} else {
+				consumertest.WaitFor(t, within, "the headroom", func() (any, bool) {
+					n := f.metric(k, cfg, "streamer_retention_headroom_seconds")
+					return n, n >= x.least && n <= x.most
+				})
+			}
+			up.Store(true)
+			f.committed(cfg, topic)
+			consumertest.WaitFor(t, within, "no headroom", func() (any, bool) {
+				n := f.metric(k, cfg, "streamer_retention_headroom_seconds")
+				return n, n == -1
+			})
+		})
+	}
+}

@@ -86,6 +86,7 @@ type gauges struct{ instance *Instance }
 var (
 	lagDesc      = prometheus.NewDesc("streamer_lag_records", "Records between the committed offset and the high watermark.", []string{"job", "topic", "partition"}, nil)
 	oldestDesc   = prometheus.NewDesc("streamer_oldest_pending_seconds", "How long ago the oldest record that is not finished was polled.", []string{"job"}, nil)
+	headroomDesc = prometheus.NewDesc("streamer_retention_headroom_seconds", "How long the oldest record that is not finished will be kept by its topic; none without one, or without retention.ms.", []string{"job"}, nil)
 	inFlightDesc = prometheus.NewDesc("streamer_in_flight", "Rows with an attempt running or waiting for the next one.", []string{"job"}, nil)
 	recordsDesc  = prometheus.NewDesc("streamer_partition_records", "Records of the present assignment: polled = final + pending.", []string{"job", "topic", "partition", "state"}, nil)
 	stalledDesc  = prometheus.NewDesc("streamer_stalled_partitions", "Partitions that have lag and made no progress for 30 s, by cause.", []string{"job", "cause"}, nil)
@@ -93,7 +94,7 @@ var (
 )
 
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagDesc, oldestDesc, inFlightDesc, breakerDesc, recordsDesc, stalledDesc} {
+	for _, d := range []*prometheus.Desc{lagDesc, oldestDesc, headroomDesc, inFlightDesc, breakerDesc, recordsDesc, stalledDesc} {
 		ch <- d
 	}
 }
@@ -123,6 +124,9 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 			gauge(stalledDesc, float64(stalled[c]), string(c))
 		}
 		gauge(oldestDesc, s.OldestPending.Seconds())
+		if left, known := r.headroom(time.Now()); known {
+			gauge(headroomDesc, left.Seconds())
+		}
 		gauge(inFlightDesc, float64(s.Delivery.InFlight+s.Delivery.Waiting))
 		open := 0
 		for _, t := range s.Delivery.Targets {

@@ -57,6 +57,8 @@ type Runner struct {
 	gaps     gaps
 	watchdog watchdog
 
+	retentions retentions
+
 	delivering  atomic.Pointer[sink.Sink] // sink, for Status
 	status      status
 	said        said

@@ -75,6 +75,7 @@ func (r *Runner) lookAt(ctx context.Context) foundTopics {
 		r.judgeOffsets(ctx, ends)
 	}
 	r.mendHolds(ctx, topics)
+	r.lookUpRetention(ctx, topics)
 	if r.unmarkedTopics(topics) {
 		if committed, err := r.committedOffsets(ctx); err == nil {
 			r.noteBegun(ctx, topics, committed)
