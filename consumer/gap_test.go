@@ -271,3 +271,31 @@ func expiredRecords(t *testing.T, c *consumertest.Cluster) {
 		t.Errorf("%v expired records were counted in the end, want 1", n)
 	}
 }
+
+// What is accepted must be in the log before anything goes on. While it cannot be written, the partition stays held.
+func TestNothingIsAcceptedThatCannotBeWrittenDown(t *testing.T) {
+	f, k := setup(t, consumertest.Fake(t), nil), &keeper{}
+	topic := f.cluster.Topic(t, "t", 1)
+	f.produceN(topic, 0, 5)
+	f.deleteRecords(topic, 0, 3)
+	cfg := f.job(topic)
+	f.commit(cfg.Group, topic, 0, 1)
+	j := f.runWith(k, cfg)
+	f.begun(k, cfg, topic, 1)
+	j.heldFor(topic, 0, HoldExpired)
+	k.refuse(errors.New("no broker of the log answers"))
+	if got, err := j.runner.Accept(t.Context(), Acceptance{Topic: topic, At: AtEarliest}, "alice"); err == nil || !strings.Contains(err.Error(), "cannot be written to the log, so nothing is") {
+		t.Fatalf("accepted %+v, %v", got, err)
+	}
+	j.heldFor(topic, 0, HoldExpired)
+	k.refuse(nil)
+	j.accept(Acceptance{Topic: topic, At: AtEarliest})
+	f.committed(cfg, topic)
+	f.onlySent(topic, 0, 3, 5)
+	if err := j.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.runner.Accept(t.Context(), Acceptance{Topic: topic, At: AtEarliest}, "alice"); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("after the stop: %v", err)
+	}
+}

@@ -59,6 +59,8 @@ type partition struct {
 	committed int64  // last offset that the group acknowledged; -1: unknown
 	metadata  string // acknowledged with it
 	highWater int64  // -1: unknown
+
+	transaction *openTransaction // that keeps what follows from being read; nil: none
 }
 
 // life is how far a partition's assignment has come.

@@ -67,6 +67,7 @@ type PartitionStatus struct {
 	Paused bool
 
 	oldest time.Time
+	open   string // the open transaction that the lag is behind
 }
 
 // TopicPartition names a partition.
@@ -204,6 +205,12 @@ func (p *partition) status() PartitionStatus {
 	}
 	if s.Cause == "" && p.stuck > 0 {
 		s.Cause, s.Since = fmt.Sprintf("dead letters are off: %d rows that cannot be delivered hold their lanes", p.stuck), p.stuckSince
+	}
+	if p.transaction != nil && p.transaction.cause != "" {
+		s.open = p.transaction.cause
+		if s.Cause == "" {
+			s.Cause, s.Since = s.open, p.transaction.since
+		}
 	}
 	if p.tracker != nil {
 		s.Pending += p.tracker.Pending()

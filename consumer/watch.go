@@ -73,6 +73,7 @@ func (r *Runner) lookAt(ctx context.Context) foundTopics {
 			}
 		}
 		r.judgeOffsets(ctx, ends)
+		r.judgeTransactions(ctx, ends)
 	}
 	r.mendHolds(ctx, topics)
 	r.lookUpRetention(ctx, topics)

@@ -228,8 +228,8 @@ func (r *Runner) views(now time.Time) []view {
 	for _, p := range r.all() {
 		s := p.status()
 		v := view{of: p, lag: s.Lag(), offset: -1, hold: s.Hold, jobHolds: holds, paused: paused, rebalances: rebalances, fenced: fenced,
-			memory: memory && s.Paused}
-		if s.Hold == nil {
+			memory: memory && s.Paused, open: s.open}
+		if s.Hold == nil && s.Cause != s.open {
 			v.fetch = s.Cause
 		}
 		head := p.head(&v.offset)
