@@ -195,15 +195,19 @@ func (p *partition) dequeue() *kgo.Record {
 		return nil
 	}
 	rec := p.queue[0]
+	bytes := recordBytes(rec)
+	room := p.held+bytes <= share
+	if bytes > share { // it would never fit: it takes of what other partitions leave, so that no stuck row keeps it waiting
+		room = p.runner.account.used.Load()+bytes <= p.runner.account.limit()
+	}
 	// A queue that fills the memory is emptied by decoding only: while it is the larger part, a row that is stuck does not stop that.
-	if p.held > 0 && (full && p.held >= p.queued || p.held+recordBytes(rec) > share) {
+	if p.held > 0 && (full && p.held >= p.queued || !room) {
 		return nil
 	}
 	p.queue[0] = nil
 	if p.queue = p.queue[1:]; len(p.queue) == 0 {
 		p.queue = nil
 	}
-	bytes := recordBytes(rec)
 	p.taking = 1
 	p.queued -= bytes
 	p.runner.account.add(-bytes)

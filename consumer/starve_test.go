@@ -55,3 +55,22 @@ func TestAStuckJobDoesNotStarveTheOthers(t *testing.T) {
 		t.Errorf("the stuck job holds %d bytes of %d", used, memory)
 	}
 }
+
+// A row is stuck for good, and a record larger than its partition's part of the memory comes behind it, with another key. It must not
+// wait until nothing else is held: that would be for ever.
+func TestALargeRecordPassesAStuckRow(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), func(a *sinktest.Attempt) sinktest.Answer {
+		if a.Offset == 0 {
+			return sinktest.Answer{Status: 503}
+		}
+		return sinktest.Answer{}
+	})
+	topic := f.cluster.Topic(t, "t", 16)
+	large := &kgo.Record{Topic: topic, Key: []byte("large"), Value: fmt.Appendf(nil, `{"id":"large","n":1,"filler":%q}`, bytes.Repeat([]byte("x"), 1200<<10))}
+	producer := f.cluster.Producer(t, kgo.ProducerBatchMaxBytes(4<<20), kgo.MaxBufferedBytes(8<<20))
+	consumertest.Produce(t, producer, rec(topic, 0, "stuck", 0), large, rec(topic, 0, "after", 2))
+	cfg := f.job(topic)
+	j := f.runOn(f.instance(Client{Brokers: f.cluster.Brokers}, 16<<20), cfg) // 8 MiB for the job, 1 MiB for a partition
+	j.waitFound(topic, 1, FoundFinished)
+	j.waitFound(topic, 2, FoundFinished)
+}
