@@ -254,7 +254,7 @@ func (r *Runner) became(ctx context.Context, q Query) string {
 	case len(rows) == 0:
 		return "no request: a tombstone, or a record without rows"
 	case count["send"] == len(rows):
-		return fmt.Sprintf("%d rows, each delivered or given up; rows given up are in the dead letters", len(rows))
+		return fmt.Sprintf("%d rows, each delivered or given up", len(rows))
 	}
 	return fmt.Sprintf("%d rows; as the job is defined now: %d to send, %d filtered, %d not emitted, %d that can make no request",
 		len(rows), count["send"], count["filtered"], count["not emitted"], count["payload error"])

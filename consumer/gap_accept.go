@@ -83,6 +83,9 @@ func (r *Runner) acceptLost(ctx context.Context, a *acceptance) ([]Accepted, err
 		return nil, a.nothing()
 	}
 	sortAccepted(plan)
+	if a.DryRun {
+		return plan, nil
+	}
 	if err := r.audit(ctx, a, plan, nil); err != nil {
 		return nil, err
 	}
@@ -127,6 +130,9 @@ func (r *Runner) acceptHeld(ctx context.Context, a *acceptance) ([]Accepted, err
 	}
 	all := slices.Concat(plan, anew)
 	sortAccepted(all)
+	if a.DryRun {
+		return all, nil
+	}
 	return all, r.carryOut(ctx, a, plan, anew, marks)
 }
 

@@ -19,6 +19,8 @@ type Acceptance struct {
 	// At is earliest, latest (the end of what is committed by transactions), committed (where the job was, or where the log is, if
 	// that is later or was cut), or an offset. Whatever is meant, it is bounded by the log.
 	At string `json:"at"`
+	// DryRun says where partitions would go on, and changes nothing.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // Accepted is where one partition goes on.

@@ -8,22 +8,62 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"streamer/consumer"
 )
 
 // API is what the routes under /api call.
 type API struct {
 	// Jobs are those of this instance. *Supervisor has them.
 	Jobs Jobs
+	// Store keeps what is wanted of them, and Desires changes it.
+	Store   consumer.Store
+	Desires Desires
+	// Fleet knows the other instances.
+	Fleet Fleet
+	// Audits reads who did what.
+	Audits Audits
+	// Letters gives the dead letters of a job.
+	Letters func(consumer.Config) DeadLetters
 }
 
 // Jobs are the jobs of one instance.
 type Jobs interface {
 	// Here gives every job as it is on this instance.
 	Here() []JobHere
+	// Deliveries are the rows of a job, if it runs on this instance.
+	Deliveries(job string) (Deliveries, bool)
+	// Gaps are what holds it, if it runs on this instance.
+	Gaps(job string) (Gaps, bool)
+	// Config is what runs, of a job that is valid.
+	Config(job string) (consumer.Config, bool)
+}
+
+// Fleet is the instances that are alive, as they report. *Supervisor knows them.
+type Fleet interface {
+	// Me is this one.
+	Me() Self
+	// Instances are all of them.
+	Instances() []Self
+	// OwnerOf gives the instance that reads a partition of a job.
+	OwnerOf(job, topic string, partition int32) (Self, bool)
+}
+
+// peers are the other instances that run a job, or of all jobs ("").
+func (a API) peers(job string) []Peer {
+	var peers []Peer
+	me := a.Fleet.Me().ID
+	for _, i := range a.Fleet.Instances() {
+		if i.ID != me && (job == "" || slices.Contains(i.Jobs, job)) {
+			peers = append(peers, Peer{i.ID, i.Advertise})
+		}
+	}
+	return peers
 }
 
 // Limits of the API.
@@ -46,8 +86,21 @@ func (a API) routes(e *echo.Echo, addr func() string) {
 	get := func(path string, h echo.HandlerFunc) {
 		e.Match([]string{http.MethodGet, http.MethodHead}, "/api/v1"+path, timed(h))
 	}
+	post := func(path string, h echo.HandlerFunc) { e.POST("/api/v1"+path, timed(h)) }
 	get("/jobs", a.listJobs)
 	get("/jobs/:job", a.showJob)
+	get("/jobs/:job/deliveries", a.findDelivery)
+	for _, d := range []consumer.Decision{consumer.Retry, consumer.GiveUp} {
+		post("/jobs/:job/deliveries/"+string(d), a.decide(d))
+	}
+	get("/jobs/:job/dead-letters", a.listLetters)
+	get("/jobs/:job/dead-letters/:partition/:offset", a.showLetter)
+	e.POST("/api/v1/jobs/:job/dead-letters/redrive", a.redrive) // takes as long as it takes
+	post("/jobs/:job/offsets/accept", a.accept)
+	get("/audit", a.audit)
+	for word, want := range words {
+		post("/jobs/:job/"+word, a.desire(want))
+	}
 }
 
 // ofAPI tells whether a request is for the API, also one that no route takes.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -82,6 +83,26 @@ func (q *query) number(name string, least, most, otherwise int64) int64 {
 	return n
 }
 
+// list gives the parts of a parameter between commas.
+func (q *query) list(name string) []string {
+	if !q.has(name) {
+		return nil
+	}
+	return strings.Split(q.text(name), ",")
+}
+
+// moment gives a point in time, RFC 3339.
+func (q *query) moment(name string) time.Time {
+	if !q.has(name) {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, q.text(name))
+	if err != nil {
+		q.fail(refuse(http.StatusBadRequest, name, strconv.Quote(q.text(name))+" is no time", "write it as 2026-01-31T12:00:00Z"))
+	}
+	return t
+}
+
 // page gives how much of a list is wanted, and the cursor to go on from.
 func (q *query) page() (limit int, cursor string) {
 	return int(q.number("limit", 1, maxPage, defaultPage)), q.text("cursor")
@@ -103,6 +124,7 @@ func bodyOf(c echo.Context, v any) error {
 	if err != nil {
 		return err
 	}
+	c.Request().Body = io.NopCloser(bytes.NewReader(body)) // the call may be passed on
 	if len(bytes.TrimSpace(body)) == 0 {
 		body = []byte("{}")
 	}
@@ -127,11 +149,26 @@ func bodyOf(c echo.Context, v any) error {
 	var kind *json.UnmarshalTypeError
 	switch err := json.Unmarshal(body, v); {
 	case errors.As(err, &kind):
-		return refuse(http.StatusBadRequest, kind.Field, "is a "+kind.Value+", not a "+kind.Type.String(), "")
+		return refuse(http.StatusBadRequest, kind.Field, "is a "+kind.Value+", not "+kindText(kind.Type), "")
 	case err != nil:
 		return refuse(http.StatusBadRequest, "", err.Error(), "")
 	}
 	return nil
+}
+
+// kindText is what a field takes, in words.
+func kindText(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a text"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct, reflect.Map, reflect.Pointer:
+		return "an object"
+	}
+	return "a number in its range"
 }
 
 // jsonNames are the keys that a struct is read from.

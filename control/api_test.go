@@ -20,6 +20,14 @@ type fakeJobs []JobHere
 
 func (f fakeJobs) Here() []JobHere { return f }
 
+func (f fakeJobs) Deliveries(string) (Deliveries, bool) { return nil, false }
+
+func (f fakeJobs) Gaps(string) (Gaps, bool) { return nil, false }
+
+func (f fakeJobs) Config(job string) (consumer.Config, bool) {
+	return consumer.Config{Job: job, DeadLetterTopic: "letters"}, job != "people"
+}
+
 var morning = time.Date(2026, 1, 31, 6, 0, 0, 0, time.UTC)
 
 func number(n int64) *int64 { return &n }
@@ -88,7 +96,7 @@ func request(t *testing.T, method, url, body string, header ...string) (status i
 // those who come over loopback; a page in a browser, and a foreign name that was made to resolve to loopback, are refused.
 func TestAPIIsForThisMachineOnly(t *testing.T) {
 	t.Parallel()
-	here, everywhere := startAPI(t, "127.0.0.1:0", API{Jobs: someJobs}), startAPI(t, ":0", API{Jobs: someJobs})
+	here, everywhere := startAPI(t, "127.0.0.1:0", API{Jobs: someJobs, Store: &fakeStore{}, Fleet: lonely{}}), startAPI(t, ":0", API{Jobs: someJobs, Store: &fakeStore{}, Fleet: lonely{}})
 	cases := []struct {
 		name, base, path string
 		header           []string
@@ -124,7 +132,7 @@ func TestAPIIsForThisMachineOnly(t *testing.T) {
 
 func TestListJobs(t *testing.T) {
 	t.Parallel()
-	base := startAPI(t, "127.0.0.1:0", API{Jobs: someJobs})
+	base := startAPI(t, "127.0.0.1:0", API{Jobs: someJobs, Store: &fakeStore{}, Fleet: lonely{}})
 	var got []string
 	for cursor, pages := "", 0; ; pages++ {
 		status, text, _ := request(t, http.MethodGet, base+"/api/v1/jobs?limit=1&cursor="+url.QueryEscape(cursor), "")
@@ -157,7 +165,7 @@ func TestListJobs(t *testing.T) {
 
 func TestShowJob(t *testing.T) {
 	t.Parallel()
-	base := startAPI(t, "127.0.0.1:0", API{Jobs: someJobs})
+	base := startAPI(t, "127.0.0.1:0", API{Jobs: someJobs, Store: &fakeStore{}, Fleet: lonely{}})
 	status, text, _ := request(t, http.MethodGet, base+"/api/v1/jobs/visits", "")
 	var v JobView
 	if err := json.Unmarshal([]byte(text), &v); err != nil || status != 200 {
@@ -178,7 +186,7 @@ func TestShowJob(t *testing.T) {
 // A body is read before a route is asked, up to its limit.
 func TestLargeBody(t *testing.T) {
 	t.Parallel()
-	base := startAPI(t, "127.0.0.1:0", API{Jobs: someJobs})
+	base := startAPI(t, "127.0.0.1:0", API{Jobs: someJobs, Store: &fakeStore{}, Fleet: lonely{}})
 	if status, _, p := request(t, http.MethodGet, base+"/api/v1/jobs", strings.Repeat("x", maxBodyBytes+1)); status != 413 || p.Detail != "the body is larger than 1 MiB" {
 		t.Errorf("got %d %v", status, p.Error())
 	}

@@ -19,7 +19,7 @@ func startServer(t *testing.T, ready func() Readiness) string {
 	up := prometheus.NewGauge(prometheus.GaugeOpts{Name: "streamer_test_up", Help: "up"})
 	up.Set(1)
 	reg.MustRegister(up)
-	s := NewServer(ServerOptions{Listen: "127.0.0.1:0", Readiness: ready, Metrics: reg, API: API{Jobs: fakeJobs{}}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	s := NewServer(ServerOptions{Listen: "127.0.0.1:0", Readiness: ready, Metrics: reg, API: API{Jobs: fakeJobs{}, Store: &fakeStore{}, Fleet: lonely{}}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ type Supervisor struct {
 	options Options
 	jobs    []*supervised
 	asked   chan struct{} // capacity 1: what was decided is to be decided again
-	me      Self          // set when Run begins
+	me      Self          // set when Run begins; under mu for whoever may come before
 
 	mu       sync.Mutex
 	begun    bool
@@ -96,7 +96,10 @@ func (s *Supervisor) Run(soft, hard context.Context) error {
 	defer endShare()
 	all.Go(func() { s.reach(soft) })
 	if s.options.Store != nil {
-		s.me = s.options.Self()
+		me := s.options.Self()
+		s.mu.Lock()
+		s.me = me
+		s.mu.Unlock()
 		all.Go(func() { s.measure(soft) })
 		all.Go(func() { s.decide(soft) })
 		all.Go(func() { s.renew(soft) })

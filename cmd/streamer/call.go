@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -76,8 +77,16 @@ func (f format) print(w io.Writer, v any, text func(io.Writer)) error {
 	}
 	var b strings.Builder
 	text(&b)
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(w, strings.Map(printable, b.String()))
 	return err
+}
+
+// printable keeps what stands in a record or an answer from steering the terminal.
+func printable(r rune) rune {
+	if unicode.IsControl(r) && r != '\n' && r != '\t' {
+		return unicode.ReplacementChar
+	}
+	return r
 }
 
 // table prints lines of cells below a header, in columns. An empty cell is a dash.
@@ -104,7 +113,7 @@ func age(d time.Duration) string {
 	case d < 10*time.Second:
 		return strconv.FormatFloat(d.Round(100*time.Millisecond).Seconds(), 'f', -1, 64) + "s"
 	case d < 10*time.Minute:
-		return d.Round(time.Second).String()
+		return strings.Replace(d.Round(time.Second).String(), "m0s", "m", 1)
 	case d < 2*time.Hour:
 		return strconv.Itoa(int(d.Minutes())) + "m"
 	case d < 48*time.Hour:

@@ -15,19 +15,59 @@ import (
 )
 
 func jobsCommand(environ []string) *cobra.Command {
-	return group("jobs", "shows the jobs, and steers them", jobsList(environ), jobsShow(environ))
+	return group("jobs", "shows the jobs, and steers them", jobsList(environ), jobsShow(environ),
+		jobsDesire(environ, "start", "lets a stopped or paused job run",
+			"Lets a job run that was stopped or paused, on all instances, also after a restart."),
+		jobsDesire(environ, "stop", "makes a job leave its group",
+			"Makes a job leave its group, on all instances: attempts in flight may end, finished rows are committed. It stays stopped, also after\n"+
+				"a restart, until it is started. Its offsets stay; Kafka forgets those of a group without members after a while\n"+
+				"(offsets.retention.minutes), so they are committed anew every day."),
+		jobsDesire(environ, "pause", "starts no more attempts, and stays in the group",
+			"Starts no more attempts of a job, on all instances; those in flight may end. It stays a member of its group and keeps what was\n"+
+				"read. It stays paused, also after a restart, until it is resumed."),
+		jobsDesire(environ, "resume", "ends a pause, or a hold of the dead-letter guard",
+			"Lets a paused job start attempts again. If the dead-letter guard holds it, the hold ends, and the rows that were to be given up\n"+
+				"are delivered again."))
+}
+
+// jobsDesire is the command for one word of control's API.
+func jobsDesire(environ []string, word, short, long string) *cobra.Command {
+	c := &cobra.Command{Use: word + " JOB", Short: short, Long: long, Args: oneJob}
+	output := outputFlag(c)
+	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+		d, err := api.Desire(ctx, args[0], word)
+		if err != nil {
+			return err
+		}
+		return output.print(c.OutOrStdout(), d, func(w io.Writer) { desiredText(w, d) })
+	})
+}
+
+func desiredText(w io.Writer, d control.DesiredChange) {
+	switch {
+	case d.Before != d.Desired:
+		_, _ = fmt.Fprintf(w, "%s: wanted %s, was %s\n", d.Job, d.Desired, d.Before)
+	case d.HoldEnded == nil:
+		_, _ = fmt.Fprintf(w, "%s: wanted %s, as before\n", d.Job, d.Desired)
+	}
+	if h := d.HoldEnded; h != nil {
+		_, _ = fmt.Fprintf(w, "%s: no longer held: %s, since %s\n    %s\n", d.Job, h.Cause, moment(h.Since), h.Reason)
+	}
+	_, _ = fmt.Fprintf(w, "all instances follow within seconds: streamer jobs show %s\n", d.Job)
 }
 
 func jobsList(environ []string) *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "shows every job with its state and its lag", Args: cobra.NoArgs}
 	output := outputFlag(c)
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
-		jobs, err := api.Jobs(ctx)
+		page, err := api.Jobs(ctx)
 		if err != nil {
 			return err
 		}
-		page := control.JobPage{Jobs: append([]control.JobSummary{}, jobs...)}
-		return output.print(c.OutOrStdout(), page, func(w io.Writer) { jobsText(w, jobs) })
+		return output.print(c.OutOrStdout(), page, func(w io.Writer) {
+			jobsText(w, page.Jobs)
+			unreachedText(w, page.Unreached)
+		})
 	})
 }
 
@@ -90,6 +130,9 @@ func jobText(w io.Writer, v control.JobView) {
 	}
 	say("state:           %s\n", stateText(v.JobSummary))
 	say("since:           %s\n", moment(v.Since))
+	if v.Desired != "" && v.Desired != string(v.State) {
+		say("wanted:          %s\n", v.Desired)
+	}
 	if v.Cause != "" {
 		say("cause:           %s\n", v.Cause)
 	}
@@ -98,6 +141,9 @@ func jobText(w io.Writer, v control.JobView) {
 		lag = "not known"
 	}
 	say("lag:             %s\nin flight:       %d\n", lag, v.InFlight)
+	if v.Unproven > 0 {
+		say("unproven:        %d rows: retry or give-up decides about one (streamer deliveries)\n", v.Unproven)
+	}
 	if o := oldest(v.JobSummary); o != "" {
 		say("oldest pending:  %s\n", o)
 	}
@@ -111,6 +157,21 @@ func jobText(w io.Writer, v control.JobView) {
 		say("breaker open:    %s: %s\n", b.Target, b.Cause)
 	}
 	partitionsText(w, v.Partitions)
+	instancesText(w, v.Instances)
+	unreachedText(w, v.Unreached)
+}
+
+func instancesText(w io.Writer, instances []control.InstanceView) {
+	var lines [][]string
+	for _, i := range instances {
+		lines = append(lines, []string{i.Instance, string(i.State), ago(i.Since), strconv.Itoa(i.Partitions), maybe(i.Lag), strconv.Itoa(i.InFlight),
+			strconv.Itoa(i.Unproven), i.Cause})
+	}
+	if len(lines) == 0 {
+		return
+	}
+	_, _ = fmt.Fprintln(w)
+	table(w, "", []string{"INSTANCE", "STATE", "FOR", "PARTITIONS", "LAG", "IN FLIGHT", "UNPROVEN", "CAUSE"}, lines)
 }
 
 func holdText(w io.Writer, what string, h consumer.Hold) {
@@ -130,13 +191,13 @@ func partitionsText(w io.Writer, partitions []control.PartitionView) {
 			what = "memory full"
 		}
 		lines = append(lines, []string{p.Topic, strconv.Itoa(int(p.Partition)), what, maybe(p.Committed), maybe(p.HighWatermark), maybe(p.Lag),
-			strconv.Itoa(p.Pending)})
+			strconv.Itoa(p.Pending), p.Instance})
 	}
 	if len(lines) == 0 {
 		return
 	}
 	_, _ = fmt.Fprintln(w)
-	table(w, "", []string{"TOPIC", "PARTITION", "STATE", "COMMITTED", "END", "LAG", "PENDING"}, lines)
+	table(w, "", []string{"TOPIC", "PARTITION", "STATE", "COMMITTED", "END", "LAG", "PENDING", "INSTANCE"}, lines)
 	for _, p := range partitions {
 		name := p.Topic + "/" + strconv.Itoa(int(p.Partition))
 		switch {

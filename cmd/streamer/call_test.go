@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +15,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/control"
+	"streamer/sink"
 )
 
 // night is when the scripts that call an instance are played.
@@ -18,10 +23,13 @@ var night = time.Date(2026, 1, 31, 3, 0, 0, 0, time.UTC)
 
 // instance starts the API of an instance with jobs of all kinds, and stops the clock of the commands that follow.
 func instance(ts *testscript.TestScript, _ bool, _ []string) {
+	store := &nightStore{jobs: map[string]consumer.Memory{"births": {Hold: &consumer.Hold{Cause: consumer.HoldGuard, Since: night.Add(-20 * time.Minute),
+		Reason: "51 of the last 100 rows would have been given up: rejected: answered 422 Unprocessable Entity", Next: "streamer jobs resume births"}}}}
 	s := control.NewServer(control.ServerOptions{
 		Listen: "127.0.0.1:0", Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Readiness: func() control.Readiness { return control.Readiness{Ready: true} },
-		API:       control.API{Jobs: nightJobs{}},
+		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{},
+			Letters: func(c consumer.Config) control.DeadLetters { return nightLetters{c.Job, ts.MkAbs("sending")} }},
 	})
 	ts.Check(s.Start())
 	ts.Defer(func() { s.Stop(context.Background()) })
@@ -44,6 +52,7 @@ func (nightJobs) Here() []control.JobHere {
 		{JobStatus: control.JobStatus{ID: "visits", Owner: "health", File: "/etc/streamer/jobs/visits.yaml", State: control.Running, Since: night.Add(-5 * time.Hour),
 			Cause: "rows wait: target: answered 503 Service Unavailable", Lag: number(1207), InFlight: 8, OldestPendingSeconds: 751.3,
 			BreakersOpen: []control.Breaker{{Target: "https://api.example.org:443", Cause: "answered 503 Service Unavailable"}}},
+			Unproven: 1,
 			Holds: []consumer.Hold{{Cause: consumer.HoldCredentials, Reason: "https://api.example.org:443 answered 401 Unauthorized to every row since 02:48",
 				Next: "a row is tried every 30s; mend the credentials", Since: since}},
 			Held: []control.PartitionView{
@@ -54,4 +63,239 @@ func (nightJobs) Here() []control.JobHere {
 				{Topic: "visit", Partition: 2, Cause: "fetch: LEADER_NOT_AVAILABLE", Since: &since},
 			}},
 	}
+}
+
+// nightFleet has an instance that just died.
+type nightFleet struct{}
+
+func (nightFleet) Me() control.Self { return control.Self{ID: "streamer-0"} }
+
+func (f nightFleet) Instances() []control.Self {
+	return []control.Self{f.Me(), {ID: "streamer-1", Advertise: "http://127.0.0.1:1", Jobs: []string{"visits"}}}
+}
+
+func (nightFleet) OwnerOf(_, _ string, partition int32) (control.Self, bool) {
+	return control.Self{ID: "streamer-1", Advertise: "http://127.0.0.1:1"}, partition == 3
+}
+
+// nightStore keeps what is wanted of jobs.
+type nightStore struct {
+	mu   sync.Mutex
+	jobs map[string]consumer.Memory
+}
+
+func (s *nightStore) Memory(_ context.Context, job string) (consumer.Memory, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.jobs[job], nil
+}
+
+func (s *nightStore) Remember(_ context.Context, job string, _ consumer.Audit, change func(*consumer.Memory) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.jobs[job]
+	if err := change(&m); err != nil {
+		return err
+	}
+	s.jobs[job] = m
+	return nil
+}
+
+func (s *nightStore) want(ctx context.Context, job string, d consumer.Desired, resumes bool) error {
+	return s.Remember(ctx, job, consumer.Audit{}, func(m *consumer.Memory) error {
+		if resumes {
+			m.Hold = nil
+			if m.Desired == consumer.WantStopped {
+				return control.ErrNotNow
+			}
+		}
+		m.Desired = d
+		return nil
+	})
+}
+
+func (s *nightStore) Start(ctx context.Context, job, _ string) error {
+	return s.want(ctx, job, consumer.WantRunning, false)
+}
+
+func (s *nightStore) Stop(ctx context.Context, job, _ string) error {
+	return s.want(ctx, job, consumer.WantStopped, false)
+}
+
+func (s *nightStore) Pause(ctx context.Context, job, _ string) error {
+	return s.want(ctx, job, consumer.WantPaused, false)
+}
+
+func (s *nightStore) Resume(ctx context.Context, job, _ string) error {
+	return s.want(ctx, job, consumer.WantRunning, true)
+}
+
+// nightAudit is what was done during the night.
+type nightAudit struct{}
+
+func (nightAudit) Audit(_ context.Context, job string, before int64, limit int) (lines []control.AuditLine, next int64, err error) {
+	all := []control.AuditLine{
+		{Revision: 12, At: night.Add(-2 * time.Minute), Job: "visits", By: "operator", Action: "give-up",
+			Detail: map[string]any{"row": map[string]any{"topic": "visit", "partition": 0, "offset": 1000, "row": 2}}},
+		{Revision: 10, At: night.Add(-20 * time.Minute), Job: "births", By: consumer.BySelf, Action: "hold", Detail: map[string]any{"cause": "dead-letter guard"}},
+		{Revision: 8, At: night.Add(-3 * time.Hour), Job: "visits", By: "operator", Action: "pause"},
+	}
+	for _, l := range all {
+		if len(lines) == limit {
+			return lines, lines[limit-1].Revision, nil
+		}
+		if (job == "" || l.Job == job) && (before == 0 || l.Revision < before) {
+			lines = append(lines, l)
+		}
+	}
+	return lines, 0, nil
+}
+
+func (nightJobs) Gaps(job string) (control.Gaps, bool) { return nightGaps{}, job == "visits" }
+
+// nightGaps are records that expired.
+type nightGaps struct{}
+
+func (nightGaps) Accept(_ context.Context, a consumer.Acceptance, _ string) ([]consumer.Accepted, error) {
+	switch {
+	case a.At == "soon":
+		return nil, &consumer.AcceptError{Field: "at", Cause: `"soon" says not where to go on; say earliest, latest, committed, or an offset`}
+	case a.Topic == "birth":
+		return nil, &consumer.AcceptError{Field: "topic", Cause: "no partition of topic birth is held on this instance"}
+	}
+	return []consumer.Accepted{{Topic: "visit", Partition: 1, Cause: consumer.HoldExpired, Before: 7, After: 12, Skipped: 5},
+		{Topic: "visit", Partition: 4, Cause: consumer.HoldRecreated, Before: -1, After: 0}}, nil
+}
+
+func (nightJobs) Deliveries(job string) (control.Deliveries, bool) {
+	return nightRows{}, job == "visits"
+}
+
+func (nightJobs) Config(job string) (consumer.Config, bool) {
+	return consumer.Config{Job: job, DeadLetterTopic: "letters"}, job != "deaths"
+}
+
+// nightRows are the rows of visits.
+type nightRows struct{}
+
+func (nightRows) Find(_ context.Context, q consumer.Query) ([]consumer.Found, error) {
+	at := func(offset int64, row int32) consumer.Position {
+		return consumer.Position{Topic: "visit", Partition: q.Partition, Offset: offset, Row: row}
+	}
+	read, next, first := night.Add(-4*time.Minute), night.Add(25*time.Second), at(1000, 2)
+	stuck := consumer.Found{Position: first, State: consumer.FoundBackOff, Reason: "backs off", Polled: &read, Attempts: 7, Counted: 3,
+		Last: "target: answered 500 Internal Server Error", Next: &next, Committed: 1000, HighWatermark: 2200}
+	behind := consumer.Found{Position: at(1001, 0), State: consumer.FoundBehind, Polled: &read, Behind: &first, Committed: 1000, HighWatermark: 2200,
+		Reason: "rows of a lane are delivered one after the other; ask for the row it waits behind"}
+	switch {
+	case q.Key != nil && *q.Key == "k-17":
+		stuck.Partition, behind.Partition, behind.Behind.Partition = 0, 0, 0
+		return []consumer.Found{stuck, behind}, nil
+	case q.Key != nil:
+		return nil, nil
+	case q.Offset < 1000:
+		return []consumer.Found{{Position: at(q.Offset, -1), State: consumer.FoundCommitted, Committed: 1000, HighWatermark: 2200,
+			Reason: "8 rows, each delivered or given up"}}, nil
+	case q.Offset == 1000:
+		return []consumer.Found{stuck}, nil
+	}
+	return []consumer.Found{{Position: at(q.Offset, -1), State: consumer.FoundNotRead, Committed: -1, HighWatermark: -1}}, nil
+}
+
+func (nightRows) Decide(_ context.Context, at consumer.Position, _ consumer.Decision, _ string) error {
+	if at.Offset != 1000 {
+		return errors.New("visit/0/7/0: the row is final")
+	}
+	return nil
+}
+
+// nightLetters are dead letters of visits; births has none, and keeps rows that cannot be delivered.
+type nightLetters struct {
+	job     string
+	sending string // a file that is there once a redrive sends
+}
+
+func (l nightLetters) List(_ context.Context, f consumer.LetterFilter, cursor string, limit int) (page consumer.LetterPage, err error) {
+	all := []consumer.Letter{
+		{Partition: 0, Offset: 3, At: night.Add(-30 * time.Minute), Job: "visits", Class: sink.Rejected, Status: 422, Attempts: 1, Reason: "answered 422 Unprocessable Entity",
+			Source: consumer.LetterSource{Topic: "visit", Partition: 1, Offset: 40}, State: consumer.LetterOpen, Key: []byte("k-1")},
+		{Partition: 0, Offset: 5, At: night.Add(-20 * time.Minute), Job: "visits", Class: sink.Payload, Reason: "json: byte 6: no JSON",
+			Source: consumer.LetterSource{Topic: "visit", Partition: 0, Offset: 41, Row: -1}, State: consumer.LetterOpen, Key: []byte{0xff, 0}},
+		{Partition: 0, Offset: 6, At: night.Add(-10 * time.Minute), Job: "visits", Class: sink.Target, Status: 500, Attempts: 14, Reason: "answered 500 Internal Server Error",
+			Source: consumer.LetterSource{Topic: "visit", Partition: 1, Offset: 44, Row: 7}, State: consumer.LetterRedriven, Outcome: "delivered",
+			OutcomeAt: night.Add(-5 * time.Minute), OutcomeBy: "operator", FirstAttempt: night.Add(-40 * time.Minute), Key: []byte("k-2")},
+	}
+	switch {
+	case l.job == "births":
+		return page, consumer.ErrLettersOff
+	case cursor == "bad":
+		return page, &consumer.CursorError{Cursor: cursor}
+	case f.Source != nil:
+		return consumer.LetterPage{Letters: all[2:], Complete: true}, nil
+	case len(f.Class) == 1 && f.Class[0] == sink.Target:
+		return consumer.LetterPage{Counts: []consumer.LetterCount{}, Complete: true}, nil
+	case !f.Since.IsZero():
+		all = all[1:]
+	}
+	page = consumer.LetterPage{Letters: all, Complete: true, Foreign: 1, Scanned: 7,
+		Counts: []consumer.LetterCount{{Class: sink.Payload, State: consumer.LetterOpen, Count: 1}, {Class: sink.Rejected, State: consumer.LetterOpen, Count: 1},
+			{Class: sink.Target, State: consumer.LetterRedriven, Count: 1}}}
+	if len(all) > limit {
+		page.Letters, page.Next = all[:limit], "0-5"
+	}
+	return page, nil
+}
+
+func (l nightLetters) Show(ctx context.Context, partition int32, offset int64) (consumer.Letter, error) {
+	page, err := l.List(ctx, consumer.LetterFilter{}, "", 1000)
+	for _, letter := range page.Letters {
+		if letter.Partition == partition && letter.Offset == offset {
+			letter.Value = []byte("{\"id\": \"v-1\", \"bell\": \"\a\"}")
+			letter.Headers = []consumer.RecordHeader{{Key: "trace", Value: []byte("abc")}}
+			return letter, nil
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("dead letter %d-%d of streamer.dead-letters.visits: %w", partition, offset, consumer.ErrNoRecord)
+	}
+	return consumer.Letter{}, err
+}
+
+// Redrive sends two letters, one of which fails again. With a rate it waits after the first one until it is stopped; with --since a
+// redrive runs already.
+func (l nightLetters) Redrive(ctx context.Context, f consumer.LetterFilter, o consumer.RedriveOptions, progress func(consumer.RedriveProgress)) (consumer.RedriveReport, error) {
+	p := consumer.RedriveProgress{Matching: 2, Classes: []consumer.LetterCount{{Class: sink.Payload, State: consumer.LetterOpen, Count: 1},
+		{Class: sink.Rejected, State: consumer.LetterOpen, Count: 1}}, Refused: 1, Behind: 3, Newer: consumer.NewerRows{Letters: 1, Scanned: 9, Complete: true}}
+	switch {
+	case l.job == "births":
+		return consumer.RedriveReport{}, consumer.ErrLettersOff
+	case len(f.Class) > 0:
+		p = consumer.RedriveProgress{Classes: []consumer.LetterCount{}, Newer: consumer.NewerRows{Complete: true}}
+		return consumer.RedriveReport{RedriveProgress: p}, nil
+	case o.DryRun:
+		request := sink.Request{Method: "POST", URL: "https://api.example.org/v/1", Body: []byte(`{"a":1}`),
+			Header: []sink.Header{{Name: "Content-Type", Value: "application/json"}, {Name: "X-Secret", Value: "s3cret"}}}
+		return consumer.RedriveReport{RedriveProgress: p, Left: 2, Requests: []consumer.RedriveSample{
+			{Letter: consumer.LetterAddress{Offset: 3}, Source: consumer.LetterSource{Topic: "visit", Partition: 1, Offset: 40}, Rows: []consumer.Rendered{{Verdict: "send", Request: request}}},
+			{Letter: consumer.LetterAddress{Offset: 5}, Source: consumer.LetterSource{Topic: "visit", Offset: 41, Row: -1}, Rows: []consumer.Rendered{{Row: -1, Verdict: "payload error", Problem: "json: byte 6: no JSON"}}},
+		}}, nil
+	case !f.Since.IsZero():
+		return consumer.RedriveReport{}, consumer.ErrRedriving
+	}
+	progress(p)
+	p.Redriven = 1
+	progress(p)
+	if o.Rate > 0 {
+		if err := os.WriteFile(l.sending, []byte("now"), 0o600); err != nil {
+			return consumer.RedriveReport{}, err
+		}
+		<-ctx.Done()
+		return consumer.RedriveReport{RedriveProgress: p, Left: 1}, ctx.Err()
+	}
+	if !f.Until.IsZero() {
+		return consumer.RedriveReport{RedriveProgress: p, Left: 1}, errors.New("broker 1 has gone away")
+	}
+	p.FailedAgain = 1
+	progress(p)
+	return consumer.RedriveReport{RedriveProgress: p}, nil
 }

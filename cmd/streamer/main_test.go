@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"streamer/consumer/consumertest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"streamer": func() {
+	testscript.Main(consumertest.Main(m), map[string]func(){"streamer": func() {
 		if at, err := time.Parse(time.RFC3339, os.Getenv("CLOCK")); err == nil {
 			clock = func() time.Time { return at }
 		}

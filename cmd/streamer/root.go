@@ -26,7 +26,8 @@ func newRoot(environ []string) *cobra.Command {
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(runCommand(environ), demoCommand(), validateCommand(environ), testCommand(environ), jobsCommand(environ),
+	root.AddCommand(runCommand(environ), demoCommand(), validateCommand(environ), testCommand(environ), jobsCommand(environ), deliveriesCommand(environ),
+		lettersCommand(environ), offsetsCommand(environ), auditCommand(environ),
 		versionCommand(), settingsTopic())
 	return root
 }

@@ -35,13 +35,19 @@ type program struct {
 // start runs the whole program with one job file on a free port.
 func start(t *testing.T, kafka consumer.Client, jobs string) *program {
 	t.Helper()
+	return startIn(t, "streamer", kafka, jobs)
+}
+
+// startIn is start in a namespace of the test's own.
+func startIn(t *testing.T, namespace string, kafka consumer.Client, jobs string) *program {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "jobs.yaml"), []byte(jobs), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	log := &logBook{news: make(chan struct{}, 1)}
 	a, err := New(Options{
-		Settings: settings.Settings{Kafka: kafka, Namespace: "streamer", Listen: "127.0.0.1:0", Jobs: dir, AllowHosts: []string{"127.0.0.1"},
+		Settings: settings.Settings{Kafka: kafka, Namespace: namespace, Listen: "127.0.0.1:0", Jobs: dir, AllowHosts: []string{"127.0.0.1"},
 			MemoryBytes: 64 << 20},
 		Env: func(string) (string, bool) { return "", false },
 		Log: slog.New(slog.NewTextHandler(log, nil)),

@@ -8,16 +8,16 @@ import (
 	"streamer/control"
 )
 
-// Jobs gives every job, by id.
-func (c *Client) Jobs(ctx context.Context) ([]control.JobSummary, error) {
-	var all []control.JobSummary
+// Jobs gives every job, by id: all pages in one.
+func (c *Client) Jobs(ctx context.Context) (control.JobPage, error) {
+	all := control.JobPage{Jobs: []control.JobSummary{}}
 	query := url.Values{"limit": {pageSize}}
 	for {
 		var page control.JobPage
 		if err := c.call(ctx, http.MethodGet, []string{"jobs"}, query, nil, &page); err != nil {
-			return nil, err
+			return control.JobPage{}, err
 		}
-		all = append(all, page.Jobs...)
+		all.Jobs, all.Unreached = append(all.Jobs, page.Jobs...), page.Unreached
 		if page.Next == "" {
 			return all, nil
 		}
@@ -33,4 +33,11 @@ func (c *Client) Job(ctx context.Context, id string) (control.JobView, error) {
 	var v control.JobView
 	err := c.call(ctx, http.MethodGet, []string{"jobs", id}, nil, nil, &v)
 	return v, err
+}
+
+// Desire says what is wanted of a job: start, stop, pause or resume.
+func (c *Client) Desire(ctx context.Context, id, word string) (control.DesiredChange, error) {
+	var d control.DesiredChange
+	err := c.call(ctx, http.MethodPost, []string{"jobs", id, word}, nil, nil, &d)
+	return d, err
 }

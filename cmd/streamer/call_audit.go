@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"streamer/consumer"
+	"streamer/control"
+	"streamer/control/client"
+)
+
+func auditCommand(environ []string) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "audit",
+		Short: "shows who did what to the jobs, the newest first",
+		Long: "Shows what operators decided, and what streamer did by itself that an operator may ask about: the newest line first. Lines are\n" +
+			"kept for 90 days.",
+		Args: cobra.NoArgs,
+	}
+	job := c.Flags().String("job", "", "only lines of this job")
+	limit := c.Flags().Int("limit", 0, "at most so many, up to 1000 (default 100)")
+	cursor := c.Flags().String("cursor", "", "where to go on: what the last page named")
+	output := outputFlag(c)
+	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
+		page, err := api.Audit(ctx, *job, *cursor, *limit)
+		if err != nil {
+			return err
+		}
+		return output.print(c.OutOrStdout(), page, func(w io.Writer) { auditText(w, page) })
+	})
+}
+
+func auditText(w io.Writer, page control.AuditPage) {
+	var lines [][]string
+	for _, l := range page.Lines {
+		lines = append(lines, []string{l.At.UTC().Format("2006-01-02 15:04:05Z"), l.Job, l.By, l.Action, detailText(l.Detail)})
+	}
+	if len(lines) == 0 {
+		_, _ = fmt.Fprintln(w, "no lines")
+		return
+	}
+	table(w, "", []string{"WHEN", "JOB", "BY", "DID", "WHAT"}, lines)
+	if page.Next != "" {
+		_, _ = fmt.Fprintf(w, "\nolder: --cursor %s\n", page.Next)
+	}
+}
+
+// detailText is the detail of a line in one cell: name value, with commas between.
+func detailText(detail map[string]any) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(detail)) {
+		value, plain := detail[name].(string)
+		if !plain {
+			raw, err := json.Marshal(detail[name])
+			if err != nil {
+				continue
+			}
+			value = valueText(raw)
+		}
+		parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+value)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// valueText is a value as JSON has it; the address of a row as all commands write it.
+func valueText(raw []byte) string {
+	var at *consumer.Position
+	exact := json.NewDecoder(bytes.NewReader(raw))
+	exact.DisallowUnknownFields()
+	if err := exact.Decode(&at); err == nil && at != nil && at.Topic != "" {
+		return at.String()
+	}
+	return string(raw)
+}

@@ -1,0 +1,94 @@
+package control
+
+import (
+	"slices"
+
+	"streamer/consumer"
+)
+
+// JobHere is a job as it is on one instance.
+type JobHere struct {
+	JobStatus
+	// Holds say why it sends nothing. Unproven rows are described at JobSummary.
+	Holds    []consumer.Hold
+	Unproven int
+	// Held are its partitions, by topic and number.
+	Held []PartitionView
+}
+
+// Here gives every job as it is on this instance.
+func (s *Supervisor) Here() []JobHere {
+	all := make([]JobHere, 0, len(s.jobs))
+	for _, j := range s.jobs {
+		st, rs := j.look()
+		st.Since = st.Since.UTC()
+		here := JobHere{JobStatus: st, Holds: rs.Holds, Unproven: rs.Delivery.Unproven}
+		for _, p := range rs.Partitions {
+			v := PartitionView{Topic: p.Topic, Partition: p.Partition, Committed: known(p.Committed), HighWatermark: known(p.HighWatermark),
+				Lag: known(p.Lag()), Pending: p.Pending, Full: p.Paused, Cause: p.Cause, Hold: p.Hold}
+			if p.Cause != "" {
+				since := p.Since.UTC()
+				v.Since = &since
+			}
+			here.Held = append(here.Held, v)
+		}
+		all = append(all, here)
+	}
+	return all
+}
+
+// known is a number that is negative while it is not known.
+func known(n int64) *int64 {
+	if n < 0 {
+		return nil
+	}
+	return &n
+}
+
+// Me is this instance. It has no id before Run.
+func (s *Supervisor) Me() Self {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.me
+}
+
+// Deliveries are the rows of a job, if it runs on this instance.
+func (s *Supervisor) Deliveries(id string) (Deliveries, bool) {
+	d, ok := s.runner(id).(Deliveries)
+	return d, ok
+}
+
+// Gaps are what holds a job, if it runs on this instance.
+func (s *Supervisor) Gaps(id string) (Gaps, bool) {
+	g, ok := s.runner(id).(Gaps)
+	return g, ok
+}
+
+// runner is that of a job now, nil if there is none.
+func (s *Supervisor) runner(id string) Runner {
+	j := s.job(id)
+	if j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.runner
+}
+
+// Config is what runs, of a job that is valid.
+func (s *Supervisor) Config(id string) (consumer.Config, bool) {
+	j := s.job(id)
+	if j == nil || j.Broken != "" {
+		return consumer.Config{}, false
+	}
+	return j.Job.Config, true
+}
+
+// job is the job of an id, nil if there is none; of broken ones that share an id, any.
+func (s *Supervisor) job(id string) *supervised {
+	i := slices.IndexFunc(s.jobs, func(j *supervised) bool { return j.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return s.jobs[i]
+}

@@ -1,0 +1,150 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"streamer/consumer"
+)
+
+// gaps is an instance on which partitions of the job visits are held for a cause; no cause: nothing is.
+type gaps struct {
+	runs
+	cause consumer.HoldCause
+	whole bool
+	asked *[]string
+}
+
+func (g gaps) Here() []JobHere {
+	here := g.runs.Here()
+	if g.whole {
+		here[0].Holds = []consumer.Hold{{Cause: consumer.HoldOffsetsLost}}
+	}
+	return here
+}
+
+func (g gaps) Gaps(job string) (Gaps, bool) { return g, job == "visits" }
+
+func (g gaps) Accept(_ context.Context, a consumer.Acceptance, by string) (out []consumer.Accepted, err error) {
+	*g.asked = append(*g.asked, fmt.Sprintf("%v: %s/%d at %s dry=%v by %s", g.partitions, a.Topic, a.Partition, a.At, a.DryRun, by))
+	switch {
+	case a.At == "soon":
+		return nil, &consumer.AcceptError{Field: "at", Cause: `"soon" says not where to go on`}
+	case a.At == "7":
+		return nil, errors.New("kafka is away")
+	}
+	for _, p := range g.partitions {
+		if g.cause != "" && (a.Partition < 0 || a.Partition == p) {
+			out = append(out, consumer.Accepted{Topic: "visit", Partition: p, Cause: g.cause, Before: 3, After: 9, Skipped: 6})
+		}
+	}
+	if len(out) == 0 {
+		return nil, &consumer.AcceptError{Field: "partition", Cause: "nothing is held on this instance"}
+	}
+	return out, nil
+}
+
+// Partitions of a job are held on two instances. Whoever is asked, all are accepted that are meant, each once: an instance that spoke
+// for the whole job, or for a whole topic, is not followed by another one.
+func TestAccept(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		name        string
+		here, there consumer.HoldCause
+		whole       bool
+		body        string
+		status      int
+		says        string
+		asked       int
+	}{
+		{"all", consumer.HoldExpired, consumer.HoldLogCut, false, `{"at":"earliest"}`, 200, `"partition":1,"cause":"log cut","before":3,"after":9,"skipped":6}],"dry_run":false}`, 2},
+		{"a dry run", consumer.HoldExpired, consumer.HoldLogCut, false, `{"at":"latest","dry_run":true}`, 200, `"dry_run":true}`, 2},
+		{"one here", consumer.HoldExpired, consumer.HoldLogCut, false, `{"at":"latest","topic":"visit","partition":0}`, 200, `"partition":0`, 1},
+		{"one there", consumer.HoldExpired, consumer.HoldLogCut, false, `{"at":"latest","topic":"visit","partition":1}`, 200, `{"accepted":[{"topic":"visit","partition":1,`, 2},
+		{"only there", "", consumer.HoldLogCut, false, `{"at":"latest"}`, 200, `{"accepted":[{"topic":"visit","partition":1,`, 2},
+		{"none", "", "", false, `{"at":"latest"}`, 409, "nothing is held on this instance; streamer jobs show visits says what is held", 2},
+		{"a topic made anew", consumer.HoldRecreated, consumer.HoldRecreated, false, `{"at":"earliest"}`, 200, `"cause":"topic recreated"`, 1},
+		{"the whole job", consumer.HoldOffsetsLost, consumer.HoldOffsetsLost, true, `{"at":"earliest"}`, 200, `"cause":"offsets lost"`, 1},
+		{"single partitions lost", consumer.HoldOffsetsLost, consumer.HoldOffsetsLost, false, `{"at":"earliest"}`, 200, `"partition":1,"cause":"offsets lost"`, 2},
+		{"kafka is away", consumer.HoldExpired, "", false, `{"at":"7"}`, 503, "kafka is away; what is still held can be accepted again", 1},
+		{"no place", consumer.HoldExpired, "", false, `{"at":"soon"}`, 400, `at: "soon" says not where to go on`, 1},
+		{"no place given", consumer.HoldExpired, "", false, `{}`, 400, "at: is missing", 0},
+		{"a partition of no topic", consumer.HoldExpired, "", false, `{"at":"latest","partition":1}`, 400, "topic: is missing", 0},
+		{"a negative partition", consumer.HoldExpired, "", false, `{"at":"latest","partition":-2}`, 400, "partition: -2 is less than 0", 0},
+		{"a misspelt key", consumer.HoldExpired, "", false, `{"at":"latest","partitions":1}`, 400, "did you mean partition?", 0},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var asked []string
+			there := startAPI(t, "127.0.0.1:0", API{Fleet: lonely{"two"}, Jobs: gaps{runs{[]int32{1}, nil}, c.there, c.whole, &asked}})
+			base := startAPI(t, "127.0.0.1:0", API{Fleet: fleet{me: "one", peers: []Peer{{ID: "two", Advertise: there}}},
+				Jobs: gaps{runs{[]int32{0}, nil}, c.here, c.whole, &asked}})
+			status, text, p := request(t, http.MethodPost, base+"/api/v1/jobs/visits/offsets/accept", c.body)
+			if status != c.status || !strings.Contains(text, c.says) && !strings.Contains(p.Error(), c.says) || len(asked) != c.asked {
+				t.Errorf("got %d %s; asked %q", status, text, asked)
+			}
+		})
+	}
+}
+
+// An instance that cannot be asked keeps what it holds, and is named.
+func TestAcceptUnreached(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	base := startAPI(t, "127.0.0.1:0", API{Fleet: fleet{me: "one", peers: []Peer{{ID: "two", Advertise: "http://127.0.0.1:1"}}},
+		Jobs: gaps{runs{[]int32{0}, nil}, consumer.HoldExpired, false, &asked}})
+	status, text, _ := request(t, http.MethodPost, base+"/api/v1/jobs/visits/offsets/accept", `{"at":"earliest"}`)
+	if status != 200 || !strings.Contains(text, `"unreached":[{"instance":"two","cause":"instance two at http://127.0.0.1:1 does not answer: `) {
+		t.Errorf("got %d %s", status, text)
+	}
+	if status, _, p := request(t, http.MethodPost, base+"/api/v1/jobs/people/offsets/accept", `{"at":"earliest"}`); status != 409 || p.Error() != `job: job "people" does not run; streamer jobs show people says why` {
+		// people runs nowhere, and the fleet's other instance runs visits only
+		t.Errorf("got %d %s", status, p.Error())
+	}
+}
+
+// audits has 250 lines.
+type audits struct{}
+
+func (audits) Audit(_ context.Context, job string, before int64, limit int) (lines []AuditLine, next int64, err error) {
+	if job == "gone" {
+		return nil, 0, errors.New("read the audit: kafka is away")
+	}
+	if before == 0 {
+		before = 251
+	}
+	for r := before - 1; r > 0 && len(lines) < limit; r-- {
+		lines, next = append(lines, AuditLine{Revision: r, Job: job}), r
+	}
+	if next == 1 {
+		next = 0
+	}
+	return lines, next, nil
+}
+
+func TestAuditPages(t *testing.T) {
+	t.Parallel()
+	base := startAPI(t, "127.0.0.1:0", API{Audits: audits{}})
+	for _, c := range []struct {
+		query  string
+		status int
+		says   string
+	}{
+		{"?limit=2", 200, `"revision":249,`},
+		{"?limit=2", 200, `"next":"249"}`},
+		{"?cursor=2", 200, `{"lines":[{"revision":1,`},
+		{"?cursor=1", 200, `{"lines":[]}`},
+		{"?cursor=0", 400, `cursor: "0" is no number`},
+		{"?job=gone", 502, "read the audit: kafka is away"},
+		{"?jbo=x", 400, "did you mean job?"},
+	} {
+		if status, text, p := request(t, http.MethodGet, base+"/api/v1/audit"+c.query, ""); status != c.status || !strings.Contains(text, c.says) && !strings.Contains(p.Error(), c.says) {
+			t.Errorf("%s: got %d %s", c.query, status, text)
+		}
+	}
+}
