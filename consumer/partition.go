@@ -158,29 +158,30 @@ func (p *partition) signal() {
 // with ctx.
 func (p *partition) work(ctx context.Context) {
 	defer close(p.workerDone)
-	last, idle := time.Now(), false
+	idle, busy := time.NewTimer(idleAfter), false
+	defer idle.Stop()
 	for {
-		rec := p.dequeue()
-		if rec == nil {
-			if !idle && time.Since(last) > idleAfter {
-				p.decoder.Release()
-				idle = true
-			}
-			select {
-			case <-p.wake:
-				continue
-			case <-ctx.Done():
-				return
-			}
+		if rec := p.dequeue(); rec != nil {
+			p.take(rec)
+			p.warn()
+			busy = true
+			continue
 		}
-		p.take(rec)
-		p.warn()
-		last, idle = time.Now(), false
+		if busy {
+			idle.Reset(idleAfter)
+			busy = false
+		}
+		select {
+		case <-p.wake:
+		case <-idle.C:
+			p.decoder.Release()
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
-// idleAfter is how long a worker keeps the memory of its largest record when nothing comes. It is looked at when regulate wakes the
-// worker.
+// idleAfter is how long a worker keeps the memory of its largest record when nothing comes.
 const idleAfter = 10 * time.Second
 
 // dequeue gives the next record to decode, nil if there is none or no room for it. One that is too large for the room passes

@@ -188,8 +188,11 @@ func (r *Runner) regulate() {
 			p.paused = false
 			resume[p.topic] = append(resume[p.topic], p.id)
 		}
+		waits := len(p.queue) > 0
 		p.mu.Unlock()
-		p.signal() // room may have come from another partition or job
+		if waits {
+			p.signal() // room may have come from another partition or job
+		}
 	}
 	if len(pause) > 0 {
 		r.client.PauseFetchPartitions(pause)
