@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+
 	"streamer/consumer/consumertest"
 )
 
@@ -168,4 +170,42 @@ func lostGroup(t *testing.T, c *consumertest.Cluster) {
 		return fmt.Sprint(x, y), x.State == Running && y.State == Running && len(x.Holds)+len(y.Holds) == 0
 	})
 	f.onlySent(topic, 1, 0, 3)
+}
+
+// Partition 3 has begun and 2 has not, since its member crashed first. A mark of 4 would hold 2 as lost; so 2 are marked, then all.
+// Another topic of the same name never takes the mark over.
+func TestAMarkEndsBeforeThePartitionThatHasNotBegun(t *testing.T) {
+	f, k := setup(t, consumertest.Fake(t), nil), &keeper{}
+	cfg := f.job("t")
+	i := f.instance(Client{Brokers: f.cluster.Brokers}, 0)
+	defer i.Close()
+	i.Keep(k)
+	r := i.NewRunner(cfg)
+	note := func(id byte, committed ...int32) Begun {
+		offsets := kadm.OffsetResponses{}
+		for _, p := range committed {
+			offsets.Add(kadm.OffsetResponse{Offset: kadm.Offset{Topic: "t", Partition: p, At: 7}})
+		}
+		r.noteBegun(t.Context(), foundTopics{"t": {id: [16]byte{id}, partitions: 4}}, offsets)
+		m, _ := k.Memory(t.Context(), cfg.Job) // never fails
+		return m.Begun["t"]
+	}
+	for _, c := range []struct {
+		id         byte
+		committed  []int32
+		partitions int32
+	}{
+		{1, []int32{1, 2, 3}, 0},
+		{1, []int32{0, 1, 3}, 2},
+		{1, []int32{0}, 2},
+		{2, []int32{0, 1, 2, 3}, 2},
+		{1, []int32{0, 1, 2, 3}, 4},
+	} {
+		if got := note(c.id, c.committed...); got.Partitions != c.partitions || got.Partitions > 0 && got.TopicID != encodeTopicID([16]byte{1}) {
+			t.Errorf("with commits of %v under id %d: marked %+v, want %d", c.committed, c.id, got, c.partitions)
+		}
+	}
+	if n := len(k.audited("begin")); n != 2 {
+		t.Errorf("%d audit lines, want one for each change", n)
+	}
 }

@@ -91,11 +91,20 @@ func recreatedWhileStopped(t *testing.T, c *consumertest.Cluster) {
 }
 
 func TestATopicMadeAnewWhileRunningIsHeld(t *testing.T) {
-	recreatedWhileRunning(t, consumertest.Fake(t))
+	for name, change := range map[string]func(*Config){
+		"by name":         func(*Config) {},
+		"by pattern":      func(c *Config) { c.Topics, c.Pattern = []string{"^" + c.Topics[0] + "$"}, true },
+		"a static member": func(c *Config) { c.Instance = "one" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			recreatedWhileRunning(t, consumertest.Fake(t), change)
+		})
+	}
 }
 
 // recreatedWhileRunning: rows of the old topic that are in memory are delivered, but their commits must not reach the new one.
-func recreatedWhileRunning(t *testing.T, c *consumertest.Cluster) {
+func recreatedWhileRunning(t *testing.T, c *consumertest.Cluster, change ...func(*Config)) {
 	gate := make(chan struct{})
 	f, k := setup(t, c, func(a *sinktest.Attempt) sinktest.Answer {
 		if a.Offset == 1 && a.Path == "/rows/slow" {
@@ -106,7 +115,7 @@ func recreatedWhileRunning(t *testing.T, c *consumertest.Cluster) {
 	topic := f.cluster.Topic(t, "t", 1)
 	f.produceN(topic, 0, 1)
 	consumertest.Produce(t, f.producer, rec(topic, 0, "slow", 1))
-	cfg := f.job(topic, func(c *Config) { c.Sink.Timeout = time.Minute })
+	cfg := f.job(topic, append(change, func(c *Config) { c.Sink.Timeout = time.Minute })...)
 	j := f.runWith(k, cfg)
 	f.committedTo(cfg, topic, map[int32]int64{0: 1})
 	f.begun(k, cfg, topic, 1)

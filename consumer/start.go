@@ -37,7 +37,7 @@ func (r *Runner) prepare(ctx context.Context) error {
 		if err == nil || errors.As(err, &refused) || ctx.Err() != nil {
 			return err
 		}
-		if r.status.set(Starting, err.Error()) {
+		if r.status.set(Starting, err.Error()) && !errors.As(err, new(*heldError)) { // that was said
 			r.log.Warn("not ready to join the group; trying again", "cause", err)
 		}
 		select {
