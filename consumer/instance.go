@@ -42,6 +42,7 @@ type Instance struct {
 	producer *kgo.Client
 	store    Store
 	expired  expired
+	rates    rates
 
 	mu       sync.Mutex
 	runners  []*Runner

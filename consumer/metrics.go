@@ -90,11 +90,14 @@ var (
 	inFlightDesc = prometheus.NewDesc("streamer_in_flight", "Rows with an attempt running or waiting for the next one.", []string{"job"}, nil)
 	recordsDesc  = prometheus.NewDesc("streamer_partition_records", "Records of the present assignment: polled = final + pending.", []string{"job", "topic", "partition", "state"}, nil)
 	stalledDesc  = prometheus.NewDesc("streamer_stalled_partitions", "Partitions that have lag and made no progress for 30 s, by cause.", []string{"job", "cause"}, nil)
+	unprovenDesc = prometheus.NewDesc("streamer_unproven_rows", "Rows that failed as often as a row may, without evidence that they are to blame.", []string{"job"}, nil)
+	onHoldDesc   = prometheus.NewDesc("streamer_held_targets", "Targets on hold, for their credentials or their address.", []string{"job"}, nil)
+	shareDesc    = prometheus.NewDesc("streamer_rate_limit_share", "Part of the job's rate limit that this instance may take; of jobs with a limit.", []string{"job"}, nil)
 	breakerDesc  = prometheus.NewDesc("streamer_breaker_open", "Targets whose breaker is open.", []string{"job"}, nil)
 )
 
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagDesc, oldestDesc, headroomDesc, inFlightDesc, breakerDesc, recordsDesc, stalledDesc} {
+	for _, d := range []*prometheus.Desc{lagDesc, oldestDesc, headroomDesc, inFlightDesc, breakerDesc, recordsDesc, stalledDesc, unprovenDesc, onHoldDesc, shareDesc} {
 		ch <- d
 	}
 }
@@ -135,6 +138,11 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 		gauge(breakerDesc, float64(open))
+		gauge(unprovenDesc, float64(s.Delivery.Unproven))
+		gauge(onHoldDesc, float64(len(s.Delivery.Holds)))
+		if r.cfg.Sink.Rate.Count > 0 {
+			gauge(shareDesc, g.instance.rates.share(job))
+		}
 	}
 }
 

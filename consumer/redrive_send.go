@@ -28,6 +28,7 @@ const (
 type redriveSender struct {
 	r       *redrive
 	sink    *sink.Sink
+	unlimit func() // takes sink out of the job's limit
 	scope   *sink.Scope
 	sources map[sourcePartition]*extraction
 	watch   redriveObserver
@@ -73,12 +74,28 @@ func newRedriveSender(r *redrive) (*redriveSender, error) {
 	s := &redriveSender{r: r, sources: map[sourcePartition]*extraction{}, finals: make(chan redriveFinal, redriveWindow),
 		written: make(chan redriveWritten, redriveWindow), window: redriveRoom{freed: make(chan struct{}, 1)}}
 	s.watch = redriveObserver{metrics: r.d.instance.metrics, job: r.d.cfg.Job}
+	c := r.sinkConfig()
 	var err error
-	s.sink, err = sink.New(r.sinkConfig(), r.lease.fence.permit, &s.watch)
-	return s, err
+	if s.sink, err = sink.New(c, r.lease.fence.permit, &s.watch); err != nil {
+		return nil, err
+	}
+	s.unlimit = r.d.instance.limit(r.d.cfg.Job, &limited{sink: s.sink, part: partOf(c.Rate, r.d.cfg.Sink.Rate), redrive: true, work: s.work})
+	return s, nil
 }
 
-func (s *redriveSender) close() { s.sink.Close() }
+func (s *redriveSender) close() {
+	s.unlimit()
+	s.sink.Close()
+}
+
+// work is the redrive's part of Instance.Work.
+func (s *redriveSender) work() []Work {
+	w := Work{TopicPartition: RedriveWork}
+	if st := s.sink.Stats(); st.InFlight+st.Waiting+st.Ready > 0 {
+		w.Busy = 1
+	}
+	return []Work{w}
+}
 
 // send sends lanes. The letters are read in the order of the topic, as often as it takes: once, unless a lane's order in the topic is not
 // that of its source, as where a row failed again.

@@ -60,6 +60,7 @@ type Runner struct {
 	retentions retentions
 
 	delivering  atomic.Pointer[sink.Sink] // sink, for Status
+	unlimit     func()                    // takes sink out of the job's limit
 	status      status
 	said        said
 	regulating  sync.Mutex // no pause may come after the resume of a newer assignment; guards compression's size too
@@ -141,6 +142,7 @@ func (r *Runner) session(soft, hard context.Context) error {
 	background.Wait()
 	endClient() // a JoinGroup that waits for others would hold up the close
 	r.client.CloseAllowingRebalance()
+	r.unlimit()
 	r.sink.Close()
 	r.account.close()
 	return nil
@@ -158,8 +160,10 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 	}
 	r.sink = s
 	r.delivering.Store(s)
+	r.unlimit = r.instance.limit(r.cfg.Job, &limited{sink: s, part: 1, work: r.work})
 	opts, err := r.instance.options(r.clientID())
 	if err != nil {
+		r.unlimit()
 		s.Close()
 		return &RefusedError{Cause: err}
 	}
@@ -195,6 +199,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 	}
 	client, err := kgo.NewClient(opts...)
 	if err != nil {
+		r.unlimit()
 		s.Close()
 		return &RefusedError{Cause: err}
 	}

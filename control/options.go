@@ -41,6 +41,8 @@ type Options struct {
 	// Store and Bulletin share what is wanted, and how things are, with the other instances. Without them, every job runs.
 	Store    *Store
 	Bulletin Bulletin
+	// Limits divides rate limits with the other instances; without it each takes the whole.
+	Limits Limits
 	// Self is this instance, as it is shown to the others. It is asked for once, when Run begins.
 	Self func() Self
 	// Connections is how many connections the jobs that run here may need together; 0: no limit.

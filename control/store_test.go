@@ -82,7 +82,8 @@ func (l *memoryLog) Report(key string, value []byte) {
 	if value == nil {
 		delete(l.reports, key)
 	} else {
-		l.reports[key] = kafkalog.Entry{Key: key, Value: value, At: time.Now()}
+		l.revision++
+		l.reports[key] = kafkalog.Entry{Key: key, Value: value, Revision: l.revision, At: time.Now()}
 	}
 	l.tell()
 }

@@ -104,6 +104,8 @@ func (s *Supervisor) Run(soft, hard context.Context) error {
 		all.Go(func() { s.decide(soft) })
 		all.Go(func() { s.renew(soft) })
 		sharing.Go(func() { s.share(soft, share) })
+		limited := s.limited()
+		sharing.Go(func() { s.divide(share, limited) })
 	}
 	for _, j := range s.jobs {
 		if j.Broken != "" {

@@ -141,6 +141,7 @@ func New(o Options) (*App, error) {
 		Kafka:     a.instance,
 		Store:     store,
 		Bulletin:  a.shared,
+		Limits:    a.instance,
 		Self:      a.self,
 
 		Connections: connections(o.Settings),

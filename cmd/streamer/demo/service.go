@@ -38,7 +38,7 @@ func newService(jobs []control.Job, brokers []string, log *slog.Logger) (*servic
 	store := control.NewStore(s.shared)
 	s.instance.Keep(store)
 	s.supervisor = control.NewSupervisor(control.Options{
-		Jobs: jobs, NewRunner: s.newRunner, Kafka: s.instance, Metrics: s.metrics, Log: log, Store: store, Bulletin: s.shared,
+		Jobs: jobs, NewRunner: s.newRunner, Kafka: s.instance, Metrics: s.metrics, Log: log, Store: store, Bulletin: s.shared, Limits: s.instance,
 		Self: func() control.Self {
 			return control.Self{ID: "demo", Advertise: "http://" + s.server.Addr(), Started: time.Now().UTC()}
 		},

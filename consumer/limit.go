@@ -1,0 +1,142 @@
+package consumer
+
+import (
+	"sync"
+
+	"streamer/sink"
+)
+
+// Work is how busy one partition of a job is on the instance that has it.
+type Work struct {
+	TopicPartition
+	// Busy is the part of the time in which there was something to do: 0 to 1; from Instance.Work it is one of the two.
+	Busy float64 `json:"busy"`
+}
+
+// RedriveWork stands among the partitions of a job for its redrive, of which there is one at most.
+var RedriveWork = TopicPartition{Partition: -1}
+
+// rates divides the rate limits of jobs: a limit holds for all instances together, and on an instance for all sinks of the job, that
+// of its runner and that of a redrive. Who divides (control) asks Instance.Work what there is to do, and says by Instance.Divide
+// what this instance may take; until then a sink has the whole limit.
+type rates struct {
+	mu   sync.Mutex
+	jobs map[string]*rateOf
+}
+
+// rateOf is the limit of one job on this instance.
+type rateOf struct {
+	rows, redrive float64 // shares
+	sinks         map[*limited]struct{}
+}
+
+// limited is a sink under the limit of its job.
+type limited struct {
+	sink    *sink.Sink
+	part    float64 // of the job's limit that the sink's own is; 1 unless that is lower
+	redrive bool
+	work    func() []Work
+}
+
+// limit puts a sink under the limit of its job until it is ended by end.
+func (i *Instance) limit(job string, l *limited) (end func()) {
+	r := &i.rates
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	j := r.of(job)
+	j.sinks[l] = struct{}{}
+	j.divide(l)
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(j.sinks, l)
+	}
+}
+
+// of gives the job's limit. The caller holds mu.
+func (r *rates) of(job string) *rateOf {
+	if r.jobs == nil {
+		r.jobs = map[string]*rateOf{}
+	}
+	j := r.jobs[job]
+	if j == nil {
+		j = &rateOf{rows: 1, redrive: 1, sinks: map[*limited]struct{}{}}
+		r.jobs[job] = j
+	}
+	return j
+}
+
+// partOf is which part of the job's limit a lower one is; 1 where there is none.
+func partOf(lower, job sink.Rate) float64 {
+	if lower.Count == 0 || job.Count == 0 {
+		return 1
+	}
+	lower, job = sink.Config{Rate: lower}.Defaults().Rate, sink.Config{Rate: job}.Defaults().Rate
+	return min(1, lower.Count/lower.Per.Seconds()/(job.Count/job.Per.Seconds()))
+}
+
+func (j *rateOf) divide(l *limited) {
+	share := j.rows
+	if l.redrive {
+		share = j.redrive
+	}
+	l.sink.SetShare(min(share/l.part, 1))
+}
+
+// Work says which partitions of a job this instance has, its redrive among them, and which of them have something to do: rows that are
+// not final, or records that were not read.
+func (i *Instance) Work(job string) (out []Work) {
+	i.rates.mu.Lock()
+	var sinks []*limited
+	if j := i.rates.jobs[job]; j != nil {
+		for l := range j.sinks {
+			sinks = append(sinks, l)
+		}
+	}
+	i.rates.mu.Unlock()
+	for _, l := range sinks {
+		out = append(out, l.work()...)
+	}
+	return out
+}
+
+// Divide says which part of a job's rate limit this instance may take from now on, for the rows it reads and for a redrive: 0 < share ≤ 1.
+func (i *Instance) Divide(job string, rows, redrive float64) {
+	i.rates.mu.Lock()
+	defer i.rates.mu.Unlock()
+	j := i.rates.of(job)
+	j.rows, j.redrive = rows, redrive
+	for l := range j.sinks {
+		j.divide(l)
+	}
+}
+
+// share is the part of the job's limit that the instance's rows may take.
+func (r *rates) share(job string) float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of(job).rows
+}
+
+// work is the runner's part of Instance.Work. A partition on hold has nothing to do, whatever is in its log.
+func (r *Runner) work() []Work {
+	var out []Work
+	for _, p := range r.all() {
+		w := Work{TopicPartition: TopicPartition{p.topic, p.id}}
+		if p.busy() {
+			w.Busy = 1
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// busy says that there are rows to send, or records to read. What only waits for its commit is no work any more.
+func (p *partition) busy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tracker == nil || p.wait.hold {
+		return false
+	}
+	return len(p.queue) > 0 || p.tracker.Pending() > 0 || p.highWater > p.tracker.Next()
+}

@@ -1,0 +1,133 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"streamer/consumer"
+)
+
+// Limits divides the rate limits of jobs on this instance. *consumer.Instance is one.
+type Limits interface {
+	// Work says which partitions of a job this instance has, and which of them have something to do now.
+	Work(job string) []consumer.Work
+	// Divide says which part of a job's rate limit this instance may take from now on.
+	Divide(job string, rows, redrive float64)
+}
+
+const (
+	workPrefix = "work/"
+	// sampleEvery is how often, on average, it is looked whether partitions have work; tellEvery bounds how often that is told.
+	sampleEvery = 100 * time.Millisecond
+	tellEvery   = 500 * time.Millisecond
+)
+
+// dividing is a job with a rate limit.
+type dividing struct {
+	*division
+	job   *supervised
+	key   string          // of our own claim
+	said  []consumer.Work // nil: nothing, or taken back
+	at    time.Time
+	heard map[string]heard
+}
+
+// heard is a claim of another instance, decoded once.
+type heard struct {
+	revision int64
+	claim    claim
+}
+
+// limited gives the jobs with a rate limit, each with the least share until there is a better one.
+func (s *Supervisor) limited() (all []*dividing) {
+	for _, j := range s.jobs {
+		if s.options.Limits != nil && j.Broken == "" && j.Config.Sink.Rate.Count > 0 {
+			s.options.Limits.Divide(j.ID, leastShare, leastShare)
+			all = append(all, &dividing{division: newDivision(time.Now()), job: j, key: workPrefix + j.ID + "/" + s.me.ID, heard: map[string]heard{}})
+		}
+	}
+	return all
+}
+
+// divide keeps this instance's shares of rate limits right until ctx ends, and takes back what it said then.
+func (s *Supervisor) divide(ctx context.Context, all []*dividing) {
+	for len(all) > 0 {
+		live, now := s.liveIDs(), time.Now()
+		for _, d := range all {
+			d.sample(now, s.options.Limits.Work(d.job.ID))
+			if live != nil { // else the log does not know the present yet
+				rows, redrive := d.share(now, d.job.partitions(), s.claims(d, live))
+				s.options.Limits.Divide(d.job.ID, rows, redrive)
+			}
+			s.claim(d, now)
+		}
+		if !sleep(ctx, sampleEvery/2+rand.N(sampleEvery)) {
+			break
+		}
+	}
+	for _, d := range all {
+		if d.said != nil {
+			s.options.Bulletin.Report(d.key, nil)
+		}
+	}
+}
+
+// claim says how busy our partitions of a job are, if that is news, or was not said for long.
+func (s *Supervisor) claim(d *dividing, now time.Time) {
+	work := d.work()
+	if since := now.Sub(d.at); since < tellEvery || since < repeatEvery && !differs(d.said, work) {
+		return
+	}
+	if d.at = now; len(work) == 0 {
+		if d.said != nil {
+			s.options.Bulletin.Report(d.key, nil)
+		}
+		d.said = nil
+		return
+	}
+	d.said = work
+	s.report(d.key, work)
+}
+
+// claims gives what the other live instances said of a job, the latest last.
+func (s *Supervisor) claims(d *dividing, live []string) []claim {
+	var all []heard
+	before := d.heard
+	d.heard = map[string]heard{}
+	prefix := workPrefix + d.job.ID + "/"
+	for _, e := range s.options.Bulletin.Reports(prefix) {
+		if e.Key == d.key || !slices.Contains(live, strings.TrimPrefix(e.Key, prefix)) {
+			continue
+		}
+		h, known := before[e.Key]
+		if !known || h.revision != e.Revision {
+			h = heard{revision: e.Revision}
+			if json.Unmarshal(e.Value, &h.claim) != nil {
+				continue // of a version that says it in another way
+			}
+		}
+		d.heard[e.Key] = h
+		all = append(all, h)
+	}
+	slices.SortFunc(all, func(a, b heard) int { return cmp.Compare(a.revision, b.revision) })
+	claims := make([]claim, len(all))
+	for i, h := range all {
+		claims[i] = h.claim
+	}
+	return claims
+}
+
+// partitions is how many the job has, 0 if that is not known.
+func (j *supervised) partitions() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.extent == nil {
+		return 0
+	}
+	return j.extent.partitions
+}
