@@ -34,6 +34,7 @@ type deadLetters struct {
 	mu     sync.Mutex
 	ended  bool          // nothing is written again any more
 	failed []*letter     // to be written again
+	anew   bool          // the topic was deleted: the client must forget the old one
 	again  chan struct{} // capacity 1: failed has grown
 }
 
@@ -41,6 +42,7 @@ type letter struct {
 	row     *row
 	outcome sink.Outcome
 	bare    bool   // without the value, which is larger than the topic takes
+	fresh   bool   // bare since the last try: nothing to wait for
 	behind  string // the letter it is parked behind
 }
 
@@ -99,7 +101,7 @@ func (d *deadLetters) written(l *letter, rec *kgo.Record, err error) {
 		p.deadLetter.Done()
 		return
 	case errors.Is(err, kerr.MessageTooLarge) && !l.bare:
-		l.bare = true
+		l.bare, l.fresh = true, true
 	case errors.Is(err, kgo.ErrMaxBuffered): // many at once: the next try has room
 	default:
 		cause := fmt.Sprintf("dead letters cannot be written to %s: %v; the rows are kept and tried again", d.runner.cfg.DeadLetterTopic, err)
@@ -119,6 +121,7 @@ func (d *deadLetters) written(l *letter, rec *kgo.Record, err error) {
 		return
 	}
 	d.failed = append(d.failed, l)
+	d.anew = d.anew || errors.Is(err, kerr.UnknownTopicID)
 	d.mu.Unlock()
 	select {
 	case d.again <- struct{}{}:
@@ -136,8 +139,8 @@ func (d *deadLetters) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		bare := d.take(func(l *letter) bool { return l.bare }) // nothing to wait for: they only were too large
-		for _, l := range bare {
+		for _, l := range d.take(func(l *letter) bool { return l.fresh }) {
+			l.fresh = false
 			d.write(l)
 		}
 		if !d.waiting() {
@@ -149,10 +152,22 @@ func (d *deadLetters) run(ctx context.Context) {
 			return
 		}
 		d.ensureTopic(ctx)
+		if d.isAnew() {
+			d.runner.instance.producer.PurgeTopicsFromProducing(d.runner.cfg.DeadLetterTopic) // it would write to the old id for good
+		}
 		for _, l := range d.take(func(*letter) bool { return true }) {
 			d.write(l)
 		}
 	}
+}
+
+// isAnew says once that the topic was deleted since the last time.
+func (d *deadLetters) isAnew() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	anew := d.anew
+	d.anew = false
+	return anew
 }
 
 func (d *deadLetters) waiting() bool {

@@ -112,7 +112,7 @@ func (f *fixture) run(cfg Config) *running {
 func (f *fixture) instance(c Client, memory int64) *Instance {
 	f.Helper()
 	c.MetadataMinAge = 20 * time.Millisecond
-	i, err := NewInstance(c, memory, prometheus.NewRegistry(), logTo(f.T))
+	i, err := newInstance(c, memory, prometheus.NewRegistry(), logTo(f.T), 2*time.Second)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -52,6 +52,10 @@ type Instance struct {
 // NewInstance makes an instance. memoryBytes ≤ 0 means DefaultMemoryBytes. Nothing is dialled before the first job runs. Close it
 // after its runners have ended. The error names what is wrong with the client's settings.
 func NewInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *slog.Logger) (*Instance, error) {
+	return newInstance(c, memoryBytes, reg, log, deadLetterTimeout)
+}
+
+func newInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *slog.Logger, writeTimeout time.Duration) (*Instance, error) {
 	if err := c.Validate().Err(); err != nil {
 		return nil, err
 	}
@@ -69,7 +73,7 @@ func NewInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *sl
 		kgo.ProducerLinger(0),
 		kgo.RecordPartitioner(letterPartitioner()),
 		kgo.UnknownTopicRetries(0),
-		kgo.RecordDeliveryTimeout(deadLetterTimeout),
+		kgo.RecordDeliveryTimeout(writeTimeout),
 		kgo.MaxBufferedBytes(2*deadLetterBatchBytes),
 	)...)
 	if err != nil {

@@ -29,6 +29,10 @@ func (k *parking) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, errTopicAnew) {
+			k.runner.log.Warn(err.Error(), "topic", k.runner.cfg.DeadLetterTopic)
+			continue
+		}
 		k.failed(err)
 		sleep(ctx, time.Second)
 	}

@@ -45,6 +45,7 @@ type redriveSender struct {
 	writing  int // writes on their way
 	again    []*sending
 	problem  string
+	broken   error // why nothing can be recorded any more
 }
 
 type sourcePartition struct {
@@ -179,7 +180,9 @@ func (s *redriveSender) pass(ctx context.Context) error {
 		case f := <-s.finals:
 			s.final(f)
 		case w := <-s.written:
-			s.recorded(w)
+			if s.recorded(w); s.broken != nil && !s.stopping {
+				end(s.broken)
+			}
 		case <-tick.C:
 			s.rewrite()
 			s.tell()
@@ -296,6 +299,9 @@ func (s *redriveSender) recorded(w redriveWritten) {
 	switch {
 	case errors.Is(w.err, kerr.MessageTooLarge):
 		s.leaveOpen(l, "it failed again, and its new dead letter is larger than the topic takes")
+		return
+	case errors.Is(w.err, kerr.UnknownTopicID):
+		s.broken = fmt.Errorf("dead-letter topic %s was deleted meanwhile: %w", s.r.d.cfg.DeadLetterTopic, w.err)
 		return
 	case w.err != nil:
 		s.problem = fmt.Sprintf("what became of a letter cannot be written to %s: %v; tried again", s.r.d.cfg.DeadLetterTopic, w.err)
