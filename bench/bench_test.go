@@ -189,7 +189,7 @@ func TestFiguresIntoADocument(t *testing.T) {
 		}
 	}
 	got, err := os.ReadFile(path)
-	if want := "before\n" + figuresBegin + "\n```text\n0 cores, go1.26, \n```\n\n" + figuresEnd + "after\n"; err != nil || string(got) != want {
+	if want := "before\n" + figuresBegin + "\n```text\n0 cores, load  before, go1.26, \n```\n\n" + figuresEnd + "after\n"; err != nil || string(got) != want {
 		t.Errorf("%v: %s", err, got)
 	}
 	if err := os.WriteFile(path, []byte("nothing"), 0o600); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 // report is what a run of the program found.
 type report struct {
 	Cores     int       `json:"cores"`
+	Load      string    `json:"load"` // of the machine in the minute before, by /proc/loadavg: what else it had to do
 	Go        string    `json:"go"`
 	Broker    string    `json:"broker"`
 	Scenarios []*result `json:"scenarios"`
@@ -110,6 +112,9 @@ func (c check) MarshalJSON() ([]byte, error) {
 
 func (r *report) begin(broker string) {
 	r.Cores, r.Go, r.Broker = runtime.NumCPU(), runtime.Version(), broker
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		r.Load, _, _ = strings.Cut(string(text), " ")
+	}
 }
 
 func (r *report) scenario(name, what string, columns ...string) *result {
@@ -207,7 +212,7 @@ func (r *report) write(w io.Writer, format string) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // kept until Flush
-	line("%d cores, %s, %s", r.Cores, r.Go, r.Broker)
+	line("%d cores, load %s before, %s, %s", r.Cores, r.Load, r.Go, r.Broker)
 	for _, s := range r.Scenarios {
 		line("\n%s: %s", s.Scenario, s.What)
 		s.table(line)
