@@ -17,7 +17,7 @@ import (
 	"streamer/consumer"
 )
 
-// API is what the routes under /api call.
+// API is what the routes under /api call. The zero API has none.
 type API struct {
 	// Jobs are those of this instance. *Supervisor has them.
 	Jobs Jobs
@@ -82,6 +82,9 @@ const operator = "operator"
 
 // routes registers the API. addr says where the server listens.
 func (a API) routes(e *echo.Echo, addr func() string) {
+	if a.Jobs == nil {
+		return
+	}
 	e.Use(guard(addr), bounded)
 	get := func(path string, h echo.HandlerFunc) {
 		e.Match([]string{http.MethodGet, http.MethodHead}, "/api/v1"+path, timed(h))

@@ -129,7 +129,7 @@ func (audits) Audit(_ context.Context, job string, before int64, limit int) (lin
 
 func TestAuditPages(t *testing.T) {
 	t.Parallel()
-	base := startAPI(t, "127.0.0.1:0", API{Audits: audits{}})
+	base := startAPI(t, "127.0.0.1:0", API{Jobs: fakeJobs{}, Audits: audits{}})
 	for _, c := range []struct {
 		query  string
 		status int

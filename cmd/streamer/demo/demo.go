@@ -164,7 +164,8 @@ func (d *demo) play(soft context.Context) (interrupted, settled bool, err error)
 	producing.Go(func() { full, produceErr = d.producer.run(produce, d.weather.length/2) }) // ends with produce
 	// Streamer comes when there is something to read, so that the story has the record before its requests.
 	waitFor(produce, time.Second, func() bool { return d.story.was("record " + householdTopic) })
-	d.screen.tell("streamer", "Runs the %d jobs as `streamer run` would. Look while it lasts: curl %s/readyz and curl %s/metrics", len(roles), d.console, d.console)
+	d.screen.tell("streamer", "Runs the %d jobs as `streamer run` would. Look while it lasts: curl %s/readyz, curl %s/metrics, and STREAMER_URL=%s streamer jobs list",
+		len(roles), d.console, d.console, d.console)
 	run, stop := context.WithCancel(context.Background())
 	defer stop()
 	hard, kill := context.WithCancel(context.Background())

@@ -45,6 +45,8 @@ func newService(jobs []control.Job, brokers []string, log *slog.Logger) (*servic
 	})
 	s.server = control.NewServer(control.ServerOptions{
 		Listen: "127.0.0.1:0", Readiness: s.supervisor.Readiness, Metrics: s.metrics, Log: log,
+		API: control.API{Jobs: s.supervisor, Store: store, Desires: s.supervisor, Fleet: s.supervisor, Audits: store,
+			Letters: func(c consumer.Config) control.DeadLetters { return s.instance.DeadLetters(c) }},
 	})
 	if err := s.server.Start(); err != nil {
 		s.shared.Close()
