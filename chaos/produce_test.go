@@ -21,7 +21,6 @@ const poison = "poison"
 type source struct {
 	r       *run
 	random  *rand.Rand
-	grown   atomic.Bool // partitions were added: a new client learns them
 	written atomic.Int64
 	aborted int // records of transactions that were not committed
 	owed    int // rows that the next transaction is to have
@@ -31,17 +30,13 @@ type source struct {
 // write runs until all rows are written.
 func (s *source) write(rows int, over time.Duration) {
 	r := s.r
-	client := r.cluster.Producer(r)
+	client := r.cluster.Producer(r, byKey...)
 	began := time.Now()
 	const tick = 200 * time.Millisecond
 	wait := time.NewTicker(tick)
 	defer wait.Stop()
 	for int(s.written.Load()) < rows {
 		due := int(min(float64(time.Since(began))/float64(over), 1) * float64(rows))
-		if s.grown.Swap(false) {
-			client.Close()
-			client = r.cluster.Producer(r)
-		}
 		if n := min(due, rows) - int(s.written.Load()); n > 0 {
 			s.keyed(client, n*3/10)
 			s.boxes(client, n*3/10)
@@ -52,8 +47,8 @@ func (s *source) write(rows int, over time.Duration) {
 	}
 }
 
-// place gives a key's partition.
-func (s *source) place(topic string, key int) int32 { return int32(key) % s.r.partitions(topic) }
+// byKey puts records where any other producer would: a partition that is added takes over some keys.
+var byKey = []kgo.Opt{kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MetadataMaxAge(2 * time.Second), kgo.ProducerLinger(0)}
 
 func (s *source) send(client *kgo.Client, job *chaosJob, batch []*kgo.Record, rows [][]checker.Row) {
 	if len(batch) == 0 {
@@ -73,7 +68,7 @@ func (s *source) send(client *kgo.Client, job *chaosJob, batch []*kgo.Record, ro
 func (s *source) json(topic string, keys int) (*kgo.Record, checker.Row) {
 	k := s.random.IntN(keys)
 	key := fmt.Sprint("k", k)
-	rec := &kgo.Record{Topic: topic, Partition: s.place(topic, k), Key: []byte(key), Value: fmt.Appendf(nil, `{"id":%q}`, key)}
+	rec := &kgo.Record{Topic: topic, Key: []byte(key), Value: fmt.Appendf(nil, `{"id":%q}`, key)}
 	row := checker.Row{Lane: key}
 	switch s.random.IntN(300) {
 	case 0:
@@ -100,8 +95,7 @@ func (s *source) boxes(client *kgo.Client, n int) {
 	var rows [][]checker.Row
 	for n > 0 {
 		count := min(1+s.random.IntN(250), max(n, 20))
-		k := s.random.IntN(300)
-		key := fmt.Sprint("box", k)
+		key := fmt.Sprint("box", s.random.IntN(300))
 		var people []any
 		var of []checker.Row
 		for i := range count {
@@ -110,7 +104,7 @@ func (s *source) boxes(client *kgo.Client, n int) {
 			people = append(people, person)
 			of = append(of, checker.Row{Position: checker.Position{Row: i}, Lane: key})
 		}
-		batch = append(batch, &kgo.Record{Topic: s.r.boxes, Partition: s.place(s.r.boxes, k), Key: []byte(key), Value: schemastest.Container(schemastest.Person, "deflate", people...)})
+		batch = append(batch, &kgo.Record{Topic: s.r.boxes, Key: []byte(key), Value: schemastest.Container(schemastest.Person, "deflate", people...)})
 		rows = append(rows, of)
 		n -= count
 	}
@@ -143,8 +137,7 @@ func (s *source) containers(client *kgo.Client, n int) {
 			value = value[:len(value)*2/3]
 			of = []checker.Row{{Position: checker.Position{Row: checker.WholeRecord}, Want: checker.GivenUp}}
 		}
-		k := s.random.IntN(1000)
-		batch, rows = append(batch, &kgo.Record{Topic: s.r.people, Partition: s.place(s.r.people, k), Key: fmt.Append(nil, k), Value: value}), append(rows, of)
+		batch, rows = append(batch, &kgo.Record{Topic: s.r.people, Key: fmt.Append(nil, s.random.IntN(1000)), Value: value}), append(rows, of)
 		n -= count
 	}
 	s.send(client, s.r.named, batch, rows)
@@ -158,7 +151,7 @@ func (s *source) transaction(n int) {
 	}
 	n, s.owed = s.owed, 0
 	r := s.r
-	client, err := kgo.NewClient(append(r.cluster.Options(), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
+	client, err := kgo.NewClient(append(append(r.cluster.Options(), byKey...),
 		kgo.TransactionalID(r.transacted), kgo.TransactionTimeout(20*time.Second))...)
 	if err != nil {
 		r.Error(err)

@@ -43,6 +43,9 @@ func TestKafkaChaos(t *testing.T) {
 	for _, s := range r.steps {
 		wait := time.NewTimer(time.Until(r.began.Add(s.At)))
 		<-wait.C
+		if r.Failed() { // the source could not write
+			r.FailNow()
+		}
 		r.note("%s", s.Name)
 		s.do(r)
 	}
@@ -81,7 +84,6 @@ type run struct {
 	json, transacted, boxes, people string // topics
 	keyed, named                    *chaosJob
 
-	mu    sync.Mutex
 	count map[string]int32 // partitions by topic
 
 	slots  [instances]*slot
@@ -184,12 +186,6 @@ func (r *run) answer(a *sinktest.Attempt) sinktest.Answer {
 	return an
 }
 
-func (r *run) partitions(topic string) int32 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.count[topic]
-}
-
 // begin starts an instance in its slot.
 func (r *run) begin(i int) {
 	s := r.slots[i]
@@ -289,7 +285,7 @@ func (r *run) reassign() {
 	defer cancel()
 	var moves kadm.AlterPartitionAssignmentsReq
 	var elect kadm.TopicsSet
-	for topic, n := range map[string]int32{r.json: r.partitions(r.json), r.people: r.partitions(r.people), "__consumer_offsets": 3} {
+	for topic, n := range map[string]int32{r.json: r.count[r.json], r.people: r.count[r.people], "__consumer_offsets": 3} {
 		for p := range n {
 			if p > 0 && p%3 != 0 {
 				continue
@@ -313,7 +309,7 @@ func (r *run) reassign() {
 // grow adds partitions to two topics.
 func (r *run) grow() {
 	for _, topic := range []string{r.json, r.people} {
-		n := r.partitions(topic) + 1 + r.random.Int32N(2)
+		n := r.count[topic] + 1 + r.random.Int32N(2)
 		ctx, cancel := context.WithTimeout(r.Context(), within)
 		_, err := r.cluster.Admin(r).UpdatePartitions(ctx, int(n), topic)
 		cancel()
@@ -325,10 +321,7 @@ func (r *run) grow() {
 			ends := r.cluster.EndOffsets(r, topic)
 			return len(ends), len(ends) == int(n)
 		})
-		r.mu.Lock()
 		r.count[topic] = n
-		r.mu.Unlock()
-		r.source.grown.Store(true)
 	}
 }
 
