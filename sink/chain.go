@@ -39,6 +39,7 @@ type state struct {
 	number, begun  uint64 // of its attempt, and of its first one, among all of the sink
 	asks           uint64 // the hold that its attempt is a probe for; 0: none
 	refused, aside bool   // it was refused; and backs off by itself
+	refusal        uint64 // the latest number of all when it was refused last
 }
 
 // The chain, first half: pick decides which row may start now. Its steps are the ones every attempt has passed, in this order.

@@ -12,11 +12,12 @@ import (
 // the hold, and so does a row that was delivered with the same credentials and had begun behind the one that began the hold.
 //
 // One record may be forbidden while all others pass (403). Its row holds the target for a moment: the next row probes at once, its
-// success ends the hold, and proves that the credentials are good; the forbidden row is then rejected. Only requests that began
-// after the row's first attempt prove it. What had begun before may have passed the door before the credentials were withdrawn,
-// however late its answer comes:
+// success ends the hold, and proves that the credentials are good; the forbidden row is then rejected, if it is refused again. Only
+// requests that began after the row's refusal was read prove it. What had begun before may have passed the door before the credentials
+// were withdrawn, however late its answer comes, and though it began behind the refused row, since requests overtake one another on
+// their way:
 //
-//  1. Row A, slow, passes the check. The credentials are withdrawn. Row B is refused.
+//  1. Rows B and A begin, in this order. A arrives first and passes the check. The credentials are withdrawn. B arrives and is refused.
 //  2. A is delivered. If that proved the credentials good, B would be given up, and with it every row in flight at that moment.
 type hold struct {
 	class Class  // Credentials or Address; empty: no hold
@@ -62,15 +63,18 @@ func (t *target) prove(d *Delivery) {
 	t.provedBy[d.credential] = max(t.provedBy[d.credential], d.number)
 }
 
-// forbidden says that d alone is refused: a request with its credential succeeded that began after d's first attempt.
+// forbidden says that d alone is refused: a request with its credential succeeded that began after d had been refused before.
 func (s *Sink) forbidden(d *Delivery) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := d.target
-	if d.credential == 0 {
-		return t.proved > d.begun
+	if !d.refused {
+		return false
 	}
-	return t.provedBy[d.credential] > d.begun
+	if d.credential == 0 {
+		return t.proved > d.refusal
+	}
+	return t.provedBy[d.credential] > d.refusal
 }
 
 // heed draws the result's conclusions for the hold of its target. The caller holds mu.
@@ -104,7 +108,7 @@ func (s *Sink) refused(d *Delivery, r result, probe bool, now time.Duration) {
 		// It was refused before, and others were not: it may not stop them again and again.
 		d.aside = d.refused
 	}
-	d.refused = true
+	d.refused, d.refusal = true, s.number
 	switch {
 	case h.sole == nil && !h.several:
 		h.sole = d

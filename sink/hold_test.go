@@ -161,6 +161,33 @@ func TestLateSuccessOfTheTimeBeforeProvesNothing(t *testing.T) {
 	})
 }
 
+// Requests overtake one another: one that began later passed the door just before the credentials were withdrawn, one that began
+// earlier came just after. The first one's success is no proof that the second one alone is refused.
+func TestASuccessThatOvertookTheRefusedRowProvesNothing(t *testing.T) {
+	var open atomic.Bool
+	answer := func(a *sinktest.Attempt) sinktest.Answer {
+		if a.Lane == "overtakes" || open.Load() {
+			return sinktest.Answer{Delay: 20 * time.Millisecond}
+		}
+		return sinktest.Answer{Status: 401, Delay: 50 * time.Millisecond}
+	}
+	inWorld(t, Config{Concurrency: 10, Retry: steady}, answer, func(w *world) {
+		for i := range 5 {
+			w.row(fmt.Sprint("late", i), "/")
+		}
+		w.row("overtakes", "/")
+		w.pass(10 * time.Second)
+		w.outcome("overtakes")
+		open.Store(true)
+		w.pass(10 * time.Second)
+		for i := range 5 {
+			if o := w.outcome(fmt.Sprint("late", i)); o.Class != Delivered {
+				t.Errorf("row %d: %+v", i, o)
+			}
+		}
+	})
+}
+
 // A probe that fails otherwise ends the hold, too: the credentials are not what is wrong now.
 func TestProbeWithAnotherAnswerEndsTheHold(t *testing.T) {
 	for _, status := range []int{500, 404} {
