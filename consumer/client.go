@@ -28,6 +28,8 @@ type Client struct {
 	TLS TLS
 	// MetadataMinAge is how soon a change of the cluster (a new topic, a moved leader) may be asked for again. Default 1s.
 	MetadataMinAge time.Duration
+	// GroupProtocol is how the groups of all jobs spread their partitions. Default GroupClassic.
+	GroupProtocol GroupProtocol
 	// Dial replaces the network; nil: TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -73,6 +75,11 @@ func (c Client) Validate() fault.List {
 	default:
 		faults.Add("kafka.sasl.mechanism", fmt.Sprintf("unknown mechanism %q", c.SASL.Mechanism), "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
 	}
+	switch c.GroupProtocol {
+	case "", GroupClassic, GroupConsumer:
+	default:
+		faults.Add("kafka.group_protocol", fmt.Sprintf("unknown group protocol %q", c.GroupProtocol), "use classic or consumer")
+	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		faults.Add("kafka.tls.cert_file", "a client certificate needs both cert_file and key_file", "")
 	}
@@ -82,8 +89,30 @@ func (c Client) Validate() fault.List {
 	return faults
 }
 
-// options are those that every Kafka connection of the process shares. They read the TLS files.
-func (c Client) options(id string, log *slog.Logger) ([]kgo.Opt, error) {
+// dialTimeout bounds the making of a connection.
+const dialTimeout = 10 * time.Second
+
+// dialer makes connections; conf nil: without TLS. wrap may look at what passes.
+func (c Client) dialer(conf *tls.Config, wrap func(net.Conn) net.Conn) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := c.Dial
+	network := &net.Dialer{Timeout: dialTimeout}
+	switch {
+	case conf != nil:
+		dial = (&tls.Dialer{NetDialer: network, Config: conf}).DialContext
+	case dial == nil:
+		dial = network.DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil || wrap == nil {
+			return conn, err
+		}
+		return wrap(conn), nil
+	}
+}
+
+// options are those that every Kafka connection of the process shares. They read the TLS files. wrap, if not nil, sees each connection.
+func (c Client) options(id string, log *slog.Logger, wrap func(net.Conn) net.Conn) ([]kgo.Opt, error) {
 	minAge := c.MetadataMinAge
 	if minAge <= 0 {
 		minAge = time.Second
@@ -105,16 +134,14 @@ func (c Client) options(id string, log *slog.Logger) ([]kgo.Opt, error) {
 	case "SCRAM-SHA-512":
 		opts = append(opts, kgo.SASL(scram.Auth{User: c.SASL.User, Pass: c.SASL.Password}.AsSha512Mechanism()))
 	}
+	var conf *tls.Config
 	if c.TLS.Enable {
-		conf, err := c.TLS.config()
-		if err != nil {
+		var err error
+		if conf, err = c.TLS.config(); err != nil {
 			return nil, err
 		}
-		opts = append(opts, kgo.DialTLSConfig(conf))
-	} else if c.Dial != nil {
-		opts = append(opts, kgo.Dialer(c.Dial))
 	}
-	return opts, nil
+	return append(opts, kgo.Dialer(c.dialer(conf, wrap))), nil
 }
 
 func (t TLS) config() (*tls.Config, error) {

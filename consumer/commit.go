@@ -177,7 +177,7 @@ func (r *Runner) acknowledge(part commits, resp *kmsg.OffsetCommitResponse) erro
 				if p := r.partition(topic, rp.Partition); p != nil {
 					p.acknowledged(part[at])
 				}
-			case errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.IllegalGeneration), errors.Is(err, kerr.FencedInstanceID):
+			case notMember(err):
 				return &expelledError{err}
 			case tooLarge(err) && part.carry():
 				size.at, size.cause = append(size.at, at), err

@@ -88,7 +88,7 @@ func newInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *sl
 // until the process ends.
 func (i *Instance) Keep(s Store) { i.store = s }
 
-func (i *Instance) options(id string) ([]kgo.Opt, error) { return i.kafka.options(id, i.log) }
+func (i *Instance) options(id string) ([]kgo.Opt, error) { return i.kafka.options(id, i.log, nil) }
 
 // Close ends the shared client. Runners must have ended.
 func (i *Instance) Close() { i.producer.Close() }

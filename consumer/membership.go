@@ -117,7 +117,9 @@ func (r *Runner) onRevoked(hard context.Context, client *kgo.Client, lost map[st
 	if len(lost) == 0 || r.isNewMember(client) {
 		return
 	}
-	drain, cancel := context.WithTimeout(hard, r.cfg.Drain)
+	member, closeIt := r.whileMember(hard)
+	defer closeIt()
+	drain, cancel := context.WithTimeout(member, r.cfg.Drain)
 	defer cancel()
 	r.release(drain, r.remove(lost))
 	r.log.Info("partitions revoked", "partitions", lost)
@@ -160,8 +162,31 @@ func (r *Runner) isNewMember(client *kgo.Client) bool {
 type membership struct {
 	end func() // ends the session
 
-	mu sync.Mutex
-	id string
+	mu      sync.Mutex
+	id      string
+	refused error // why the session ended for good
+}
+
+// refuse ends the session, and the run with it.
+func (m *membership) refuse(cause error) {
+	m.mu.Lock()
+	m.refused = &RefusedError{cause}
+	m.mu.Unlock()
+	m.end()
+}
+
+// refusal is why the run is to end; nil: it is not.
+func (m *membership) refusal() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.refused
+}
+
+// fellBack is called when the client joins a classic group although the consumer protocol is wanted: the broker no longer serves it.
+// Nothing was sent: the fence is closed for good.
+func (r *Runner) fellBack() {
+	r.member.refuse(errors.New("the group coordinator refuses the consumer protocol (group.version, group.coordinator.rebalance.protocols), " +
+		"and STREAMER_KAFKA_GROUP_PROTOCOL=consumer is set; enable it there, or set classic"))
 }
 
 // changed notes the member id and says whether there was another one before.
@@ -201,7 +226,9 @@ func (r *Runner) leave(hard context.Context) {
 		p.setLife(draining)
 	}
 	r.unfinished.Store(0) // what earlier revokes left has had its next owner since
-	drain, cancel := context.WithTimeout(hard, r.cfg.Drain)
+	member, closeIt := r.whileMember(hard)
+	defer closeIt()
+	drain, cancel := context.WithTimeout(member, r.cfg.Drain)
 	defer cancel()
 	r.release(drain, r.remove(nil))
 	r.client.AllowRebalance()

@@ -259,6 +259,7 @@ func joinAndLeave(t *testing.T, c *consumertest.Cluster) {
 // When the group gives the member up, attempts are cancelled at once, nothing is committed, and after joining again the rows are
 // sent from the last commit.
 func TestLostPartitionsAreCancelledWithoutCommit(t *testing.T) {
+	classicOnly(t)
 	var hang atomic.Bool
 	hang.Store(true)
 	f := setup(t, consumertest.Fake(t), func(a *sinktest.Attempt) sinktest.Answer {

@@ -89,7 +89,7 @@ var ErrNoRecord = errors.New("no record at this offset")
 
 // ReadRecord reads the record at one offset, without a group. A record of an aborted transaction counts as none.
 func ReadRecord(ctx context.Context, c Client, topic string, partition int32, offset int64, log *slog.Logger) (Record, error) {
-	opts, err := c.options("streamer.read", log)
+	opts, err := c.options("streamer.read", log, nil)
 	if err != nil {
 		return Record{}, err
 	}

@@ -23,20 +23,21 @@ type Runner struct {
 	rows     map[string]prometheus.Counter
 	attempts attemptCounters
 
-	client   *kgo.Client
-	sink     *sink.Sink
-	patterns []*regexp.Regexp // of topics, when cfg.Pattern
-	excluded []*regexp.Regexp // that no pattern takes
-	fence    *fence
-	account  *account
-	dead     *deadLetters
-	parking  *parking      // nil: keys go on after a dead letter
-	cluster  string        // id of the Kafka cluster
-	owner    [8]byte       // of commit metadata, see track.Owner
-	joined   chan struct{} // closed when client is set
-	member   membership
-	room     chan struct{} // capacity 1: a partition has room again
-	assigned atomic.Int64
+	client      *kgo.Client
+	sink        *sink.Sink
+	patterns    []*regexp.Regexp // of topics, when cfg.Pattern
+	excluded    []*regexp.Regexp // that no pattern takes
+	fence       *fence
+	account     *account
+	dead        *deadLetters
+	parking     *parking      // nil: keys go on after a dead letter
+	cluster     string        // id of the Kafka cluster
+	owner       [8]byte       // of commit metadata, see track.Owner
+	sessionTime time.Duration // a member that stops answering is given up after it
+	joined      chan struct{} // closed when client is set
+	member      membership
+	room        chan struct{} // capacity 1: a partition has room again
+	assigned    atomic.Int64
 
 	// commits is held while offsets are read and their commit is handed to the client, and while partitions are given up. It is
 	// taken before regulating, that before mu, and mu before a partition's own lock. It may be held as long as a rebalance takes; mu never is.
@@ -76,7 +77,8 @@ type topicPartition struct {
 	id    int32
 }
 
-// Session times: a member that stops answering is given up after sessionTimeout. Short enough that another instance goes on
+// Session times: a member that stops answering is given up after sessionTimeout, under the consumer protocol after the group's (see
+// groupTimes). Short enough that another instance goes on
 // soon, long enough for a garbage collection of the broker.
 const (
 	sessionTimeout    = 10 * time.Second
@@ -145,13 +147,14 @@ func (r *Runner) session(soft, hard context.Context) error {
 	r.unlimit()
 	r.sink.Close()
 	r.account.close()
-	return nil
+	return r.member.refusal()
 }
 
 // join makes the client, which joins the group at once. The client ends with ctx; drains of a revoke are cut short by hard;
 // expelled ends the session.
 func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
-	r.fence = newFence(sessionTimeout)
+	r.fence = newFence(r.sessionTime)
+	r.fence.consumer, r.fence.fellBack = r.consumerProtocol(), r.fellBack
 	r.member = membership{end: expelled}
 	r.joined = make(chan struct{})
 	s, err := sink.New(r.cfg.Sink, r.permit, observer{r})
@@ -161,7 +164,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 	r.sink = s
 	r.delivering.Store(s)
 	r.unlimit = r.instance.limit(r.cfg.Job, &limited{sink: s, part: 1, work: r.work})
-	opts, err := r.instance.options(r.clientID())
+	opts, err := r.instance.kafka.options(r.clientID(), r.instance.log, r.fence.wrap)
 	if err != nil {
 		r.unlimit()
 		s.Close()
@@ -171,7 +174,6 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 		kgo.WithContext(ctx),
 		kgo.ConsumerGroup(r.cfg.Group),
 		kgo.ConsumeTopics(r.cfg.Topics...),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(sessionTimeout),
@@ -191,6 +193,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 		kgo.AdjustFetchOffsetsFn(r.onOffsets),
 		kgo.WithHooks(r.fence, &r.compression),
 	)
+	opts = append(opts, r.balancing()...)
 	if r.cfg.Pattern {
 		opts = append(opts, kgo.ConsumeRegex(), kgo.ConsumeExcludeTopics(exclusions(r.cfg.Namespace)...))
 	}

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,9 @@ func (r *Runner) prepareOnce(ctx context.Context) error {
 	}
 	r.cluster = meta.Cluster
 	r.owner = track.Owner(r.cluster, r.cfg.Group)
+	if err := r.checkProtocol(ctx); err != nil {
+		return err
+	}
 	if err := r.checkMembers(ctx); err != nil {
 		return err
 	}
@@ -73,19 +77,47 @@ func (r *Runner) checkMembers(ctx context.Context) error {
 	case errors.Is(err, kerr.GroupAuthorizationFailed), errors.Is(group.Err, kerr.GroupAuthorizationFailed):
 		return &RefusedError{fmt.Errorf("kafka refuses group %s to this user; it needs READ and DESCRIBE on the group", r.cfg.Group)}
 	case errors.Is(err, kerr.GroupIDNotFound), errors.Is(group.Err, kerr.GroupIDNotFound):
-		return nil
+		return r.checkConsumerMembers(ctx) // to this question a group of the consumer protocol is none
 	case err != nil:
 		return fmt.Errorf("describe group %s: %w", r.cfg.Group, err)
 	case group.Err != nil:
 		return fmt.Errorf("describe group %s: %w", r.cfg.Group, group.Err)
 	}
 	for _, m := range group.Members {
-		if m.ClientID != r.clientID() {
-			return &RefusedError{fmt.Errorf("group %s has a member that is not of this job: client %q at %s; stop it, or give this job another group",
-				r.cfg.Group, m.ClientID, m.ClientHost)}
+		if err := r.checkMember(m.ClientID, m.ClientHost); err != nil {
+			return err
+		}
+	}
+	if len(group.Members) > 0 {
+		return nil
+	}
+	return r.checkConsumerMembers(ctx)
+}
+
+// checkConsumerMembers is checkMembers for a group of the consumer protocol.
+func (r *Runner) checkConsumerMembers(ctx context.Context) error {
+	groups, err := r.instance.admin.DescribeConsumerGroups(ctx, r.cfg.Group)
+	group := groups[r.cfg.Group]
+	switch err := cmp.Or(err, group.Err); {
+	case errors.Is(err, kerr.GroupIDNotFound), errors.Is(err, kerr.UnsupportedVersion):
+		return nil
+	case err != nil:
+		return fmt.Errorf("describe group %s: %w", r.cfg.Group, err)
+	}
+	for _, m := range group.Members {
+		if err := r.checkMember(m.ClientID, m.ClientHost); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (r *Runner) checkMember(client, host string) error {
+	if client == r.clientID() {
+		return nil
+	}
+	return &RefusedError{fmt.Errorf("group %s has a member that is not of this job: client %q at %s; stop it, or give this job another group",
+		r.cfg.Group, client, host)}
 }
 
 // clientID names this job's members in its group.

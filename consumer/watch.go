@@ -34,6 +34,7 @@ func (r *Runner) watch(ctx context.Context) {
 	defer tick.Stop()
 	var known string // the topics seen last
 	for {
+		r.watchSession(ctx)
 		if topics := fmt.Sprint(r.lookAt(ctx)); topics != known {
 			known = topics
 			r.client.ForceMetadataRefresh() // the client looks for new topics once a minute only

@@ -84,6 +84,11 @@ var Table = []Setting{
 		Doc: "its key, PEM", set: text(func(s *Settings) *string { return &s.Kafka.TLS.KeyFile })},
 	{Key: "kafka.tls.server_name", Env: "STREAMER_KAFKA_TLS_SERVER_NAME", Flag: "kafka-tls-server-name", Example: "kafka.example.org",
 		Doc: "name expected in the brokers' certificates; empty: the host dialled", set: text(func(s *Settings) *string { return &s.Kafka.TLS.ServerName })},
+	{Key: "kafka.group_protocol", Env: "STREAMER_KAFKA_GROUP_PROTOCOL", Flag: "kafka-group-protocol", Default: "classic",
+		Doc: "how groups spread partitions: classic, or consumer (KIP-848, Kafka 4.3 or later on every broker)", set: func(s *Settings, v string) error {
+			s.Kafka.GroupProtocol = consumer.GroupProtocol(v)
+			return nil
+		}},
 	{Key: "namespace", Env: "STREAMER_NAMESPACE", Flag: "namespace", Default: "streamer",
 		Doc: "prefix of this installation's topics and groups", set: func(s *Settings, v string) error {
 			if !namespace.MatchString(v) {

@@ -1,0 +1,92 @@
+package consumer
+
+import (
+	"encoding/binary"
+	"net"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// groupConn looks at what the coordinator answers to the requests that keep a membership alive. The client's hooks say that there was an
+// answer, and not that it was a refusal: an answer with an error code proves no membership, and some say at once that it has ended.
+//
+// It counts through the frames of the protocol (a length of four bytes, then so many) and reads the first bytes of the answers it
+// waits for. What it does not understand it lets pass.
+type groupConn struct {
+	net.Conn
+	told func(key kmsg.Key, code int16)
+
+	mu    sync.Mutex
+	asked map[int32]kmsg.Key // by correlation id
+
+	// The reading goroutine's own.
+	head [errorAt + 2]byte // of the present frame
+	have int
+	left int // bytes of the frame that were not seen; meaningful from have ≥ 4 on
+}
+
+// An answer begins with its length, the correlation id, no tags (one byte: 0), the throttle time, the error code.
+const (
+	tagsAt  = 4 + 4
+	errorAt = tagsAt + 1 + 4
+)
+
+// flexible are the requests that are looked at, with the first version whose answer begins as told above.
+var flexible = map[kmsg.Key]int16{kmsg.JoinGroup: 6, kmsg.Heartbeat: 4, kmsg.SyncGroup: 4, kmsg.ConsumerGroupHeartbeat: 0}
+
+// Write takes a whole request at a time, as the client writes them.
+func (c *groupConn) Write(b []byte) (int, error) {
+	if len(b) >= 12 && int(binary.BigEndian.Uint32(b)) == len(b)-4 {
+		key, version := kmsg.Key(binary.BigEndian.Uint16(b[4:])), int16(binary.BigEndian.Uint16(b[6:]))
+		if first, ok := flexible[key]; ok && version >= first {
+			c.mu.Lock()
+			c.asked[int32(binary.BigEndian.Uint32(b[8:]))] = key
+			c.mu.Unlock()
+		}
+	}
+	return c.Conn.Write(b)
+}
+
+// Read implements net.Conn.
+func (c *groupConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.scan(b[:n])
+	return n, err
+}
+
+func (c *groupConn) scan(b []byte) {
+	for len(b) > 0 {
+		n := len(b)
+		if c.have < 4 {
+			n = min(n, 4-c.have)
+		} else {
+			n = min(n, c.left)
+			c.left -= n
+		}
+		if c.have < len(c.head) {
+			c.have += copy(c.head[c.have:], b[:n])
+		}
+		if b = b[n:]; c.have == 4 {
+			c.left = int(binary.BigEndian.Uint32(c.head[:]))
+		}
+		if c.have >= 4 && c.left == 0 {
+			c.answer()
+			c.have = 0
+		}
+	}
+}
+
+func (c *groupConn) answer() {
+	if c.have < tagsAt {
+		return
+	}
+	id := int32(binary.BigEndian.Uint32(c.head[4:]))
+	c.mu.Lock()
+	key, ok := c.asked[id]
+	delete(c.asked, id)
+	c.mu.Unlock()
+	if ok && c.have == len(c.head) && c.head[tagsAt] == 0 {
+		c.told(key, int16(binary.BigEndian.Uint16(c.head[errorAt:])))
+	}
+}
