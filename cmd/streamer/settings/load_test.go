@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Settings{
-		Kafka: consumer.Client{Brokers: []string{"localhost:9092"}}, Namespace: "streamer", Listen: "127.0.0.1:9013", URL: "http://127.0.0.1:9013", Jobs: "/etc/streamer/jobs",
+		Kafka: consumer.Client{Brokers: []string{"localhost:9092"}, GroupProtocol: consumer.GroupClassic}, Namespace: "streamer", Listen: "127.0.0.1:9013", URL: "http://127.0.0.1:9013", Jobs: "/etc/streamer/jobs",
 		MemoryBytes: 256 << 20, LogFormat: "json", LogLevel: slog.LevelInfo,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -52,6 +52,7 @@ func TestEverySettingFromTheFile(t *testing.T) {
 	got, err := loadFrom(t, nil, nil, `
 kafka:
   brokers: [k1:9092, k2:9092]
+  group_protocol: consumer
   sasl: {mechanism: SCRAM-SHA-512, user: u, password: p}
   tls: {enable: true, ca_file: ca.pem, cert_file: c.pem, key_file: k.pem, server_name: kafka}
 namespace: ns
@@ -70,7 +71,7 @@ log: {format: text, level: debug}
 	}
 	want := Settings{
 		Kafka: consumer.Client{Brokers: []string{"k1:9092", "k2:9092"}, SASL: consumer.SASL{Mechanism: "SCRAM-SHA-512", User: "u", Password: "p"},
-			TLS: consumer.TLS{Enable: true, CAFile: "ca.pem", CertFile: "c.pem", KeyFile: "k.pem", ServerName: "kafka"}},
+			TLS: consumer.TLS{Enable: true, CAFile: "ca.pem", CertFile: "c.pem", KeyFile: "k.pem", ServerName: "kafka"}, GroupProtocol: consumer.GroupConsumer},
 		Namespace: "ns", Instance: "i-0", Listen: "0.0.0.0:80", URL: "http://localhost:80", Jobs: "jobs", SecretsDir: "secrets", AllowHosts: []string{"api.internal", "localhost"},
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, MemoryBytes: 1 << 30, LogFormat: "text", LogLevel: slog.LevelDebug,
 	}
