@@ -17,7 +17,7 @@ const (
 	// reportEvery is how often an instance says that it lives, deadAfter when it is taken for dead, and lookEvery how soon a job's
 	// news are reported.
 	reportEvery = 5 * time.Second
-	deadAfter   = 12 * time.Second
+	deadAfter   = 11 * time.Second
 	lookEvery   = time.Second
 	// repeatEvery is when a job's report is repeated without news: the topic forgets it after an hour.
 	repeatEvery = time.Minute

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -130,7 +131,9 @@ func (l *Log) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.trouble(troubleFollow, fmt.Sprintf("the log in Kafka cannot be followed: %v", err))
+		if !kerr.IsRetriable(err) || try > 3 { // a topic that was just made is not everywhere at once
+			l.trouble(troubleFollow, fmt.Sprintf("the log in Kafka cannot be followed: %v", err))
+		}
 		if time.Since(begun) > time.Minute {
 			try = 0
 		}

@@ -54,10 +54,12 @@ func (l *Log) ensureTopics(ctx context.Context) error {
 			for k, v := range wanted[topic] {
 				config[k] = kadm.StringPtr(v)
 			}
-			if _, err := l.admin.CreateTopic(ctx, 1, int16(replication), config, topic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			switch _, err := l.admin.CreateTopic(ctx, 1, int16(replication), config, topic); {
+			case err == nil:
+				l.config.Log.Info("topic of the log created", "topic", topic, "replication", replication)
+			case !errors.Is(err, kerr.TopicAlreadyExists): // another instance was faster
 				return l.allowed(err, "topic "+topic+", which is to be created,")
 			}
-			l.config.Log.Info("topic of the log created", "topic", topic, "replication", replication)
 		default:
 			return l.allowed(err, "topic "+topic)
 		}
