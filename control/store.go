@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"streamer/consumer"
@@ -48,10 +49,23 @@ const (
 )
 
 // Store keeps what jobs must not forget in the log. It implements consumer.Store.
-type Store struct{ log Log }
+type Store struct {
+	log Log
+
+	mu     sync.Mutex
+	looked map[string]remembered // by job, so that what has not changed is not decoded again
+}
+
+// remembered is what a revision of a job's object says.
+type remembered struct {
+	memory   consumer.Memory
+	revision int64
+	at       time.Time // a log that was made anew counts from 0 again
+	err      error
+}
 
 // NewStore makes a store on a log that somebody runs.
-func NewStore(log Log) *Store { return &Store{log} }
+func NewStore(log Log) *Store { return &Store{log: log, looked: map[string]remembered{}} }
 
 // stored is the object of a job in the log.
 type stored struct {
@@ -110,11 +124,18 @@ func (s *Store) read() bool {
 	return s.log.Wait(now) == nil
 }
 
-// look gives what is remembered of a job as this instance knows it, and its revision.
+// look gives what is remembered of a job as this instance knows it, and its revision. The Memory is not to be changed.
 func (s *Store) look(job string) (consumer.Memory, int64, error) {
 	e, ok := s.log.Get(statePrefix + job)
-	m, err := decode(job, e, ok)
-	return m, e.Revision, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, known := s.looked[job]
+	if !known || last.revision != e.Revision || !last.at.Equal(e.At) {
+		last = remembered{revision: e.Revision, at: e.At}
+		last.memory, last.err = decode(job, e, ok)
+		s.looked[job] = last
+	}
+	return last.memory, last.revision, last.err
 }
 
 // Remember implements consumer.Store. What the program does by itself and what changes nothing is not written; what a person does is
