@@ -59,6 +59,7 @@ func (l *Log) follow(ctx context.Context) error {
 	for {
 		if time.Since(checked) > checkEvery {
 			if now, err := l.topicIDs(ctx); err != nil || now != ids {
+				l.client.PurgeTopicsFromProducing(l.status) // it would go on writing reports to the id it knows
 				return cmp.Or(err, errors.New("a topic of the log was deleted and made anew"))
 			}
 			checked = time.Now()

@@ -454,18 +454,24 @@ func TestTopicsRefused(t *testing.T) {
 	}
 }
 
-// The topic is deleted and made anew under a running log: it follows the new one.
+// The topics are deleted and made anew under a running log: it follows the new ones, and writes to them.
 func TestRecreated(t *testing.T) {
 	t.Parallel()
 	c := consumertest.Fake(t)
 	l := open(t, c, "ns")
 	put(t, l, "a", "1")
-	if _, err := c.Admin(t).DeleteTopic(t.Context(), "ns.jobs"); err != nil {
+	l.Report("old", []byte("1"))
+	consumertest.WaitFor(t, within, "the report", func() (any, bool) { return l.Problem(), len(l.Reports("old")) == 1 })
+	if _, err := c.Admin(t).DeleteTopics(t.Context(), "ns.jobs", "ns.status"); err != nil {
 		t.Fatal(err)
 	}
 	see(t, l, "a", "")
 	put(t, l, "b", "2")
 	see(t, l, "b", "2")
+	consumertest.WaitFor(t, within, "a report", func() (any, bool) {
+		l.Report("r", []byte("1"))
+		return l.Problem(), len(l.Reports("r")) == 1
+	})
 }
 
 // Compaction has removed the end of the log, its last marker too: a reader must not wait for a record that is not there.
