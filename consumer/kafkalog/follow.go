@@ -17,6 +17,9 @@ import (
 // id learns of neither.
 const checkEvery = 10 * time.Second
 
+// patience is how many polls in a row may give nothing before reports that should be there are not waited for any more.
+const patience = 5
+
 // idle is how long the follower waits for records before it looks whether those that are missing exist at all.
 const idle = time.Second
 
@@ -55,7 +58,7 @@ func (l *Log) follow(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	published, quiet, checked := false, false, time.Now()
+	published, quiet, checked := false, 0, time.Now() // quiet: polls in a row that gave nothing
 	for {
 		if time.Since(checked) > checkEvery {
 			if now, err := l.topicIDs(ctx); err != nil || now != ids {
@@ -76,12 +79,14 @@ func (l *Log) follow(ctx context.Context) error {
 			}
 		}
 		none := fetches.NumRecords() == 0
-		if quiet && none {
+		if quiet > 0 && none {
 			if err := l.skipGap(ctx, v, jobsEnd); err != nil {
 				return err
 			}
 		}
-		quiet = none
+		if quiet++; !none {
+			quiet = 0
+		}
 		l.mu.Lock()
 		news := false
 		fetches.EachRecord(func(r *kgo.Record) {
@@ -100,7 +105,7 @@ func (l *Log) follow(ctx context.Context) error {
 		})
 		v.prune()
 		// Reports are worth waiting for, but not to be missed for ever: their topic may lose its end to retention.
-		if !published && v.next >= jobsEnd && (statusNext >= statusEnd || none) {
+		if !published && v.next >= jobsEnd && (statusNext >= statusEnd || quiet >= patience) {
 			published = true
 			l.publish(v)
 			news = true
