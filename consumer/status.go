@@ -152,12 +152,15 @@ func (r *Runner) Status() Status {
 	out.Stalls = r.watchdog.read()
 	if out.State == Running || r.gate.held(HoldOffsetsLost) { // the latter before the group is joined
 		paused, pausedSince, holds := r.gate.read()
-		holds = append(holds, targetHolds(out.Delivery.Holds)...)
+		ofTargets := targetHolds(out.Delivery.Holds)
+		out.Holds = slices.Concat(holds, ofTargets)
 		switch {
 		case len(holds) > 0:
-			out.State, out.Since, out.Holds = Held, holds[0].Since, holds
-		case paused:
+			out.State, out.Since = Held, holds[0].Since
+		case paused: // also while a target is on hold: no probe goes out
 			out.State, out.Since = Paused, pausedSince
+		case len(ofTargets) > 0:
+			out.State, out.Since = Held, ofTargets[0].Since
 		}
 	}
 	now := time.Now()
