@@ -170,7 +170,6 @@ func (s *source) transaction(n int) {
 		batch = append(batch, rec)
 	}
 	_ = client.ProduceSync(ctx, batch...).FirstErr() // what is there at the end counts
-	s.written.Add(int64(n))
 	switch s.random.IntN(8) {
 	case 0, 1:
 		s.aborted += n
@@ -178,6 +177,8 @@ func (s *source) transaction(n int) {
 	case 2:
 		s.aborted += n
 	default:
-		_ = client.EndTransaction(ctx, kgo.TryCommit)
+		if client.EndTransaction(ctx, kgo.TryCommit) == nil {
+			s.written.Add(int64(n))
+		}
 	}
 }

@@ -47,14 +47,16 @@ func (r *run) judge() {
 	for _, i := range r.past {
 		r.events = append(r.events, i.read().events...)
 	}
-	rep := &report{Seed: r.seed, Kafka: r.cluster.Version, Began: r.began.UTC(), Seconds: time.Since(r.began).Seconds(), Attempts: len(attempts),
+	rep := &report{Seed: r.seed, Kafka: r.cluster.Version, Began: r.began.UTC(), Seconds: time.Since(r.began).Seconds(),
+		Attempts:  len(attempts),
 		Explained: map[string]int{}, Answers: map[string]int{}, Jobs: map[string]*checker.Verdict{}, Aborted: r.source.aborted, Steps: r.did}
 	for _, s := range r.plan.Spells {
 		rep.Spells = append(rep.Spells, fmt.Sprintf("%6.1f to %.1f s: %s", s.From.Seconds(), s.Until.Seconds(), s.Name))
 	}
 	var oldest time.Duration
 	for name, j := range map[string]*chaosJob{"keyed": r.keyed, "named": r.named} {
-		h := checker.History{Rows: j.rows, Commits: j.commits.Stop(r), Timeout: attemptTimeout, DeadLetters: r.cluster.DeadLetters(r, "streamer.dead-letters."+j.id)}
+		h := checker.History{Rows: j.rows, Commits: j.commits.Stop(r), Timeout: attemptTimeout,
+			DeadLetters: r.cluster.DeadLetters(r, "streamer.dead-letters."+j.id)}
 		for _, a := range attempts {
 			if slices.Contains(j.topics, a.Topic) {
 				h.Attempts = append(h.Attempts, a)
@@ -130,10 +132,12 @@ func answered(a sinktest.Attempt) string {
 func (rep *report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d, Kafka %s, %s, %.0f s\n", rep.Seed, rep.Kafka, rep.Began.Format(time.RFC3339), rep.Seconds)
-	fmt.Fprintf(&b, "%d rows, %d attempts, %d dead letters, %d records of transactions that were not committed\n", rep.Rows, rep.Attempts, rep.DeadLetters, rep.Aborted)
-	fmt.Fprintf(&b, "lost %d, started before the row before was final %d, committed past an unfinished row %d (%d commits seen, %d of them with finished work above)\n",
-		rep.Lost, rep.Order, rep.Early, rep.Commits, rep.WithAbove)
-	fmt.Fprintf(&b, "duplicates %d, unexplained %d; rows sent again after a kill -9 had been final for at most %s\n", rep.Duplicates, rep.Unexplained, rep.OldestAfterCrash)
+	fmt.Fprintf(&b, "%d rows, %d attempts, %d dead letters, %d records of transactions that were not committed\n",
+		rep.Rows, rep.Attempts, rep.DeadLetters, rep.Aborted)
+	fmt.Fprintf(&b, "lost %d, started before the row before was final %d, committed past an unfinished row %d", rep.Lost, rep.Order, rep.Early)
+	fmt.Fprintf(&b, " (%d commits seen, %d of them with finished work above)\n", rep.Commits, rep.WithAbove)
+	fmt.Fprintf(&b, "duplicates %d, unexplained %d; rows sent again after a kill -9 had been final for at most %s\n",
+		rep.Duplicates, rep.Unexplained, rep.OldestAfterCrash)
 	counts := func(what string, of map[string]int) {
 		fmt.Fprintf(&b, "%s:", what)
 		for _, k := range slices.Sorted(maps.Keys(of)) {

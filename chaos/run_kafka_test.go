@@ -258,7 +258,8 @@ func (r *run) killBroker(node int) {
 // by itself.
 func (r *run) coordinatorsMove() {
 	now := time.Now()
-	r.events = append(r.events, checker.Event{Cause: checker.Broker, At: now, Until: now.Add(10 * time.Second), Within: commitWithin, Where: []checker.Partition{}})
+	r.events = append(r.events, checker.Event{
+		Cause: checker.Broker, At: now, Until: now.Add(10 * time.Second), Within: commitWithin, Where: []checker.Partition{}})
 }
 
 // startBroker starts it again and does not wait: a busy machine takes half a minute.

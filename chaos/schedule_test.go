@@ -84,7 +84,8 @@ func schedule(random *rand.Rand, long time.Duration, instances, brokers int) []s
 			apiFree = at + trouble(random, at, "the API", true, add, between, func(r *run) *proxy.Proxy { return r.way })
 		case "network":
 			at = max(at, networkFree[b])
-			networkFree[b] = at + trouble(random, at, fmt.Sprint("broker ", b+1), false, add, between, func(r *run) *proxy.Proxy { return r.cluster.Proxies[b] })
+			way := func(r *run) *proxy.Proxy { return r.cluster.Proxies[b] }
+			networkFree[b] = at + trouble(random, at, fmt.Sprint("broker ", b+1), false, add, between, way)
 		}
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return int(a.At - b.At) })
@@ -174,7 +175,8 @@ func spells(random *rand.Rand, long time.Duration) (all []sinktest.Spell) {
 		share("429 for a third", 0.3, sinktest.TooMany), share("429 with Retry-After for a third", 0.3, sinktest.TooManyLater),
 		share("401 for all", 1, sinktest.Unauthorized), share("resets for a fifth", 0.2, sinktest.ResetAnswer),
 		share("partial bodies for a fifth", 0.2, sinktest.PartialAnswer), share("hangs for a 50th", 0.02, sinktest.HungAnswer),
-		{Name: "slow", Mix: sinktest.Mix{Latency: sinktest.Latency{Min: 20 * time.Millisecond, Mean: 100 * time.Millisecond, Max: time.Second}, Shares: usual.Shares}},
+		{Name: "slow", Mix: sinktest.Mix{Shares: usual.Shares,
+			Latency: sinktest.Latency{Min: 20 * time.Millisecond, Mean: 100 * time.Millisecond, Max: time.Second}}},
 	}
 	order := random.Perm(len(kinds))
 	for n, at := 0, 2*time.Second; at < long-8*time.Second; n++ {
@@ -199,7 +201,8 @@ func TestASeedReplaysItsSchedule(t *testing.T) {
 		t.Errorf("seed 1 gives %q, then %q; seed 2 gives %q", a, names(1), names(2))
 	}
 	all := strings.Join(a, "\n")
-	for _, want := range []string{"kill -9 instance", "SIGSTOP", "in good order", "kill -9 broker", "move leaders", "add partitions", "the API", "to broker"} {
+	for _, want := range []string{"kill -9 instance", "SIGSTOP", "in good order", "kill -9 broker", "move leaders", "add partitions", "the API",
+		"to broker"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no %q in %s", want, all)
 		}
