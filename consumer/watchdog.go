@@ -44,8 +44,9 @@ var StallCauses = []StallCause{StallHeld, StallPaused, StallRebalance, StallGrou
 
 // Stall is a partition that has lag and makes no progress.
 type Stall struct {
-	Topic     string     `json:"topic"`
-	Partition int32      `json:"partition"`
+	// Topic and Partition say which; where a stall is shown they stand around it.
+	Topic     string     `json:"-"`
+	Partition int32      `json:"-"`
 	Cause     StallCause `json:"cause"`
 	Reason    string     `json:"reason"`
 	// Since is when progress was last seen.

@@ -30,6 +30,12 @@ func (s *Supervisor) Here() []JobHere {
 				since := p.Since.UTC()
 				v.Since = &since
 			}
+			for _, st := range rs.Stalls {
+				if st.Topic == p.Topic && st.Partition == p.Partition {
+					st.Since = st.Since.UTC()
+					v.Stall = &st
+				}
+			}
 			here.Held = append(here.Held, v)
 		}
 		all = append(all, here)

@@ -80,6 +80,8 @@ type PartitionView struct {
 	Since *time.Time `json:"since,omitempty"`
 	// Hold is set when it will not be read on before an operator decides.
 	Hold *consumer.Hold `json:"hold,omitempty"`
+	// Stall is set when it has lag and has made no progress for a while.
+	Stall *consumer.Stall `json:"stall,omitempty"`
 }
 
 // JobPage is one page of jobs, by id.

@@ -109,7 +109,7 @@ func jobsShow(environ []string) *cobra.Command {
 		Use:   "show JOB",
 		Short: "shows one job: what it waits for, its partitions, its instances",
 		Long: "Shows one job: its state, since when and why; what holds it and what ends that; every partition with its committed\n" +
-			"offset, lag and pending records; the targets whose breaker is open.",
+			"offset, lag and pending records, and why it makes no progress; the targets whose breaker is open.",
 		Args: oneJob,
 	}
 	output := outputFlag(c)
@@ -185,6 +185,8 @@ func partitionsText(w io.Writer, partitions []control.PartitionView) {
 		switch {
 		case p.Hold != nil:
 			what = "held: " + string(p.Hold.Cause)
+		case p.Stall != nil:
+			what = "stalled: " + string(p.Stall.Cause)
 		case p.Cause != "":
 			what = "waits"
 		case p.Full:
@@ -205,6 +207,9 @@ func partitionsText(w io.Writer, partitions []control.PartitionView) {
 			holdText(w, name+" held", *p.Hold)
 		case p.Cause != "" && p.Since != nil:
 			_, _ = fmt.Fprintf(w, "%s waits since %s: %s\n", name, moment(*p.Since), p.Cause)
+		}
+		if p.Stall != nil && p.Hold == nil {
+			_, _ = fmt.Fprintf(w, "%s no progress since %s: %s: %s\n", name, moment(p.Stall.Since), p.Stall.Cause, p.Stall.Reason)
 		}
 	}
 }
