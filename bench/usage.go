@@ -56,6 +56,7 @@ func (u *usage) lookLive() {
 	runtime.GC()
 	runtime.GC() // pools lose what they hold in the second one
 	u.LiveHeap = heapObjects()
+	u.PeakHeap = max(u.PeakHeap, u.LiveHeap) // few looks on a busy machine may all have been before it grew
 }
 
 func heapObjects() int64 {
