@@ -44,6 +44,7 @@ type letter struct {
 	bare    bool   // without the value, which is larger than the topic takes
 	fresh   bool   // bare since the last try: nothing to wait for
 	behind  string // the letter it is parked behind
+	begun   bool   // parking knows of it; guarded by its lock
 }
 
 func newDeadLetters(r *Runner) *deadLetters {
@@ -79,8 +80,9 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 
 // write hands a letter to the Kafka client; what comes of it reaches written.
 func (d *deadLetters) write(l *letter) {
-	if k := d.runner.parking; k != nil {
-		k.begins(l.row)
+	if k := d.runner.parking; k != nil && !k.begins(l) {
+		l.row.partition.deadLetter.Done()
+		return
 	}
 	rec := l.record()
 	// No deadline of the caller's: deadLetterTimeout bounds the write, and a write that was begun is better waited for.

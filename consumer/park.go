@@ -168,13 +168,21 @@ func buriedAs(class sink.Class) string {
 	return outcomeDeadLettered
 }
 
-// begins notes that a letter of the row is about to be written.
-func (k *parking) begins(r *row) {
+// begins notes that a letter is about to be written; false: it need not be, since the follower has read it in spite of the error that its
+// last write ended with (too few replicas after it was appended, say). Its row has its place then, and may have left its lane.
+func (k *parking) begins(l *letter) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.writing[r.rowAddress()] == nil {
-		k.writing[r.rowAddress()] = &burial{row: r}
+	at := l.row.rowAddress()
+	switch b := k.writing[at]; {
+	case b != nil && b.row == l.row:
+	case l.begun:
+		return false
+	default: // in place of that of an earlier assignment, whose letter was never written
+		k.writing[at] = &burial{row: l.row}
 	}
+	l.begun = true
+	return true
 }
 
 // acked notes where the row's letter stands. The row is final when the follower has come by.
@@ -211,12 +219,7 @@ func (k *parking) apply(rec *kgo.Record) {
 	k.read[rec.Partition] = rec.Offset + 1
 	if o, ok := outcomeOf(rec); ok {
 		k.fold.outcome(&o)
-		if len(k.over) > 0 {
-			for _, r := range k.over { // there may be room, or its lane may be free
-				k.settled = append(k.settled, settlement{row: r})
-			}
-			k.over = nil
-		}
+		k.tryOver()
 		nudge(k.wake)
 		return
 	}
@@ -236,6 +239,14 @@ func (k *parking) apply(rec *kgo.Record) {
 		k.settle(b, "", &at)
 	}
 	nudge(k.wake)
+}
+
+// tryOver delivers the rows beyond the bound anew: there may be room, or their lanes may be free. The caller holds mu, and nudges wake.
+func (k *parking) tryOver() {
+	for _, r := range k.over {
+		k.settled = append(k.settled, settlement{row: r})
+	}
+	k.over = nil
 }
 
 // settler tells rows what has become of them, until ctx ends. It is a goroutine of its own so that neither the follower nor the writer

@@ -23,6 +23,7 @@ func (k *parking) follow(ctx context.Context) {
 				k.settle(b, "", nil)
 			}
 		}
+		k.tryOver()
 		k.mu.Unlock()
 		nudge(k.wake)
 		err := k.followOnce(ctx)
@@ -76,6 +77,7 @@ func (k *parking) followOnce(ctx context.Context) error {
 	}
 	defer client.Close()
 	var ends []awaited
+	defer func() { k.awaitAgain(ends) }()
 	for ctx.Err() == nil {
 		if ends, err = k.arrivals(ctx, ends); err != nil && ctx.Err() == nil {
 			k.failed(err)
@@ -176,6 +178,15 @@ func (k *parking) arrivals(ctx context.Context, waiting []awaited) ([]awaited, e
 		}
 	}
 	return left, nil
+}
+
+// awaitAgain leaves who still waits to the next reading of the topic.
+func (k *parking) awaitAgain(waiting []awaited) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, w := range waiting {
+		k.newly = append(k.newly, w.partitions...)
+	}
 }
 
 func (k *parking) cameTo(ends map[int32]int64) bool {
