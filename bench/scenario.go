@@ -97,7 +97,8 @@ func against(ctx context.Context, set receiverSettings, do func(api *process, ur
 	if err = api.hear(ctx, &url); err == nil {
 		err = do(api, url)
 	}
-	return got, errors.Join(err, api.end(&got))
+	err = errors.Join(err, api.end(&got))
+	return got, err // apart: Go does not say which of two operands is read first
 }
 
 // measured runs one role to its end and gives what it used.

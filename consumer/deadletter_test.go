@@ -106,7 +106,7 @@ func tooLargeForTopic(t *testing.T, c *consumertest.Cluster) {
 		t.Errorf("%v: %d bytes, %s", err, len(l.Value), l.Problem)
 	}
 	f.api.SetAnswer(nil)
-	if rep := f.redrive(d, LetterFilter{}, RedriveOptions{DryRun: true}); len(rep.Requests) != 1 || len(rep.Requests[0].Rows) != 1 {
+	if rep := f.redrive(d, LetterFilter{}, RedriveOptions{DryRun: true}); len(rep.Samples) != 1 || len(rep.Samples[0].Rows) != 1 {
 		t.Errorf("%+v", rep)
 	}
 	gone := kadm.Offsets{}

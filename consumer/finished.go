@@ -45,7 +45,7 @@ func (p *partition) finished() (c commit, changed bool) {
 
 // position reads what is finished into f, unless it was encoded before, for who holds the lock.
 func (p *partition) position(f *track.Finished) told {
-	limit := p.runner.metadataLimit()
+	limit := p.runner.limits.perPartition()
 	if changes := p.tracker.Changes() + 1; p.told.changes == changes && p.told.limit == limit {
 		return p.told
 	}

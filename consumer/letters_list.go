@@ -87,7 +87,8 @@ func (d *DeadLetters) List(ctx context.Context, f LetterFilter, cursor string, l
 	}
 	page.Complete = len(spans) == 0 || err == nil && next == LetterAddress{spans[len(spans)-1].partition, spans[len(spans)-1].to}
 	page.Counts = counts(fold, f.State)
-	return page, d.fill(ctx, &page, fold, foreign, f, min(limit, letterPageMost), next)
+	err = d.fill(ctx, &page, fold, foreign, f, min(limit, letterPageMost), next)
+	return page, err // apart: Go does not say which of two operands is read first
 }
 
 // fill reads the letters of a page again, now that their state is known.
@@ -112,15 +113,7 @@ func (d *DeadLetters) fill(ctx context.Context, page *LetterPage, fold *letterFo
 		return nil
 	}
 	w := d.newMatcher(f)
-	var spans []span
-	for _, at := range wanted {
-		if n := len(spans); n > 0 && spans[n-1].partition == at.Partition {
-			spans[n-1].to = at.Offset + 1
-		} else {
-			spans = append(spans, span{at.Partition, at.Offset, at.Offset + 1})
-		}
-	}
-	_, err := d.scan(ctx, spans, func(rec *kgo.Record) bool {
+	_, err := d.scan(ctx, spansOf(wanted), func(rec *kgo.Record) bool {
 		at := LetterAddress{rec.Partition, rec.Offset}
 		if _, found := slices.BinarySearchFunc(wanted, at, LetterAddress.compare); !found {
 			return true
@@ -149,6 +142,11 @@ func counts(fold *letterFold, states []LetterState) []LetterCount {
 			by[LetterCount{Class: l.class, State: l.state}]++
 		}
 	}
+	return sortedCounts(by)
+}
+
+// sortedCounts is by as a list, by class and state.
+func sortedCounts(by map[LetterCount]int) []LetterCount {
 	out := []LetterCount{}
 	for c, n := range by {
 		c.Count = n

@@ -28,6 +28,19 @@ type span struct {
 	from, to  int64
 }
 
+// spansOf are the least spans that have all of the addresses, which rise: one in each partition.
+func spansOf(addresses []LetterAddress) []span {
+	var spans []span
+	for _, at := range addresses {
+		if n := len(spans); n > 0 && spans[n-1].partition == at.Partition {
+			spans[n-1].to = at.Offset + 1
+		} else {
+			spans = append(spans, span{at.Partition, at.Offset, at.Offset + 1})
+		}
+	}
+	return spans
+}
+
 // spans are the partitions of the topic from cursor on, in their order; none for a topic that is missing or empty.
 func (d *DeadLetters) spans(ctx context.Context, cursor LetterAddress) ([]span, error) {
 	topic := d.cfg.DeadLetterTopic

@@ -32,9 +32,6 @@ func lower(v *atomic.Int64, to int64) {
 	}
 }
 
-// metadataLimit is how many characters the metadata of one partition may have.
-func (r *Runner) metadataLimit() int { return r.limits.perPartition() }
-
 // split divides commits into requests that are no larger than they may be. One partition is a request of its own if it must.
 func (r *Runner) split(all commits) []commits {
 	var out []commits

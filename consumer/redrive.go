@@ -1,11 +1,9 @@
 package consumer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -66,19 +64,19 @@ type RedriveProgress struct {
 type RedriveReport struct {
 	RedriveProgress
 	// Left are those of Matching that are open still, because the redrive was stopped, limited, or could not send them.
-	Left int `json:"left"`
-	// Requests are those of the first letters of a dry run.
-	Requests []RedriveSample `json:"requests,omitempty"`
+	Left int
+	// Samples are the first letters of a dry run.
+	Samples []RedriveSample
 }
 
 // RedriveSample is a dead letter with what would be sent for it.
 type RedriveSample struct {
-	Letter LetterAddress `json:"letter"`
-	Source LetterSource  `json:"source"`
+	Letter LetterAddress
+	Source LetterSource
 	// Rows are the letter's, without authentication. A letter of a record that could not be decoded has all of its rows.
-	Rows []Rendered `json:"rows"`
+	Rows []Rendered
 	// Problem says why there are none.
-	Problem string `json:"problem,omitempty"`
+	Problem string
 }
 
 // Redrive sends the open dead letters that f chooses again, through the job as it is defined now, whether the job runs or not. It counts
@@ -102,7 +100,8 @@ func (d *DeadLetters) Redrive(ctx context.Context, f LetterFilter, o RedriveOpti
 		return r.report, err
 	}
 	if o.DryRun {
-		return r.report, r.dryRun(ctx, spans)
+		err = r.dryRun(ctx, spans)
+		return r.report, err // apart: Go does not say which of two operands is read first
 	}
 	l, held, err := d.newLease(ctx)
 	if err != nil {
@@ -135,27 +134,11 @@ type redrive struct {
 	lanes   map[laneID]bool // of which letters were sent; true: one failed again or cannot be read, and what is parked behind it stays
 }
 
-// laneID names a lane of a source partition. Letters without a lane have none.
-type laneID struct {
-	topic, topicID string
-	partition      int32
-	value          string
-	own            bool
-}
-
-func (l *foldedLetter) laneID() laneID {
-	return laneID{l.source.topic, l.source.topicID, l.source.partition, l.lane.value, l.lane.own}
-}
-
 func (r *redrive) dryRun(ctx context.Context, spans []span) error {
-	if err := r.read(ctx, spans); err != nil {
+	chosen, err := r.look(ctx, spans)
+	if err != nil {
 		return err
 	}
-	chosen := r.choose()
-	if err := r.count(ctx, chosen); err != nil {
-		return err
-	}
-	r.tell(r.report.RedriveProgress)
 	r.report.Left = r.report.Matching
 	return r.sample(ctx, chosen)
 }
@@ -175,14 +158,10 @@ func (r *redrive) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.read(ctx, spans); err != nil {
+	chosen, err := r.look(ctx, spans)
+	if err != nil {
 		return err
 	}
-	chosen := r.choose()
-	if err := r.count(ctx, chosen); err != nil {
-		return err
-	}
-	r.tell(r.report.RedriveProgress)
 	s, err := newRedriveSender(r)
 	if err != nil {
 		return err
@@ -202,6 +181,19 @@ func (r *redrive) run(ctx context.Context) error {
 		r.report.Matching += len(chosen)
 	}
 	return nil
+}
+
+// look reads the spans and tells what would be sent.
+func (r *redrive) look(ctx context.Context, spans []span) ([]redriveLane, error) {
+	if err := r.read(ctx, spans); err != nil {
+		return nil, err
+	}
+	chosen := r.choose()
+	if err := r.count(ctx, chosen); err != nil {
+		return nil, err
+	}
+	r.tell(r.report.RedriveProgress)
+	return chosen, nil
 }
 
 // read folds the records of the spans.
@@ -245,91 +237,6 @@ func (r *redrive) catchUp(ctx context.Context) error {
 	return r.read(ctx, more)
 }
 
-// choose gives the letters to send, as lanes in the order of the source. A row with several letters is sent for the newest of them.
-//
-// Where keys are parked, a lane is sent from its front, and what is parked behind goes with it; it stops at the first letter that the
-// filter leaves out, or that is refused. Elsewhere later rows of the lane went on long ago, and each letter stands for itself.
-func (r *redrive) choose() []redriveLane {
-	lanes := map[laneID]int{}
-	var out []redriveLane
-	newest := map[rowAddress]int{}
-	for i := range r.fold.letters {
-		l := &r.fold.letters[i]
-		if !l.open() || r.started[l.at] {
-			continue
-		}
-		if at, ok := newest[l.source]; !ok || l.redrives >= r.fold.letters[at].redrives {
-			newest[l.source] = i
-		}
-	}
-	for i := range r.fold.letters {
-		l := &r.fold.letters[i]
-		if at, ok := newest[l.source]; !ok || at != i {
-			continue
-		}
-		if l.lane.none {
-			out = append(out, redriveLane{letters: []*foldedLetter{l}})
-			continue
-		}
-		id := l.laneID()
-		at, ok := lanes[id]
-		if !ok {
-			at = len(out)
-			lanes[id] = at
-			out = append(out, redriveLane{id: id})
-		}
-		out[at].letters = append(out[at].letters, l)
-	}
-	r.report.Refused, r.report.Behind = 0, 0
-	left := r.options.Limit - len(r.started)
-	kept := out[:0]
-	for _, lane := range out {
-		slices.SortFunc(lane.letters, func(a, b *foldedLetter) int {
-			return cmp.Or(cmp.Compare(a.source.offset, b.source.offset), cmp.Compare(a.source.row, b.source.row))
-		})
-		lane.letters = r.take(lane)
-		if r.options.Limit > 0 {
-			lane.letters = lane.letters[:max(0, min(len(lane.letters), left))]
-			left -= len(lane.letters)
-		}
-		if len(lane.letters) > 0 {
-			kept = append(kept, lane)
-		}
-	}
-	return kept
-}
-
-// take gives the letters of a lane that may be sent.
-func (r *redrive) take(lane redriveLane) []*foldedLetter {
-	park := r.d.cfg.DeadLetterPark
-	out := lane.letters[:0:0]
-	bad, sent := r.lanes[lane.id]
-	blocked := park && bad && !lane.id.free()
-	for _, l := range lane.letters {
-		wanted := l.matches || park && l.class == ClassParked && (sent || len(out) > 0)
-		switch {
-		case !wanted:
-			blocked = blocked || park
-			continue
-		case blocked:
-			r.report.Behind++
-			continue
-		case l.redrives >= redriveGuard && !r.options.PastGuard:
-			r.report.Refused++
-			blocked = park
-			continue
-		}
-		out = append(out, l)
-	}
-	return out
-}
-
-// redriveLane are letters to be sent one after the other.
-type redriveLane struct {
-	id      laneID
-	letters []*foldedLetter
-}
-
 // count fills in what is known before anything is sent.
 func (r *redrive) count(ctx context.Context, chosen []redriveLane) error {
 	by := map[LetterCount]int{}
@@ -339,13 +246,7 @@ func (r *redrive) count(ctx context.Context, chosen []redriveLane) error {
 			by[LetterCount{Class: l.class, State: l.state}]++
 		}
 	}
-	for c, n := range by {
-		c.Count = n
-		r.report.Classes = append(r.report.Classes, c)
-	}
-	slices.SortFunc(r.report.Classes, func(a, b LetterCount) int {
-		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.State, b.State))
-	})
+	r.report.Classes = sortedCounts(by)
 	return r.newer(ctx, chosen)
 }
 
@@ -353,7 +254,7 @@ func (r *redrive) count(ctx context.Context, chosen []redriveLane) error {
 func (r *redrive) sample(ctx context.Context, chosen []redriveLane) error {
 	for _, lane := range chosen {
 		for _, l := range lane.letters {
-			if len(r.report.Requests) == redriveSamples {
+			if len(r.report.Samples) == redriveSamples {
 				return nil
 			}
 			full, err := r.d.Show(ctx, l.at.Partition, l.at.Offset)
@@ -367,7 +268,7 @@ func (r *redrive) sample(ctx context.Context, chosen []redriveLane) error {
 			if s.Problem == "" {
 				s.Rows = r.render(&full)
 			}
-			r.report.Requests = append(r.report.Requests, s)
+			r.report.Samples = append(r.report.Samples, s)
 		}
 	}
 	return nil
@@ -402,52 +303,4 @@ func (r *redrive) sinkConfig() sink.Config {
 		c.Rate = sink.Rate{Count: rate, Per: time.Second, Burst: 1}
 	}
 	return c
-}
-
-// free says that the rows of the lane wait for nobody.
-func (id laneID) free() bool { return id == laneID{} }
-
-// GiveUp makes the open and parked letters that f chooses final by an operator's decision, and gives their number: nothing is sent, and
-// no redrive takes them. It records who decided. Where keys are parked, a key goes on when nothing of it is open any more. Errors are
-// those of Redrive; what was recorded before one holds.
-func (d *DeadLetters) GiveUp(ctx context.Context, f LetterFilter, by string) (int, error) {
-	r := &redrive{d: d, filter: f}
-	spans, err := d.spans(ctx, LetterAddress{})
-	if err != nil || len(spans) == 0 {
-		return 0, err
-	}
-	l, held, err := d.newLease(ctx) // a letter that is being sent cannot be given up
-	if err != nil {
-		return 0, err
-	}
-	defer l.release()
-	if err := l.claim(held, d.cfg.DeadLetterTopic, by); err != nil {
-		return 0, err
-	}
-	if spans, err = d.spans(held, LetterAddress{}); err != nil {
-		return 0, err
-	}
-	if err := r.read(held, spans); err != nil {
-		return 0, err
-	}
-	var records []*kgo.Record
-	for i := range r.fold.letters {
-		n := &r.fold.letters[i]
-		if !n.open() || !n.matches || len(f.Class) > 0 && !slices.Contains(f.Class, n.class) {
-			continue
-		}
-		o := outcome{word: outcomeWordGivenUp, job: d.cfg.Job, of: n.at, source: n.source, lane: n.lane, claim: l.id, by: by}
-		records = append(records, o.record(d.cfg.DeadLetterTopic))
-	}
-	given := 0
-	for part := range slices.Chunk(records, redriveWindow) {
-		if held.Err() != nil {
-			return given, context.Cause(held)
-		}
-		if err := l.client.ProduceSync(held, part...).FirstErr(); err != nil {
-			return given, fmt.Errorf("dead-letter topic %s cannot be written to: %w", d.cfg.DeadLetterTopic, err)
-		}
-		given += len(part)
-	}
-	return given, nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -205,14 +204,7 @@ func (s *redriveSender) plan() (addresses []LetterAddress, spans []span) {
 		addresses = append(addresses, at)
 	}
 	slices.SortFunc(addresses, LetterAddress.compare)
-	for _, at := range addresses {
-		if n := len(spans); n > 0 && spans[n-1].partition == at.Partition {
-			spans[n-1].to = at.Offset + 1
-		} else {
-			spans = append(spans, span{at.Partition, at.Offset, at.Offset + 1})
-		}
-	}
-	return addresses, spans
+	return addresses, spansOf(addresses)
 }
 
 // drain lets attempts end that run, unless the right to send was lost: another redrive may be sending the same rows already.
@@ -356,91 +348,4 @@ func (s *redriveSender) rewrite() {
 func (s *redriveSender) tell() {
 	s.r.report.InFlight, s.r.report.Problem = s.inHand, cmp.Or(s.problem, s.watch.cause())
 	s.r.tell(s.r.report.RedriveProgress)
-}
-
-// redriveRoom bounds the letters in memory. The reader takes, the sender gives.
-type redriveRoom struct {
-	mu    sync.Mutex
-	count int
-	bytes int64
-	freed chan struct{} // capacity 1
-}
-
-// take waits for room; false when ctx ends first. A letter that is larger than all of it passes alone.
-func (w *redriveRoom) take(ctx context.Context, size int64) bool {
-	for {
-		w.mu.Lock()
-		if w.count == 0 || w.count < redriveWindow && w.bytes+size <= redriveBytes {
-			w.count++
-			w.bytes += size
-			w.mu.Unlock()
-			return true
-		}
-		w.mu.Unlock()
-		select {
-		case <-w.freed:
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-func (w *redriveRoom) give(size int64) {
-	w.mu.Lock()
-	w.count--
-	w.bytes -= size
-	w.mu.Unlock()
-	select {
-	case w.freed <- struct{}{}:
-	default:
-	}
-}
-
-// redriveObserver keeps why rows wait.
-type redriveObserver struct {
-	metrics *metrics
-	job     string
-
-	mu      sync.Mutex
-	waiting string
-}
-
-// Attempt implements sink.Observer.
-func (o *redriveObserver) Attempt(class sink.Class, status int, _ time.Duration) {
-	o.metrics.attempts.WithLabelValues(o.job, string(class), fmt.Sprint(status)).Inc()
-	if class == sink.Delivered {
-		o.note("")
-	}
-}
-
-// Waiting implements sink.Observer.
-func (o *redriveObserver) Waiting(_ *sink.Delivery, out sink.Outcome, _ time.Time) {
-	o.note("rows wait: " + string(out.Class) + ": " + out.Reason)
-}
-
-// BreakerOpen implements sink.Observer.
-func (o *redriveObserver) BreakerOpen(target string, open bool) {
-	if open {
-		o.note("breaker open: no attempts but probes until " + target + " answers")
-	}
-}
-
-// Held implements sink.Observer.
-func (o *redriveObserver) Held(target string, h sink.Hold, on bool) {
-	o.note("")
-	if on {
-		o.note(fmt.Sprintf("%s is held: %s: %s", target, h.Class, h.Cause))
-	}
-}
-
-func (o *redriveObserver) note(waiting string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.waiting = waiting
-}
-
-func (o *redriveObserver) cause() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.waiting
 }

@@ -71,10 +71,10 @@ func redriveRound(t *testing.T, c *consumertest.Cluster) {
 	before := f.api.Len()
 
 	dry := f.redrive(d, LetterFilter{}, RedriveOptions{DryRun: true})
-	if dry.Matching != 10 || fmt.Sprint(dry.Classes) != "[{rejected open 10}]" || len(dry.Requests) != 3 || dry.Left != 10 || f.api.Len() != before {
+	if dry.Matching != 10 || fmt.Sprint(dry.Classes) != "[{rejected open 10}]" || len(dry.Samples) != 3 || dry.Left != 10 || f.api.Len() != before {
 		t.Errorf("dry run: %+v", dry)
 	}
-	if s := dry.Requests[0]; len(s.Rows) != 1 || s.Rows[0].Verdict != "send" || !strings.HasSuffix(s.Rows[0].Request.URL, "/rows/bad0") && !strings.HasSuffix(s.Rows[0].Request.URL, "/rows/bad1") {
+	if s := dry.Samples[0]; len(s.Rows) != 1 || s.Rows[0].Verdict != "send" || !strings.HasSuffix(s.Rows[0].Request.URL, "/rows/bad0") && !strings.HasSuffix(s.Rows[0].Request.URL, "/rows/bad1") {
 		t.Errorf("sample %+v", s)
 	}
 	// All but the last row of each key have newer rows.

@@ -132,7 +132,7 @@ func (l lineWriter) write(line RedriveLine) {
 
 func redriveReport(r consumer.RedriveReport) *RedriveReport {
 	out := &RedriveReport{RedriveProgress: r.RedriveProgress, Left: r.Left}
-	for _, s := range r.Requests {
+	for _, s := range r.Samples {
 		sample := RedriveSample{Letter: s.Letter, Source: s.Source, Problem: s.Problem, Requests: []SampleRequest{}}
 		for _, row := range s.Rows {
 			sample.Requests = append(sample.Requests, SampleRequest{Row: int32(row.Row), Verdict: row.Verdict, Problem: row.Problem, Method: row.Request.Method,

@@ -33,7 +33,7 @@ func (l letters) Redrive(ctx context.Context, f consumer.LetterFilter, o consume
 	case 2:
 		return consumer.RedriveReport{}, errors.New("broker 1 has gone away")
 	}
-	return consumer.RedriveReport{RedriveProgress: p, Left: 1, Requests: []consumer.RedriveSample{{Letter: consumer.LetterAddress{Offset: 3}, Rows: []consumer.Rendered{{
+	return consumer.RedriveReport{RedriveProgress: p, Left: 1, Samples: []consumer.RedriveSample{{Letter: consumer.LetterAddress{Offset: 3}, Rows: []consumer.Rendered{{
 		Verdict: "send", Request: sink.Request{Method: "PUT", URL: "http://x", Header: []sink.Header{{Name: "idempotency-key", Value: "k/r1"}, {Name: "X-Token", Value: "s3cret"}},
 			Body: []byte{0xff}}}}}}}, nil
 }

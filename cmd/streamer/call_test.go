@@ -276,7 +276,7 @@ func (l nightLetters) Redrive(ctx context.Context, f consumer.LetterFilter, o co
 	case o.DryRun:
 		request := sink.Request{Method: "POST", URL: "https://api.example.org/v/1", Body: []byte(`{"a":1}`),
 			Header: []sink.Header{{Name: "Content-Type", Value: "application/json"}, {Name: "X-Secret", Value: "s3cret"}}}
-		return consumer.RedriveReport{RedriveProgress: p, Left: 2, Requests: []consumer.RedriveSample{
+		return consumer.RedriveReport{RedriveProgress: p, Left: 2, Samples: []consumer.RedriveSample{
 			{Letter: consumer.LetterAddress{Offset: 3}, Source: consumer.LetterSource{Topic: "visit", Partition: 1, Offset: 40}, Rows: []consumer.Rendered{{Verdict: "send", Request: request}}},
 			{Letter: consumer.LetterAddress{Offset: 5}, Source: consumer.LetterSource{Topic: "visit", Offset: 41, Row: -1}, Rows: []consumer.Rendered{{Row: -1, Verdict: "payload error", Problem: "json: byte 6: no JSON"}}},
 		}}, nil
