@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"streamer/consumer/track"
@@ -91,9 +93,9 @@ func (r *Runner) place(p *partition) track.Place {
 	return track.Place{TopicID: p.topicID, Owner: r.owner}
 }
 
-// restore gives what earlier owners had finished above the commits of these partitions, as far as it can be believed. It never fails:
-// what is not believed is sent again.
-func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.Offset) map[topicPartition]track.Finished {
+// restore gives what earlier owners had finished above the commits of these partitions, as far as it can be believed; what is not is
+// sent again. It fails only when ctx ends, which a rebalance does: it is called again then, for what is still assigned.
+func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.Offset) (map[topicPartition]track.Finished, error) {
 	found := map[topicPartition]track.Finished{}
 	var ask kadm.OffsetForLeaderEpochRequest
 	for topic, ids := range fetched {
@@ -121,11 +123,12 @@ func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.O
 		}
 	}
 	if len(found) == 0 {
-		return nil
+		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
-	defer cancel()
-	ends, err := r.instance.admin.OffsetForLeaderEpoch(ctx, ask)
+	ends, err := r.epochEnds(ctx, ask)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	for at, f := range found {
 		end, epoch := f.Top()
 		answer, ok := ends[at.topic][at.id]
@@ -145,7 +148,41 @@ func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.O
 			found[at] = f
 		}
 	}
-	return found
+	return found, nil
+}
+
+// epochEnds asks where epochs end in the logs. A leader that is away, or moving, is asked again for a while: this comes just after a
+// rebalance, which is often due to the very trouble that took the leader. The error is the last one, of what has no answer.
+func (r *Runner) epochEnds(ctx context.Context, ask kadm.OffsetForLeaderEpochRequest) (kadm.OffsetsForLeaderEpochs, error) {
+	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
+	defer cancel()
+	all := kadm.OffsetsForLeaderEpochs{}
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		ends, err := r.instance.admin.OffsetForLeaderEpoch(ctx, ask)
+		left := kadm.OffsetForLeaderEpochRequest{}
+		for topic, ids := range ask {
+			if all[topic] == nil {
+				all[topic] = map[int32]kadm.OffsetForLeaderEpoch{}
+			}
+			for id, epoch := range ids {
+				answer, ok := ends[topic][id]
+				if ok {
+					all[topic][id] = answer
+				}
+				if !ok || kerr.IsRetriable(answer.Err) {
+					left.Add(topic, id, epoch)
+				}
+			}
+		}
+		if ask = left; len(ask) == 0 {
+			return all, nil
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return all, err
+		}
+	}
 }
 
 // past is what this process had finished of a partition in earlier assignments, so that it can say what it sends again.

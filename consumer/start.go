@@ -342,7 +342,10 @@ func (r *Runner) onOffsets(ctx context.Context, fetched map[string]map[int32]kgo
 		}
 		r.lookAgain() // they have begun, which is to be remembered
 	}
-	done := r.restore(ctx, fetched)
+	done, err := r.restore(ctx, fetched)
+	if err != nil {
+		return nil, err
+	}
 	for topic, ids := range fetched {
 		for id, o := range ids {
 			if p := r.partition(topic, id); p != nil {
