@@ -370,14 +370,15 @@ func (p *partition) endBy(r *row, by string) error {
 	return nil
 }
 
-// interrupted ends a row that was given up by somebody while its attempt ran.
-func (p *partition) interrupted(r *row, o sink.Outcome) {
+// decided ends a row that was given up by somebody while its attempt ran, and says whether it was.
+func (p *partition) decided(r *row, o sink.Outcome) bool {
 	p.mu.Lock()
 	by := r.endBy
 	p.mu.Unlock()
 	if by != "" {
 		p.end(r, endedBy(o, by))
 	}
+	return by != ""
 }
 
 func endedBy(o sink.Outcome, by string) sink.Outcome {

@@ -99,6 +99,9 @@ func (g *guard) clear() {
 // saveHolds writes the guard's hold to the log, so that every instance holds the job and a restart does not forget it, until ctx ends.
 func (r *Runner) saveHolds(ctx context.Context) {
 	g := r.guard
+	if g.unsaved() { // by the session before
+		nudge(g.saving)
+	}
 	for {
 		select {
 		case <-g.saving:

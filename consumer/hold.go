@@ -103,9 +103,10 @@ func (r *Runner) Recall(m Memory) {
 			r.log.Warn("job held", "cause", string(m.Hold.Cause), "reason", m.Hold.Reason, "next", m.Hold.Next)
 		}
 	case r.guard.unsaved():
-	case r.gate.release(HoldGuard):
+	case r.gate.held(HoldGuard):
+		r.guard.clear() // first: a row that is given up now would be judged by what the operator has looked at
+		r.gate.release(HoldGuard)
 		r.log.Info("job no longer held; rows that were kept are delivered again", "cause", string(HoldGuard))
-		r.guard.clear()
 		for _, p := range r.all() {
 			p.deliverKept()
 		}

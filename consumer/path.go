@@ -157,12 +157,12 @@ func (p *partition) deliver(r *row) {
 func (r *Runner) final(d *sink.Delivery, o sink.Outcome) {
 	row := d.Row.(*row)
 	row.Made = o.Attempts
-	switch o.Class {
-	case sink.Delivered:
+	switch {
+	case o.Class == sink.Delivered:
 		r.guard.delivered(time.Now())
 		row.partition.ack(row, outcomeDelivered)
-	case sink.Interrupted: // our own stop: the row is not final, and the next owner sends it; or somebody gave it up meanwhile
-		row.partition.interrupted(row, o)
+	case row.partition.decided(row, o): // somebody gave it up meanwhile
+	case o.Class == sink.Interrupted: // our own stop: the row is not final, and the next owner sends it
 	default:
 		row.partition.giveUp(row, o)
 	}

@@ -64,7 +64,6 @@ type watchdog struct {
 
 // sight is what was seen of a partition when it last moved.
 type sight struct {
-	of     *partition
 	offset int64 // committable
 	since  time.Time
 	told   StallCause
@@ -123,7 +122,7 @@ func (w *watchdog) look(now time.Time, views []view) (news []Stall, moving []top
 			if s.told != "" {
 				moving = append(moving, at)
 			}
-			w.seen[at] = sight{of: v.of, offset: v.offset, since: now}
+			w.seen[at] = sight{offset: v.offset, since: now}
 			continue
 		}
 		if now.Sub(s.since) < stallAfter {
