@@ -73,8 +73,7 @@ func (i *Instance) KeepOffsets(ctx context.Context, cfg Config) (int, error) {
 		err = groups[cfg.Group].Err
 	}
 	switch {
-	case errors.Is(err, kerr.GroupIDNotFound):
-		return 0, nil
+	case errors.Is(err, kerr.GroupIDNotFound): // there is none, or one of the consumer protocol: its members are seen by the commit
 	case err != nil:
 		return 0, fmt.Errorf("describe group %s: %w", cfg.Group, err)
 	case len(groups[cfg.Group].Members) > 0:
@@ -90,25 +89,31 @@ func (i *Instance) KeepOffsets(ctx context.Context, cfg Config) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the committed offsets of group %s: %w", cfg.Group, err)
 	}
-	offsets, n := kadm.Offsets{}, 0
+	var parts []kadm.Offsets // in requests no larger than those of a job that runs
+	n, room := 0, int64(0)
 	committed.Each(func(o kadm.OffsetResponse) {
-		if o.At >= 0 {
-			offsets.Add(o.Offset)
-			n++
+		if o.At < 0 {
+			return
 		}
+		bytes := commitBytes(cfg.Group, o.Topic, o.Metadata)
+		if len(parts) == 0 || bytes > room {
+			parts, room = append(parts, kadm.Offsets{}), maxRequest
+		}
+		parts[len(parts)-1].Add(o.Offset)
+		room -= bytes
+		n++
 	})
-	if n == 0 {
-		return 0, nil
-	}
-	resp, err := i.admin.CommitOffsets(ctx, cfg.Group, offsets)
-	if err == nil {
-		err = resp.Error()
-	}
-	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.IllegalGeneration) {
-		return 0, nil // somebody has joined
-	}
-	if err != nil {
-		return 0, fmt.Errorf("commit the offsets of group %s again: %w", cfg.Group, err)
+	for _, part := range parts {
+		resp, err := i.admin.CommitOffsets(ctx, cfg.Group, part)
+		if err == nil {
+			err = resp.Error()
+		}
+		if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.IllegalGeneration) {
+			return 0, nil // somebody has joined
+		}
+		if err != nil {
+			return 0, fmt.Errorf("commit the offsets of group %s again: %w", cfg.Group, err)
+		}
 	}
 	return n, nil
 }

@@ -37,7 +37,7 @@ func (r *Runner) split(all commits) []commits {
 	var out []commits
 	room, limit := int64(0), r.limits.request.Load()
 	for at, c := range all {
-		bytes := r.commitBytes(at, c)
+		bytes := commitBytes(r.cfg.Group, at.topic, c.metadata)
 		if len(out) == 0 || bytes > room {
 			out, room = append(out, commits{}), limit
 		}
@@ -49,8 +49,8 @@ func (r *Runner) split(all commits) []commits {
 
 // commitBytes is what the commit of a partition takes in the request, and about what it takes in the broker's log: group and topic stand
 // in each record there.
-func (r *Runner) commitBytes(at topicPartition, c commit) int64 {
-	return int64(96 + len(r.cfg.Group) + len(at.topic) + len(c.metadata))
+func commitBytes(group, topic, metadata string) int64 {
+	return int64(96 + len(group) + len(topic) + len(metadata))
 }
 
 // carry says that some of the commits have metadata.
@@ -91,7 +91,7 @@ func (e *sizeError) of(all commits) commits {
 func (r *Runner) learnLimit(part commits, refused *sizeError) {
 	longest, bytes := 0, int64(0)
 	for at, c := range part {
-		bytes += r.commitBytes(at, c)
+		bytes += commitBytes(r.cfg.Group, at.topic, c.metadata)
 	}
 	for _, at := range refused.at {
 		longest = max(longest, len(part[at].metadata))
