@@ -99,6 +99,7 @@ func (a API) routes(e *echo.Echo, addr func() string) {
 	get("/jobs/:job/dead-letters", a.listLetters)
 	get("/jobs/:job/dead-letters/:partition/:offset", a.showLetter)
 	e.POST("/api/v1/jobs/:job/dead-letters/redrive", a.redrive) // takes as long as it takes
+	e.POST("/api/v1/jobs/:job/dead-letters/give-up", timed(a.giveUpLetters))
 	post("/jobs/:job/offsets/accept", a.accept)
 	get("/audit", a.audit)
 	for word, want := range words {

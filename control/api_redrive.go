@@ -98,11 +98,7 @@ func (a API) redrive(c echo.Context) error {
 	report, err := letters.Redrive(ctx, f, consumer.RedriveOptions{Limit: asked.Limit, Rate: asked.Rate, DryRun: asked.DryRun, By: operator,
 		KeepKeys: asked.KeepKeys, PastGuard: asked.PastGuard}, func(p consumer.RedriveProgress) { lines.write(RedriveLine{Progress: &p}) })
 	if err != nil {
-		if errors.Is(err, consumer.ErrRedriving) {
-			err = refuse(http.StatusConflict, "job", err.Error(), "wait for it, or stop it where it was started; it may be called again then")
-		} else {
-			err = lettersProblem(err)
-		}
+		err = redriveProblem(err)
 		if !c.Response().Committed {
 			return err
 		}
@@ -112,6 +108,48 @@ func (a API) redrive(c echo.Context) error {
 	}
 	lines.write(RedriveLine{Report: redriveReport(report)})
 	return nil
+}
+
+// LettersGivenUp says how many dead letters became final by an operator's decision.
+type LettersGivenUp struct {
+	GivenUp int `json:"given_up"`
+}
+
+// giveUpLetters takes the same choice as a redrive, and sends nothing.
+func (a API) giveUpLetters(c echo.Context) error {
+	var asked LetterQuery
+	if err := bodyOf(c, &asked); err != nil {
+		return err
+	}
+	if len(asked.State) > 0 {
+		return refuse(http.StatusBadRequest, "state", "open and parked letters can be given up, no others", "leave it out")
+	}
+	f, err := asked.filter()
+	if err != nil {
+		return err
+	}
+	letters, err := a.letters(c)
+	if err != nil {
+		return err
+	}
+	ctx := c.Request().Context()
+	err = a.Store.Remember(ctx, jobOf(c), consumer.Audit{By: operator, Action: "give-up", Detail: map[string]any{"dead_letters": asked}}, func(*consumer.Memory) error { return nil })
+	if err != nil {
+		return notRemembered(err)
+	}
+	n, err := letters.GiveUp(ctx, f, operator)
+	if err != nil {
+		return redriveProblem(err)
+	}
+	return c.JSON(http.StatusOK, LettersGivenUp{n})
+}
+
+// redriveProblem is lettersProblem, and tells of a redrive that runs.
+func redriveProblem(err error) error {
+	if errors.Is(err, consumer.ErrRedriving) {
+		return refuse(http.StatusConflict, "job", err.Error(), "wait for it, or stop it where it was started; it may be called again then")
+	}
+	return lettersProblem(err)
 }
 
 // lineWriter writes lines of JSON, each at once.

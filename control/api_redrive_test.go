@@ -38,6 +38,46 @@ func (l letters) Redrive(ctx context.Context, f consumer.LetterFilter, o consume
 			Body: []byte{0xff}}}}}}}, nil
 }
 
+// GiveUp takes all it is asked for; of births there are none, and with a key a redrive runs.
+func (l letters) GiveUp(_ context.Context, f consumer.LetterFilter, by string) (int, error) {
+	*l.asked = append(*l.asked, fmt.Sprintf("give up %v by=%s", f.Class, by))
+	switch {
+	case l.job == "births":
+		return 0, consumer.ErrLettersOff
+	case f.Key != nil:
+		return 0, consumer.ErrRedriving
+	}
+	return 3, nil
+}
+
+func TestGiveUpLetters(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	store := &fakeStore{}
+	base := startAPI(t, "127.0.0.1:0", API{Jobs: fakeJobs{{JobStatus: JobStatus{ID: "visits"}}, {JobStatus: JobStatus{ID: "births"}}}, Store: store,
+		Letters: func(c consumer.Config) DeadLetters { return letters{job: c.Job, asked: &asked} }})
+	for _, c := range []struct {
+		name, job, body string
+		status          int
+		says            string
+	}{
+		{"some", "visits", `{"class":["rejected"]}`, 200, `{"given_up":3}`},
+		{"while a redrive runs", "visits", `{"key":"k"}`, 409, "another redrive of this job's dead letters is running"},
+		{"off", "births", `{}`, 409, "dead letters of this job are off"},
+		{"in a state", "visits", `{"state":["open"]}`, 400, "state: open and parked letters can be given up, no others"},
+		{"of a redrive", "visits", `{"limit":5}`, 400, "limit: unknown argument"},
+		{"of nobody", "deaths", `{}`, 404, "deaths"},
+	} {
+		status, text, p := request(t, http.MethodPost, base+"/api/v1/jobs/"+c.job+"/dead-letters/give-up", c.body)
+		if status != c.status || !strings.Contains(text, c.says) && !strings.Contains(p.Error(), c.says) {
+			t.Errorf("%s: got %d %s", c.name, status, text)
+		}
+	}
+	if asked[0] != "give up [rejected] by=operator" || store.did[0] != "operator give-up visits" {
+		t.Errorf("asked %q, audit %q", asked, store.did)
+	}
+}
+
 func TestRedrive(t *testing.T) {
 	t.Parallel()
 	var asked []string

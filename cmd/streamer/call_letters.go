@@ -18,8 +18,8 @@ import (
 )
 
 func lettersCommand(environ []string) *cobra.Command {
-	return group("deadletters", "shows rows that were given up, and sends them again", lettersList(environ), lettersShow(environ),
-		lettersRedrive(environ))
+	return group("deadletters", "shows rows that were given up, sends them again, or makes them final", lettersList(environ), lettersShow(environ),
+		lettersRedrive(environ), lettersGiveUp(environ))
 }
 
 // letterFlags choose dead letters.

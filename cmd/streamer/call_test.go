@@ -262,6 +262,9 @@ func (l nightLetters) Show(ctx context.Context, partition int32, offset int64) (
 	return consumer.Letter{}, err
 }
 
+// GiveUp takes both open ones.
+func (l nightLetters) GiveUp(context.Context, consumer.LetterFilter, string) (int, error) { return 2, nil }
+
 // Redrive sends two letters, one of which fails again. With a rate it waits after the first one until it is stopped; with --since a
 // redrive runs already.
 func (l nightLetters) Redrive(ctx context.Context, f consumer.LetterFilter, o consumer.RedriveOptions, progress func(consumer.RedriveProgress)) (consumer.RedriveReport, error) {

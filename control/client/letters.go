@@ -50,6 +50,13 @@ func (c *Client) DeadLetter(ctx context.Context, job string, partition int32, of
 	return v, err
 }
 
+// GiveUpLetters makes open and parked dead letters final without sending them, and gives their number.
+func (c *Client) GiveUpLetters(ctx context.Context, job string, q control.LetterQuery) (control.LettersGivenUp, error) {
+	var out control.LettersGivenUp
+	err := c.call(ctx, http.MethodPost, []string{"jobs", job, "dead-letters", "give-up"}, nil, q, &out)
+	return out, err
+}
+
 // Redrive sends dead letters again, and tells progress while it runs. Ending ctx stops it: what is left stays open, and the error is
 // ctx's. A dry run only counts.
 func (c *Client) Redrive(ctx context.Context, job string, r control.RedriveRequest, progress func(consumer.RedriveProgress)) (control.RedriveReport, error) {
