@@ -136,6 +136,11 @@ func (rep *report) String() string {
 		rep.Rows, rep.Attempts, rep.DeadLetters, rep.Aborted)
 	fmt.Fprintf(&b, "lost %d, started before the row before was final %d, committed past an unfinished row %d", rep.Lost, rep.Order, rep.Early)
 	fmt.Fprintf(&b, " (%d commits seen, %d of them with finished work above)\n", rep.Commits, rep.WithAbove)
+	stragglers := 0
+	for _, v := range rep.Jobs {
+		stragglers += v.Stragglers
+	}
+	fmt.Fprintf(&b, "%d attempts arrived when they had been given up\n", stragglers)
 	fmt.Fprintf(&b, "duplicates %d, unexplained %d; rows sent again after a kill -9 had been final for at most %s\n",
 		rep.Duplicates, rep.Unexplained, rep.OldestAfterCrash)
 	counts := func(what string, of map[string]int) {

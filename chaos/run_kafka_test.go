@@ -228,9 +228,11 @@ func (r *run) thaw(i int) {
 		return
 	}
 	s.signal(syscall.SIGCONT)
-	if now := time.Now(); now.Sub(s.frozen) > sessionTimeout-time.Second {
-		r.events = append(r.events, checker.Event{Cause: checker.Freeze, At: s.frozen, Until: now, Where: s.owned})
+	e := checker.Event{Cause: checker.Freeze, At: s.frozen, Until: time.Now(), Where: s.owned}
+	if e.Until.Sub(e.At) < sessionTimeout-time.Second { // only the time for answers that lay unread may have run out
+		e.Within = commitMargin
 	}
+	r.events = append(r.events, e)
 	s.frozen = time.Time{}
 }
 
@@ -252,6 +254,13 @@ func (r *run) killBroker(node int) {
 	r.cluster.Kill(r, node)
 	r.down = node
 	r.coordinatorsMove()
+	r.blind(0)
+}
+
+// blind notes that acknowledgements of brokers may be lost for so long, and for as long after it as a client takes to notice.
+func (r *run) blind(last time.Duration) {
+	now := time.Now()
+	r.events = append(r.events, checker.Event{Cause: checker.Blind, At: now.Add(-time.Second), Until: now.Add(last + 30*time.Second)})
 }
 
 // coordinatorsMove notes that what a new coordinator knows may, for a while, be older than what was seen. It explains no duplicate

@@ -110,14 +110,19 @@ func soonest(random *rand.Rand, free []time.Duration, at time.Duration) int {
 func trouble(random *rand.Rand, at time.Duration, what string, http bool, add func(time.Duration, func(*run), string, ...any),
 	between func(from, to time.Duration) time.Duration, way func(*run) *proxy.Proxy) time.Duration {
 	last := between(2*time.Second, 7*time.Second)
+	blind := func(r *run, last time.Duration) {
+		if !http {
+			r.blind(last)
+		}
+	}
 	var f proxy.Faults
 	kind := random.IntN(7)
 	switch kind {
 	case 0:
-		add(at, func(r *run) { way(r).Cut() }, "cut all connections to %s", what)
+		add(at, func(r *run) { way(r).Cut(); blind(r, 0) }, "cut all connections to %s", what)
 		return 0
 	case 1:
-		add(at, func(r *run) { way(r).HalfOpen() }, "half-open connections to %s", what)
+		add(at, func(r *run) { way(r).HalfOpen(); blind(r, 0) }, "half-open connections to %s", what)
 		return 0
 	case 2:
 		f.Silent = true
@@ -135,6 +140,7 @@ func trouble(random *rand.Rand, at time.Duration, what string, http bool, add fu
 	}
 	add(at, func(r *run) {
 		way(r).Set(f)
+		blind(r, last)
 		if f.Refuse {
 			way(r).Cut()
 		}

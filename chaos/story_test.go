@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -30,9 +31,11 @@ func read(log string) story {
 		var said struct {
 			Time       time.Time
 			Msg, Job   string
+			Topic      string
+			Partition  int32
 			Partitions map[string][]int32
 		}
-		if json.Unmarshal([]byte(line), &said) != nil || said.Job == "" {
+		if err := json.Unmarshal([]byte(line), &said); said.Job == "" || err != nil && !wrongType(err) {
 			continue
 		}
 		held := s.holds[said.Job]
@@ -66,6 +69,8 @@ func read(log string) story {
 		case strings.HasPrefix(said.Msg, "put out of the group"):
 			lost(checker.Lost, slices.Collect(maps.Keys(held)))
 			clear(held)
+		case strings.HasPrefix(said.Msg, "the leader does not say whether the log was cut"):
+			s.events = append(s.events, checker.Event{Cause: checker.Away, At: said.Time, Where: []checker.Partition{{Topic: said.Topic, ID: said.Partition}}})
 		case strings.HasPrefix(said.Msg, "the last commit was refused"):
 			refused[said.Job] = said.Time
 		}
@@ -75,6 +80,9 @@ func read(log string) story {
 	}
 	return s
 }
+
+// wrongType: "partitions" is not a map of lists in every line.
+func wrongType(err error) bool { return errors.As(err, new(*json.UnmarshalTypeError)) }
 
 func drop(held map[checker.Partition]bool, which []checker.Partition) {
 	for _, p := range which {

@@ -66,6 +66,12 @@ func above(ms int, finished ...int64) checker.Commit {
 	return c
 }
 
+// numbered gives an attempt its number by the sender.
+func numbered(a sinktest.Attempt, n int) sinktest.Attempt {
+	a.Attempt = n
+	return a
+}
+
 // doubtful is an answered attempt whose answer may not have arrived.
 func doubtful(offset int64, from, to int) sinktest.Attempt {
 	a := try(offset, from, to, 200)
@@ -158,6 +164,14 @@ func TestCheck(t *testing.T) {
 		{"two dead letters for no reason", checker.History{Rows: rows{row(0, "a", checker.GivenUp)}, DeadLetters: deads{dead(0, 5), dead(0, 50)}}, counts{"duplicate": 1}, nil},
 		{"two dead letters around a crash", checker.History{Rows: rows{row(0, "a", checker.GivenUp)}, Attempts: attempts{try(0, 0, 4, 400)}, DeadLetters: deads{dead(0, 5), dead(0, 400)}, Events: crash}, nil, counts{checker.Crash: 1}},
 
+		{"metadata that could not be confirmed does not cover", checker.History{Rows: rows{two[0], row(1, "b", 0)}, Attempts: attempts{try(1, 10, 100, 200), try(0, 290, 295, 200), try(1, 400, 500, 200)}, Commits: commits{above(200, 1)}, Events: events{{Cause: checker.Away, At: at(300)}}}, nil, counts{checker.Away: 1}},
+		{"an offset covers whether metadata can be confirmed or not", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(0, 400, 500, 200)}, Commits: commits{seen(1, 200)}, Events: events{{Cause: checker.Away, At: at(300)}}}, counts{"duplicate": 1}, nil},
+		{"two dead letters, and the broker could not be reached between", checker.History{Rows: rows{row(0, "a", checker.GivenUp)}, DeadLetters: deads{dead(0, 5), dead(0, 400)}, Events: events{{Cause: checker.Blind, At: at(0), Until: at(100)}}}, nil, counts{checker.Blind: 1}},
+		{"an unreachable broker is no reason to repeat a request", checker.History{Rows: one, Attempts: attempts{try(0, 0, 100, 200), try(0, 400, 500, 200)}, Events: events{{Cause: checker.Blind, At: at(0), Until: at(450)}}}, counts{"duplicate": 1}, nil},
+		{"an attempt that was given up arrives behind the next one", checker.History{Rows: two, Attempts: attempts{
+			numbered(try(0, 0, 100, 200), 2), numbered(hung(0, 110, 300), 1), try(1, 150, 250, 200)}}, nil, nil},
+		{"an attempt that nobody gave up keeps the next row waiting", checker.History{Rows: two, Attempts: attempts{
+			numbered(try(0, 0, 100, 200), 1), numbered(hung(0, 310, 390), 1), try(1, 350, 450, 200)}, Events: crash}, counts{"order": 1}, counts{checker.Crash: 1}},
 		{"sent again in order after a crash", checker.History{Rows: two, Events: crash, Attempts: attempts{
 			try(0, 0, 100, 200), try(1, 110, 200, 200), try(0, 400, 500, 200), try(1, 510, 600, 200)}}, nil, counts{checker.Crash: 2}},
 		{"sent again after a crash, the second before the first was final again", checker.History{Rows: two, Events: crash, Attempts: attempts{

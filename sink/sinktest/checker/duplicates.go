@@ -17,6 +17,7 @@ type deed struct {
 	start, end time.Time
 	counts     bool // the API accepted the row, or it was given up: what comes after repeats it
 	unread     bool // the answer may not have been read
+	letter     bool // a dead letter
 	name       string
 }
 
@@ -26,8 +27,12 @@ func (c *check) duplicates(l *life) {
 		return
 	}
 	deeds := make([]deed, 0, len(l.attempts)+len(l.dead))
-	for _, a := range l.attempts {
-		deeds = append(deeds, deed{a.Start, a.End, c.accepts(a), !a.Answered || a.Doubtful || c.timedOut(a), fmt.Sprintf("attempt %d", a.Seq)})
+	for try, a := range l.attempts {
+		if l.straggles(try) {
+			continue
+		}
+		deeds = append(deeds, deed{
+			a.Start, a.End, c.accepts(a), !a.Answered || a.Doubtful || c.timedOut(a), false, fmt.Sprintf("attempt %d", a.Seq)})
 	}
 	for _, d := range l.dead {
 		at := d.At
@@ -36,7 +41,7 @@ func (c *check) duplicates(l *life) {
 				at = a.Start.Add(1)
 			}
 		}
-		deeds = append(deeds, deed{at, at, true, false, "dead letter (" + d.Class + ")"})
+		deeds = append(deeds, deed{at, at, true, false, true, "dead letter (" + d.Class + ")"})
 	}
 	slices.SortStableFunc(deeds, func(a, b deed) int { return cmp.Or(a.start.Compare(b.start)) })
 	last := -1
@@ -47,7 +52,7 @@ func (c *check) duplicates(l *life) {
 			cause, ok := LostAnswer, before.unread
 			if !ok {
 				var age time.Duration
-				if cause, age, ok = c.event(l, before.start, before.end, d.start); ok && cause == Crash {
+				if cause, age, ok = c.event(l, before, d.start); ok && cause == Crash {
 					c.v.Oldest[cause] = max(c.v.Oldest[cause], age)
 				}
 			}
@@ -68,11 +73,12 @@ func (c *check) timedOut(a sinktest.Attempt) bool {
 	return c.Timeout > 0 && a.End.Sub(a.Start) >= c.Timeout-c.Slack
 }
 
-// event finds what happened between the start of an attempt, which ended at ended, and that of the one that repeats it, and how long
-// before it the row was final. Without an explanation it says what spoke against the nearest one.
-func (c *check) event(l *life, start, ended, again time.Time) (cause string, age time.Duration, ok bool) {
+// event finds what happened between the start of a deed and that of the one that repeats it, and how long before it the row was
+// final. Without an explanation it says what spoke against the nearest one.
+func (c *check) event(l *life, before deed, again time.Time) (cause string, age time.Duration, ok bool) {
+	ended := before.end
 	for _, e := range c.Events {
-		if !e.concerns(Partition{l.Topic, l.Partition}) || e.At.After(again) || e.until().Before(start) {
+		if !e.concerns(Partition{l.Topic, l.Partition}) || e.At.After(again) || e.until().Before(before.start) || e.Cause == Blind && !before.letter {
 			continue
 		}
 		if e.Within > 0 && ended.Before(e.At.Add(-e.Within)) {
@@ -81,12 +87,12 @@ func (c *check) event(l *life, start, ended, again time.Time) (cause string, age
 		}
 		known := e.At
 		switch {
-		case e.Cause == Crash, e.Cause == Lost, e.Cause == Undone, e.Cause == Freeze && again.Before(e.until()): // who sends again has read the commits
+		case e.Cause == Crash, e.Cause == Lost, e.Cause == Undone, e.Cause == Blind, e.Cause == Away, e.Cause == Freeze && again.Before(e.until()): // who sends again has read the commits
 			known = again
 		case e.Cause == Broker:
 			known = e.At.Add(-e.Within)
 		}
-		if s, ok := c.covered(l.Position, known); ok && !c.brokerLost(s.At, again) {
+		if s, ok := c.covered(l.Position, known); ok && !c.brokerLost(s.At, again) && (e.Cause != Away || s.Offset > l.Offset) {
 			cause = fmt.Sprintf("; a %s at %s is no reason: commit %d at %s covered the row", e.Cause, clock(e.At), s.Offset, clock(s.At))
 			continue
 		}

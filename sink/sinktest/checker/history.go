@@ -12,7 +12,9 @@
 //  5. unknown: an attempt or a dead letter for a position that was not produced (an aborted record, say).
 //  6. order: an attempt started before every earlier row of its lane was final. An attempt on a row that was final opens it
 //     again until that attempt, or a later one on it, makes it final anew: what is sent again after a crash keeps its order too.
-//     A second attempt on a row that starts while the first, later answered, was running, is out of order as well.
+//     A second attempt on a row that starts while the first, later answered, was running, is out of order as well. A straggler counts
+//     for neither, and is no duplicate: an attempt that the client had given up (it had started one with a higher number since) and that the API read only
+//     now, and answered to nobody.
 //  7. duplicate: an attempt or a dead letter for a row which the API had accepted, or which was given up, before; it is explained
 //     by a lost answer (the accepted attempt's answer was broken off, or came when the client's time was up, or may have been lost
 //     on its way) or by an event between the start of the accepted attempt and that of the new one, in a partition that the event
@@ -147,13 +149,15 @@ type Commit struct {
 
 // Causes of an Event.
 const (
-	Crash  = "crash"          // an instance was killed
-	Freeze = "freeze"         // an instance was stopped past its session
-	Drain  = "drain ran out"  // a revoke or stop cancelled attempts
-	Lost   = "session lost"   // an instance was put out of its group
-	Undone = "no last commit" // of a stop or revoke: the brokers were not reached, or refused it
-	Broker = "broker lost"    // a broker was killed or restarted; rule 8's "back" does not look across it, as with Reset
-	Reset  = "offset reset"   // an operator moved the committed offsets; rule 8's "back" does not look across it
+	Crash  = "crash"              // an instance was killed
+	Freeze = "freeze"             // an instance was stopped past its session
+	Drain  = "drain ran out"      // a revoke or stop cancelled attempts
+	Lost   = "session lost"       // an instance was put out of its group
+	Undone = "no last commit"     // of a stop or revoke: the brokers were not reached, or refused it
+	Broker = "broker lost"        // a broker was killed or restarted; rule 8's "back" does not look across it, as with Reset
+	Blind  = "broker unreachable" // the acknowledgement of a dead letter may have been lost; explains nothing but what follows one
+	Away   = "leader away"        // what commit metadata called finished could not be confirmed, and was not believed: only offsets cover then
+	Reset  = "offset reset"       // an operator moved the committed offsets; rule 8's "back" does not look across it
 )
 
 // Event is something the harness did, or saw, that may explain a duplicate.

@@ -5,6 +5,8 @@ import (
 	"container/heap"
 	"slices"
 	"time"
+
+	"streamer/sink/sinktest"
 )
 
 type laneKey struct {
@@ -50,6 +52,10 @@ func (c *check) lane(rows []*life) {
 		open[i] = true
 		first = append(first, i) // rising: a heap as it is
 		for try, a := range l.attempts {
+			if l.straggles(try) {
+				c.v.Stragglers++
+				continue
+			}
 			steps = append(steps, step{a.Start, i, try, true})
 			if c.delivers(a) {
 				steps = append(steps, step{later(a.End.Add(-c.Slack), a.Start), i, try, false})
@@ -91,14 +97,25 @@ func (c *check) lane(rows []*life) {
 	}
 }
 
-// overlap is rule 6's last sentence.
+// stragglerWithin is how long after the attempt that took its place a straggler may arrive.
+const stragglerWithin = 5 * time.Second
+
+// straggles says that an attempt reached the API after one that the client made later.
+func (l *life) straggles(try int) bool {
+	a := l.attempts[try]
+	return !a.Answered && slices.ContainsFunc(l.attempts[:try], func(b sinktest.Attempt) bool {
+		return b.Attempt > a.Attempt && a.Start.Sub(b.Start) < stragglerWithin
+	})
+}
+
+// overlap is rule 6's sentence about a second attempt.
 func (c *check) overlap(l *life) {
 	for i := 1; i < len(l.attempts); i++ {
 		a, b := l.attempts[i-1], l.attempts[i]
 		if !a.Answered || !b.Start.Before(a.End.Add(-c.Slack)) || c.timedOut(a) {
 			continue
 		}
-		if _, _, ok := c.event(l, a.Start, a.End, b.Start); !ok {
+		if _, _, ok := c.event(l, deed{start: a.Start, end: a.End}, b.Start); !ok {
 			c.v.add("order", l.Position, "attempt %d started at %s, %v before attempt %d on the same row was answered", b.Seq, clock(b.Start), a.End.Sub(b.Start), a.Seq)
 		}
 	}

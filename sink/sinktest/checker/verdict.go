@@ -28,6 +28,8 @@ type Verdict struct {
 	Rows, Delivered, GivenUp, Committed int
 	// Attempts reached the API.
 	Attempts int
+	// Stragglers are attempts that reached the API when the client had given them up and tried again.
+	Stragglers int
 	// Duplicates counts attempts and dead letters that repeat a row, explained or not; Explained those that are, by cause.
 	Duplicates int
 	Explained  map[string]int

@@ -24,19 +24,36 @@ func Doubt(attempts []sinktest.Attempt, ended []Conn) {
 	for _, of := range byPeer {
 		slices.SortFunc(of, func(a, b *sinktest.Attempt) int { return cmp.Compare(a.Seq, b.Seq) })
 	}
+	conns := map[string][]Conn{} // by the proxy's port, which may have served several
 	for _, c := range ended {
-		var last *sinktest.Attempt
-		for _, a := range byPeer[c.Peer] { // a port may have served several connections
-			if !a.Start.Before(c.Began) && !a.Start.After(c.Ended) {
-				last = a
+		conns[c.Peer] = append(conns[c.Peer], c)
+	}
+	for peer, of := range conns {
+		slices.SortFunc(of, func(a, b Conn) int { return a.Began.Compare(b.Began) })
+		for i, c := range of {
+			next := time.Now()
+			if i+1 < len(of) {
+				next = of[i+1].Began
 			}
+			doubtLast(byPeer[peer], c, next)
 		}
-		switch {
-		case last == nil || !last.Answered:
-		case !c.Unanswered.IsZero() && !last.Start.Before(c.Unanswered):
-			last.Answered = false
-		case c.Cut && c.Ended.Sub(last.End) < unreadFor:
-			last.Doubtful = true
+	}
+}
+
+// doubtLast marks the last attempt of a connection, whose port was used again from next on. The API may have read it when the
+// connection had ended at the proxy already.
+func doubtLast(of []*sinktest.Attempt, c Conn, next time.Time) {
+	var last *sinktest.Attempt
+	for _, a := range of {
+		if !a.Start.Before(c.Began) && a.Start.Before(next) {
+			last = a
 		}
+	}
+	switch {
+	case last == nil || !last.Answered:
+	case !c.Unanswered.IsZero() && !last.Start.Before(c.Unanswered):
+		last.Answered = false
+	case c.Cut && c.Ended.Sub(last.End) < unreadFor:
+		last.Doubtful = true
 	}
 }
