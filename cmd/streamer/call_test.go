@@ -263,7 +263,9 @@ func (l nightLetters) Show(ctx context.Context, partition int32, offset int64) (
 }
 
 // GiveUp takes both open ones.
-func (l nightLetters) GiveUp(context.Context, consumer.LetterFilter, string) (int, error) { return 2, nil }
+func (l nightLetters) GiveUp(context.Context, consumer.LetterFilter, string) (int, error) {
+	return 2, nil
+}
 
 // Redrive sends two letters, one of which fails again. With a rate it waits after the first one until it is stopped; with --since a
 // redrive runs already.
