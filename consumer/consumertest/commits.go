@@ -132,19 +132,25 @@ func above(f track.Finished) func() func(int64, int) bool {
 	}
 }
 
-// topicID asks once for each topic; zero: the broker did not say.
+// topicID asks for each topic until a broker knows it, which may take a moment for a new one; zero: none said in time.
 func (w *CommitWatch) topicID(ctx context.Context, topic string) kadm.TopicID {
 	if id, ok := w.ids[topic]; ok {
 		return id
 	}
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askWithin) // Stop may come just now, and this record was read
 	defer cancel()
-	found, err := kadm.NewClient(w.client).ListTopics(ctx, topic)
-	if err != nil || found.Error() != nil {
-		return kadm.TopicID{}
+	for {
+		found, err := kadm.NewClient(w.client).ListTopics(ctx, topic)
+		if id := found[topic].ID; err == nil && id != (kadm.TopicID{}) {
+			w.ids[topic] = id
+			return id
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return kadm.TopicID{}
+		}
 	}
-	w.ids[topic] = found[topic].ID
-	return w.ids[topic]
 }
 
 // sample asks for the committed offsets every so often.

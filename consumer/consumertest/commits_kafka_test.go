@@ -16,11 +16,15 @@ import (
 func TestKafkaWatchCommitsSeesEachOne(t *testing.T) {
 	c := consumertest.Kafka(t)
 	topic, group := c.Topic(t, "watched", 1), consumertest.Name("watched")
-	topics, err := c.Admin(t).ListTopics(t.Context(), topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	place := track.Place{TopicID: topics[topic].ID, Owner: track.Owner(c.ID, group), Offset: 7, Epoch: -1}
+	var id kadm.TopicID
+	consumertest.WaitFor(t, time.Minute, "the topic's id", func() (any, bool) { // a broker may learn of a new topic a moment late
+		topics, err := c.Admin(t).ListTopics(t.Context(), topic)
+		if err == nil {
+			id = topics[topic].ID
+		}
+		return err, id != kadm.TopicID{}
+	})
+	place := track.Place{TopicID: id, Owner: track.Owner(c.ID, group), Offset: 7, Epoch: -1}
 	done := track.New(7, -1)
 	for offset := int64(7); offset < 10; offset++ {
 		r := &track.Record{Offset: offset}
@@ -59,6 +63,9 @@ func TestKafkaWatchCommitsSeesEachOne(t *testing.T) {
 		}
 	}
 	var rows []string
+	if t.Failed() {
+		return
+	}
 	above := seen[6].Above()
 	for offset := int64(7); offset < 12; offset++ {
 		for row := range 2 {
