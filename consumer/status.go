@@ -76,17 +76,6 @@ type TopicPartition struct {
 	Partition int32  `json:"partition"`
 }
 
-// Working gives the assigned partitions that have work: rows that are not final, or records that were not read.
-func (r *Runner) Working() []TopicPartition {
-	var out []TopicPartition
-	for _, p := range r.all() {
-		if s := p.status(); s.Pending > 0 || s.Lag() > 0 {
-			out = append(out, TopicPartition{p.topic, p.id})
-		}
-	}
-	return out
-}
-
 // Lag is the records between the committed offset and the high watermark; -1 if one of them is unknown.
 func (p PartitionStatus) Lag() int64 {
 	if p.Committed < 0 || p.HighWatermark < 0 {

@@ -73,7 +73,7 @@ type PartitionView struct {
 	Lag           *int64 `json:"lag,omitempty"`
 	// Pending records were read and are not finished.
 	Pending int `json:"pending"`
-	// Full says that its records fill the memory, so that it is not read on for now.
+	// Full says that its records fill the memory, so that it is not read on until some are final.
 	Full bool `json:"full,omitempty"`
 	// Cause says why it is not read on, Since since when.
 	Cause string     `json:"cause,omitempty"`
