@@ -17,7 +17,7 @@ import (
 )
 
 // commits is what to commit, by partition.
-type commits map[topicPartition]commit
+type commits map[TopicPartition]commit
 
 // positions is what to commit of all assigned partitions with something new. With bare, only offsets are: metadata that was taken
 // for the same offset stays.
@@ -29,7 +29,7 @@ func (r *Runner) positions(bare bool) commits {
 			c.metadata, changed = "", p.movedTo(c.Offset)
 		}
 		if changed {
-			all[topicPartition{p.topic, p.id}] = c
+			all[TopicPartition{p.topic, p.id}] = c
 		}
 	}
 	return all
@@ -88,16 +88,16 @@ func (r *Runner) handOne(ctx context.Context, part commits) <-chan error {
 	start := time.Now()
 	offsets := map[string]map[int32]kgo.EpochOffset{}
 	for at, c := range part {
-		if offsets[at.topic] == nil {
-			offsets[at.topic] = map[int32]kgo.EpochOffset{}
+		if offsets[at.Topic] == nil {
+			offsets[at.Topic] = map[int32]kgo.EpochOffset{}
 		}
-		offsets[at.topic][at.id] = kgo.EpochOffset{Epoch: c.Epoch, Offset: c.Offset}
+		offsets[at.Topic][at.Partition] = kgo.EpochOffset{Epoch: c.Epoch, Offset: c.Offset}
 	}
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 		for i := range req.Topics {
 			for j := range req.Topics[i].Partitions {
 				p := &req.Topics[i].Partitions[j]
-				p.Metadata = kmsg.StringPtr(part[topicPartition{req.Topics[i].Topic, p.Partition}].metadata)
+				p.Metadata = kmsg.StringPtr(part[TopicPartition{req.Topics[i].Topic, p.Partition}].metadata)
 			}
 		}
 		return nil
@@ -170,7 +170,7 @@ func (r *Runner) acknowledge(part commits, resp *kmsg.OffsetCommitResponse) erro
 			topic = r.topicName(t.TopicID)
 		}
 		for _, rp := range t.Partitions {
-			at := topicPartition{topic, rp.Partition}
+			at := TopicPartition{topic, rp.Partition}
 			err := kerr.ErrorForCode(rp.ErrorCode)
 			switch {
 			case err == nil:

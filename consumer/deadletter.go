@@ -125,10 +125,7 @@ func (d *deadLetters) written(l *letter, rec *kgo.Record, err error) {
 	d.failed = append(d.failed, l)
 	d.anew = d.anew || errors.Is(err, kerr.UnknownTopicID)
 	d.mu.Unlock()
-	select {
-	case d.again <- struct{}{}:
-	default:
-	}
+	nudge(d.again)
 }
 
 // run writes failed letters again, until ctx ends.
@@ -148,9 +145,7 @@ func (d *deadLetters) run(ctx context.Context) {
 		if !d.waiting() {
 			continue
 		}
-		select {
-		case <-time.After(deadLetterRetry):
-		case <-ctx.Done():
+		if !sleep(ctx, deadLetterRetry) {
 			return
 		}
 		d.ensureTopic(ctx)

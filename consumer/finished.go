@@ -95,8 +95,8 @@ func (r *Runner) place(p *partition) track.Place {
 
 // restore gives what earlier owners had finished above the commits of these partitions, as far as it can be believed; what is not is
 // sent again. It fails only when ctx ends, which a rebalance does: it is called again then, for what is still assigned.
-func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.Offset) (map[topicPartition]track.Finished, error) {
-	found := map[topicPartition]track.Finished{}
+func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.Offset) (map[TopicPartition]track.Finished, error) {
+	found := map[TopicPartition]track.Finished{}
 	var ask kadm.OffsetForLeaderEpochRequest
 	for topic, ids := range fetched {
 		for id, o := range ids {
@@ -106,14 +106,14 @@ func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.O
 			}
 			place := r.place(p)
 			place.Offset, place.Epoch = o.EpochOffset().Offset, o.EpochOffset().Epoch
-			f, left, err := track.Decode(r.metadata[topicPartition{topic, id}], place)
+			f, left, err := track.Decode(r.metadata[TopicPartition{topic, id}], place)
 			switch {
 			case errors.Is(err, track.ErrElsewhere):
 				r.log.Info("what the commit's metadata says is finished is of another topic, group or offset: it is not believed", "topic", topic, "partition", id)
 			case err != nil:
 				r.log.Warn("what was finished above the commit cannot be read, and is sent again", "topic", topic, "partition", id, "cause", err)
 			case !f.Empty():
-				found[topicPartition{topic, id}] = f
+				found[TopicPartition{topic, id}] = f
 				_, epoch := f.Top()
 				ask.Add(topic, id, epoch)
 			}
@@ -131,19 +131,19 @@ func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.O
 	}
 	for at, f := range found {
 		end, epoch := f.Top()
-		answer, ok := ends[at.topic][at.id]
+		answer, ok := ends[at.Topic][at.Partition]
 		switch {
 		case !ok || answer.Err != nil:
 			r.log.Warn("the leader does not say whether the log was cut; what was finished above the commit is sent again",
-				"topic", at.topic, "partition", at.id, "cause", errors.Join(err, answer.Err))
+				"topic", at.Topic, "partition", at.Partition, "cause", errors.Join(err, answer.Err))
 			delete(found, at)
 		case answer.LeaderEpoch != epoch:
 			r.log.Warn("the log was written anew since rows above the commit were finished; they are sent again",
-				"topic", at.topic, "partition", at.id, "epoch", epoch)
+				"topic", at.Topic, "partition", at.Partition, "epoch", epoch)
 			delete(found, at)
 		case answer.EndOffset < end:
 			r.log.Warn("the log was cut since rows above the commit were finished; those above the cut are not believed",
-				"topic", at.topic, "partition", at.id, "epoch", epoch, "cut", answer.EndOffset)
+				"topic", at.Topic, "partition", at.Partition, "epoch", epoch, "cut", answer.EndOffset)
 			f.Clip(answer.EndOffset)
 			found[at] = f
 		}
@@ -177,9 +177,7 @@ func (r *Runner) epochEnds(ctx context.Context, ask kadm.OffsetForLeaderEpochReq
 		if ask = left; len(ask) == 0 {
 			return all, nil
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if !sleep(ctx, wait) {
 			return all, err
 		}
 	}
@@ -211,14 +209,14 @@ func (p *partition) remember(f *track.Finished, committable int64) {
 	all := f.Keep(p.began, committable, p.earlier.Finished, maxPast)
 	p.runner.mu.Lock()
 	defer p.runner.mu.Unlock()
-	p.runner.past[topicPartition{p.topic, p.id}] = past{p.topicID, all}
+	p.runner.past[TopicPartition{p.topic, p.id}] = past{p.topicID, all}
 }
 
 // pastOf gives what earlier assignments of p had finished.
 func (r *Runner) pastOf(p *partition) track.Finished {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if before := r.past[topicPartition{p.topic, p.id}]; before.topicID == p.topicID {
+	if before := r.past[TopicPartition{p.topic, p.id}]; before.topicID == p.topicID {
 		return before.Finished
 	}
 	return track.Finished{}

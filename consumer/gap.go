@@ -144,9 +144,4 @@ func newGaps() gaps {
 }
 
 // lookAgain makes the watch look at the topics now.
-func (r *Runner) lookAgain() {
-	select {
-	case r.gaps.look <- struct{}{}:
-	default:
-	}
-}
+func (r *Runner) lookAgain() { nudge(r.gaps.look) }

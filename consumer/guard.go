@@ -72,10 +72,7 @@ func (g *guard) judge(now time.Time, why sink.Outcome) *Hold {
 	}
 	if g.tripped == nil {
 		g.tripped = h
-		select {
-		case g.saving <- struct{}{}:
-		default:
-		}
+		nudge(g.saving)
 	}
 	return h
 }
@@ -125,9 +122,7 @@ func (r *Runner) saveHolds(ctx context.Context) {
 			if said := "the dead-letter guard's hold cannot be remembered: " + err.Error(); r.said.first(said, time.Now()) {
 				r.log.Error(said + "; this instance holds the job, others and a restart do not know it yet; trying again")
 			}
-			select {
-			case <-time.After(prepareRetry):
-			case <-ctx.Done():
+			if !sleep(ctx, prepareRetry) {
 				return
 			}
 		}

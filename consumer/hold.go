@@ -127,9 +127,7 @@ func (r *Runner) recollect(ctx context.Context) error {
 		if r.status.set(Starting, "what is remembered of the job cannot be read: "+err.Error()) {
 			r.log.Warn("not ready to start; trying again", "cause", err)
 		}
-		select {
-		case <-time.After(min(prepareRetry, 200*time.Millisecond<<min(try, 6))):
-		case <-ctx.Done():
+		if !sleep(ctx, min(prepareRetry, 200*time.Millisecond<<min(try, 6))) {
 			return ctx.Err()
 		}
 	}

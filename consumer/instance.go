@@ -119,11 +119,11 @@ func (i *Instance) NewRunner(cfg Config) *Runner {
 		instance: i, cfg: cfg,
 		log:        i.log.With("job", cfg.Job),
 		room:       make(chan struct{}, 1),
-		partitions: map[topicPartition]*partition{},
+		partitions: map[TopicPartition]*partition{},
 		topicIDs:   map[string][16]byte{},
 		rows:       i.metrics.rowsOf(cfg.Job),
 		again:      i.metrics.redelivered.WithLabelValues(cfg.Job),
-		past:       map[topicPartition]past{},
+		past:       map[TopicPartition]past{},
 	}
 	i.metrics.metadataDropped.WithLabelValues(cfg.Job) // shown as 0 from the start
 	r.limits.metadata.Store(maxMetadata)
@@ -225,9 +225,7 @@ func (r *Runner) learnTopics(ctx context.Context, topics []string) {
 			}
 			return
 		}
-		select {
-		case <-time.After(permitRetry):
-		case <-ctx.Done():
+		if !sleep(ctx, permitRetry) {
 			r.log.Warn("the ids of topics could not be looked up; idempotency keys carry an empty one", "topics", topics, "cause", err)
 			return
 		}

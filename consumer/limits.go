@@ -37,7 +37,7 @@ func (r *Runner) split(all commits) []commits {
 	var out []commits
 	room, limit := int64(0), r.limits.request.Load()
 	for at, c := range all {
-		bytes := commitBytes(r.cfg.Group, at.topic, c.metadata)
+		bytes := commitBytes(r.cfg.Group, at.Topic, c.metadata)
 		if len(out) == 0 || bytes > room {
 			out, room = append(out, commits{}), limit
 		}
@@ -70,7 +70,7 @@ func tooLarge(err error) bool {
 // sizeError says that the commits of some partitions were refused because of the size of metadata, and are to be made again at once
 // without.
 type sizeError struct {
-	at    []topicPartition
+	at    []TopicPartition
 	cause error
 }
 
@@ -91,7 +91,7 @@ func (e *sizeError) of(all commits) commits {
 func (r *Runner) learnLimit(part commits, refused *sizeError) {
 	longest, bytes := 0, int64(0)
 	for at, c := range part {
-		bytes += commitBytes(r.cfg.Group, at.topic, c.metadata)
+		bytes += commitBytes(r.cfg.Group, at.Topic, c.metadata)
 	}
 	for _, at := range refused.at {
 		longest = max(longest, len(part[at].metadata))

@@ -16,7 +16,7 @@ import (
 func (r *Runner) partition(topic string, id int32) *partition {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.partitions[topicPartition{topic, id}]
+	return r.partitions[TopicPartition{topic, id}]
 }
 
 // all is every assigned partition.
@@ -30,8 +30,8 @@ func (r *Runner) all() []*partition {
 func (r *Runner) add(p *partition) *partition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.partitions[topicPartition{p.topic, p.id}]
-	r.partitions[topicPartition{p.topic, p.id}] = p
+	old := r.partitions[TopicPartition{p.topic, p.id}]
+	r.partitions[TopicPartition{p.topic, p.id}] = p
 	r.assigned.Store(int64(len(r.partitions)))
 	return old
 }
@@ -57,9 +57,9 @@ func (r *Runner) takeOut(lost map[string][]int32) []*partition {
 	}
 	for topic, ids := range lost {
 		for _, id := range ids {
-			if p := r.partitions[topicPartition{topic, id}]; p != nil {
+			if p := r.partitions[TopicPartition{topic, id}]; p != nil {
 				out = append(out, p)
-				delete(r.partitions, topicPartition{topic, id})
+				delete(r.partitions, TopicPartition{topic, id})
 			}
 		}
 	}
@@ -251,7 +251,7 @@ func (r *Runner) release(drain context.Context, parts []*partition) {
 			if c, changed := p.drain(drain); changed {
 				mu.Lock()
 				defer mu.Unlock()
-				last[topicPartition{p.topic, p.id}] = c
+				last[TopicPartition{p.topic, p.id}] = c
 			}
 		})
 	}

@@ -238,7 +238,7 @@ func TestKafkaCommitOf300FullPartitions(t *testing.T) {
 		if n := len(c.metadata); n < maxMetadata*15/16 || n > maxMetadata {
 			t.Fatalf("%d characters", n)
 		}
-		all[topicPartition{p.topic, p.id}] = c
+		all[TopicPartition{p.topic, p.id}] = c
 	}
 	if parts := len(j.runner.split(all)); parts < 5 {
 		t.Errorf("%d requests for %d full partitions", parts, partitions)
@@ -247,8 +247,8 @@ func TestKafkaCommitOf300FullPartitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, m := range f.metadataOf(cfg.Group, topic) {
-		if m != all[topicPartition{topic, id}].metadata {
-			t.Fatalf("partition %d: %d characters were committed of %d", id, len(m), len(all[topicPartition{topic, id}].metadata))
+		if m != all[TopicPartition{topic, id}].metadata {
+			t.Fatalf("partition %d: %d characters were committed of %d", id, len(m), len(all[TopicPartition{topic, id}].metadata))
 		}
 	}
 }

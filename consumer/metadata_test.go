@@ -249,7 +249,7 @@ func TestALeaderThatIsAwayIsAskedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := committed[topic][0]
-	next.runner.metadata = map[topicPartition]string{{topic, 0}: at.Metadata}
+	next.runner.metadata = map[TopicPartition]string{{topic, 0}: at.Metadata}
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	fetched := map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().At(at.At).WithEpoch(at.LeaderEpoch)}}

@@ -107,13 +107,6 @@ func (k *parking) await(p *partition) {
 	nudge(k.look)
 }
 
-func nudge(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
 // takes is asked before a row is delivered: true if its lane is parked, and the row goes there.
 func (k *parking) takes(r *row) bool {
 	if k == nil || r.lane == nil {

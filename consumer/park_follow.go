@@ -47,13 +47,6 @@ func (k *parking) failed(err error) {
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
-}
-
 var errTopicAnew = errors.New("the topic was deleted or made anew: what was parked in it is forgotten")
 
 // followOnce reads with one client, until ctx ends or the topic is another one.

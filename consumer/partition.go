@@ -147,12 +147,7 @@ func (p *partition) enqueue(records []*kgo.Record, highWater int64) {
 	p.signal()
 }
 
-func (p *partition) signal() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
+func (p *partition) signal() { nudge(p.wake) }
 
 // work takes the queued records through the data path, one after the other, while there is room for what they become. It ends
 // with ctx.

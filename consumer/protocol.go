@@ -155,9 +155,7 @@ func (r *Runner) whileMember(ctx context.Context) (member context.Context, close
 	go func() { // ends with ctx
 		defer close(done)
 		for r.fence.alive() {
-			select {
-			case <-time.After(permitRetry):
-			case <-ctx.Done():
+			if !sleep(ctx, permitRetry) {
 				return
 			}
 		}

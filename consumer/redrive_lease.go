@@ -123,9 +123,7 @@ func (l *lease) othersGone(ctx context.Context, d *DeadLetters) error {
 		case time.Now().After(until):
 			return fmt.Errorf("%w: on %s", ErrRedriving, members[0].ClientHost)
 		}
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if !sleep(ctx, time.Second) {
 			return ctx.Err()
 		}
 	}

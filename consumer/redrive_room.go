@@ -37,8 +37,5 @@ func (w *redriveRoom) give(size int64) {
 	w.count--
 	w.bytes -= size
 	w.mu.Unlock()
-	select {
-	case w.freed <- struct{}{}:
-	default:
-	}
+	nudge(w.freed)
 }

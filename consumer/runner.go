@@ -44,13 +44,13 @@ type Runner struct {
 	commits sync.Mutex
 
 	mu         sync.RWMutex
-	partitions map[topicPartition]*partition
+	partitions map[TopicPartition]*partition
 	topicIDs   map[string][16]byte
 	begun      map[string]Begun // the marks, as they were read last
 
-	metadata   map[topicPartition]string // of the commits that onOffsets is about to see
+	metadata   map[TopicPartition]string // of the commits that onOffsets is about to see
 	fetchedIDs map[string][16]byte       // of their topics, as the coordinator knows them; zero if it does not say
-	past       map[topicPartition]past   // of earlier assignments; guarded by mu
+	past       map[TopicPartition]past   // of earlier assignments; guarded by mu
 	again      prometheus.Counter        // rows sent again
 
 	gate     gate
@@ -72,14 +72,8 @@ type Runner struct {
 	unfinished  atomic.Int64
 }
 
-type topicPartition struct {
-	topic string
-	id    int32
-}
-
 // Session times: a member that stops answering is given up after sessionTimeout, under the consumer protocol after the group's (see
-// groupTimes). Short enough that another instance goes on
-// soon, long enough for a garbage collection of the broker.
+// groupTimes). Short enough that another instance goes on soon, long enough for a garbage collection of the broker.
 const (
 	sessionTimeout    = 10 * time.Second
 	heartbeatInterval = 2 * time.Second

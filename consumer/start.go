@@ -287,7 +287,7 @@ func (r *Runner) startOffsets(ctx context.Context, topics []string) (kadm.Offset
 
 // onMetadata keeps the metadata of the commits that were just fetched for onOffsets, which follows at once.
 func (r *Runner) onMetadata(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
-	r.metadata, r.fetchedIDs = map[topicPartition]string{}, map[string][16]byte{}
+	r.metadata, r.fetchedIDs = map[TopicPartition]string{}, map[string][16]byte{}
 	for _, g := range resp.Groups {
 		for _, t := range g.Topics {
 			topic := t.Topic
@@ -301,7 +301,7 @@ func (r *Runner) onMetadata(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetF
 					return fmt.Errorf("read the committed offset of %s/%d: %w", topic, p.Partition, err)
 				}
 				if p.Metadata != nil {
-					r.metadata[topicPartition{topic, p.Partition}] = *p.Metadata
+					r.metadata[TopicPartition{topic, p.Partition}] = *p.Metadata
 				}
 			}
 		}
@@ -349,7 +349,7 @@ func (r *Runner) onOffsets(ctx context.Context, fetched map[string]map[int32]kgo
 	for topic, ids := range fetched {
 		for id, o := range ids {
 			if p := r.partition(topic, id); p != nil {
-				p.begin(track.Place{Offset: o.EpochOffset().Offset, Epoch: o.EpochOffset().Epoch}, done[topicPartition{topic, id}])
+				p.begin(track.Place{Offset: o.EpochOffset().Offset, Epoch: o.EpochOffset().Epoch}, done[TopicPartition{topic, id}])
 				p.signal()
 			}
 		}
@@ -372,7 +372,7 @@ func (r *Runner) beginAtLogStart(ctx context.Context, fetched map[string]map[int
 			if !ok {
 				return fmt.Errorf("look up the log start of %s/%d: no answer", topic, id)
 			}
-			offsets[topicPartition{topic, id}] = commit{Place: track.Place{Epoch: -1, Offset: o.Offset}}
+			offsets[TopicPartition{topic, id}] = commit{Place: track.Place{Epoch: -1, Offset: o.Offset}}
 			fetched[topic][id] = kgo.NewOffset().At(o.Offset)
 		}
 	}

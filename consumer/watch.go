@@ -207,9 +207,4 @@ func (r *Runner) regulate() {
 func (p PartitionStatus) number() string { return strconv.Itoa(int(p.Partition)) }
 
 // signalRoom makes the commit loop regulate now.
-func (r *Runner) signalRoom() {
-	select {
-	case r.room <- struct{}{}:
-	default:
-	}
-}
+func (r *Runner) signalRoom() { nudge(r.room) }

@@ -57,7 +57,7 @@ type Stall struct {
 // again.
 type watchdog struct {
 	mu         sync.Mutex
-	seen       map[topicPartition]sight
+	seen       map[TopicPartition]sight
 	stalls     []Stall
 	rebalances []time.Time
 }
@@ -108,15 +108,15 @@ func (w *watchdog) lately(now time.Time) (n int) {
 
 // look compares views with what was seen before, and gives the stalls that are new or have another cause now, and what moves again.
 // Partitions that are not ours any more are forgotten, but for what an offset says of them when they come back.
-func (w *watchdog) look(now time.Time, views []view) (news []Stall, moving []topicPartition) {
+func (w *watchdog) look(now time.Time, views []view) (news []Stall, moving []TopicPartition) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.seen == nil {
-		w.seen = map[topicPartition]sight{}
+		w.seen = map[TopicPartition]sight{}
 	}
 	w.stalls = nil
 	for _, v := range views {
-		at := topicPartition{v.of.topic, v.of.id}
+		at := TopicPartition{v.of.topic, v.of.id}
 		s, known := w.seen[at]
 		if !known || v.lag <= 0 || v.offset > s.offset {
 			if s.told != "" {
@@ -128,7 +128,7 @@ func (w *watchdog) look(now time.Time, views []view) (news []Stall, moving []top
 		if now.Sub(s.since) < stallAfter {
 			continue
 		}
-		stall := Stall{Topic: at.topic, Partition: at.id, Since: s.since}
+		stall := Stall{Topic: at.Topic, Partition: at.Partition, Since: s.since}
 		stall.Cause, stall.Reason = v.diagnose()
 		w.stalls = append(w.stalls, stall)
 		if s.told != stall.Cause {
@@ -215,7 +215,7 @@ func (r *Runner) watchProgress(ctx context.Context) {
 			r.log.Warn("no progress", "topic", s.Topic, "partition", s.Partition, "cause", string(s.Cause), "reason", s.Reason, "since", s.Since.Format(time.RFC3339))
 		}
 		for _, at := range moving {
-			r.log.Info("progress again", "topic", at.topic, "partition", at.id)
+			r.log.Info("progress again", "topic", at.Topic, "partition", at.Partition)
 		}
 	}
 }
