@@ -84,7 +84,7 @@ type Query struct {
 	// Key, when set, asks for pending rows in any assigned partition whose record has this key, or which wait in the lane of this
 	// value; position is ignored.
 	Key *string
-	// Limit is the most rows given. Default 100.
+	// Limit is the most rows given. Default DefaultPage.
 	Limit int
 }
 
@@ -95,7 +95,7 @@ var ErrNotAssigned = errors.New("the partition is not assigned to this instance"
 // rows of a partition: milliseconds, for an operator's question.
 func (r *Runner) Find(ctx context.Context, q Query) ([]Found, error) {
 	if q.Limit <= 0 {
-		q.Limit = 100
+		q.Limit = DefaultPage
 	}
 	if q.Key == nil {
 		p := r.partition(q.Topic, q.Partition)

@@ -15,10 +15,14 @@ import (
 	"streamer/mapping"
 )
 
-// Bounds of one page: letters that it has, and what is looked at for it.
+// DefaultPage is how much one page of a list has unless told, and MaxPage the most: letters, rows found, and what control lists.
 const (
-	letterPageDefault = 100
-	letterPageMost    = 1000
+	DefaultPage = 100
+	MaxPage     = 1000
+)
+
+// Bounds of what is looked at for one page of letters.
+const (
 	letterScanRecords = 100_000
 	letterScanBytes   = 512 << 20
 	letterScanTime    = 20 * time.Second
@@ -33,7 +37,7 @@ func (e *CursorError) Error() string {
 }
 
 // List gives a page of the dead letters that f chooses, in the order of their address, from cursor on ("" is the beginning), limit of
-// them at most (0: 100, never more than 1,000). It looks at 100,000 records, 512 MiB or for 20 s at most; a page may be empty and have a
+// them at most (0: DefaultPage, never more than MaxPage). It looks at 100,000 records, 512 MiB or for 20 s at most; a page may be empty and have a
 // Next all the same. A topic that is missing or empty has no letters. Errors: ErrLettersOff, *CursorError, or Kafka's.
 func (d *DeadLetters) List(ctx context.Context, f LetterFilter, cursor string, limit int) (LetterPage, error) {
 	var page LetterPage
@@ -42,7 +46,7 @@ func (d *DeadLetters) List(ctx context.Context, f LetterFilter, cursor string, l
 		return page, err
 	}
 	if limit <= 0 {
-		limit = letterPageDefault
+		limit = DefaultPage
 	}
 	spans, err := d.spans(ctx, from)
 	if err != nil {
@@ -87,7 +91,7 @@ func (d *DeadLetters) List(ctx context.Context, f LetterFilter, cursor string, l
 	}
 	page.Complete = len(spans) == 0 || err == nil && next == LetterAddress{spans[len(spans)-1].partition, spans[len(spans)-1].to}
 	page.Counts = counts(fold, f.State)
-	err = d.fill(ctx, &page, fold, foreign, f, min(limit, letterPageMost), next)
+	err = d.fill(ctx, &page, fold, foreign, f, min(limit, MaxPage), next)
 	return page, err // apart: Go does not say which of two operands is read first
 }
 

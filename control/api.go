@@ -72,9 +72,6 @@ const (
 	// apiTimeout bounds what a route does, and apiMargin what its answer may take then.
 	apiTimeout = 40 * time.Second
 	apiMargin  = 10 * time.Second
-	// maxPage is the most that one page of a list has; defaultPage is what it has unless told.
-	maxPage     = 1000
-	defaultPage = 100
 )
 
 // operator is who did it, until people have names.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"streamer/consumer"
 	"streamer/internal/nearest"
 )
 
@@ -105,7 +106,7 @@ func (q *query) moment(name string) time.Time {
 
 // page gives how much of a list is wanted, and the cursor to go on from.
 func (q *query) page() (limit int, cursor string) {
-	return int(q.number("limit", 1, maxPage, defaultPage)), q.text("cursor")
+	return int(q.number("limit", 1, consumer.MaxPage, consumer.DefaultPage)), q.text("cursor")
 }
 
 // jobOf is the job in a route's path.

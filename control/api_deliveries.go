@@ -97,7 +97,7 @@ func (a API) lettersOf(ctx context.Context, id string, at consumer.Position) (fo
 	}
 	ctx, cancel := context.WithTimeout(ctx, lettersWithin)
 	defer cancel()
-	page, err := a.Letters(cfg).List(ctx, consumer.LetterFilter{Source: &at}, "", maxPage)
+	page, err := a.Letters(cfg).List(ctx, consumer.LetterFilter{Source: &at}, "", consumer.MaxPage)
 	if err == nil && !page.Complete {
 		err = errManyLetters
 	}
@@ -226,6 +226,6 @@ func (a API) atOwner(c echo.Context, id, topic string, partition int32, do func(
 // reads tells whether this instance has a partition.
 func (a API) reads(id, topic string, partition int32) bool {
 	return slices.ContainsFunc(a.Jobs.Here(), func(j JobHere) bool {
-		return j.ID == id && slices.ContainsFunc(j.Held, func(p PartitionView) bool { return p.Topic == topic && p.Partition == partition })
+		return j.ID == id && slices.ContainsFunc(j.Assigned, func(p PartitionView) bool { return p.Topic == topic && p.Partition == partition })
 	})
 }

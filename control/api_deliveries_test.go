@@ -21,7 +21,7 @@ type runs struct {
 func (r runs) Here() []JobHere {
 	j := JobHere{JobStatus: JobStatus{ID: "visits", State: Running, Since: morning}}
 	for _, p := range r.partitions {
-		j.Held = append(j.Held, PartitionView{Topic: "visit", Partition: p})
+		j.Assigned = append(j.Assigned, PartitionView{Topic: "visit", Partition: p})
 	}
 	return []JobHere{j, {JobStatus: JobStatus{ID: "people", State: Stopped, Since: morning}}}
 }

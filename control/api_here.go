@@ -12,8 +12,8 @@ type JobHere struct {
 	// Holds say why it sends nothing. Unproven rows are described at JobSummary.
 	Holds    []consumer.Hold
 	Unproven int
-	// Held are its partitions, by topic and number.
-	Held []PartitionView
+	// Assigned are its partitions here, by topic and number.
+	Assigned []PartitionView
 }
 
 // Here gives every job as it is on this instance.
@@ -36,7 +36,7 @@ func (s *Supervisor) Here() []JobHere {
 					v.Stall = &st
 				}
 			}
-			here.Held = append(here.Held, v)
+			here.Assigned = append(here.Assigned, v)
 		}
 		all = append(all, here)
 	}

@@ -170,10 +170,10 @@ func (a API) viewsHere() []JobView {
 	views, me := []JobView{}, a.Fleet.Me().ID
 	for _, j := range a.Jobs.Here() {
 		v := JobView{
-			JobSummary: JobSummary{ID: j.ID, Owner: j.Owner, State: j.State, Cause: j.Cause, Since: j.Since, Holds: j.Holds, PartitionCount: len(j.Held),
+			JobSummary: JobSummary{ID: j.ID, Owner: j.Owner, State: j.State, Cause: j.Cause, Since: j.Since, Holds: j.Holds, PartitionCount: len(j.Assigned),
 				InstanceCount: 1, Lag: j.Lag, InFlight: j.InFlight, Unproven: j.Unproven, OldestPendingSeconds: j.OldestPendingSeconds},
-			File: j.File, BreakersOpen: j.BreakersOpen, Partitions: append([]PartitionView{}, j.Held...),
-			Instances: []InstanceView{{Instance: me, State: j.State, Cause: j.Cause, Since: j.Since, Partitions: len(j.Held), Lag: j.Lag,
+			File: j.File, BreakersOpen: j.BreakersOpen, Partitions: append([]PartitionView{}, j.Assigned...),
+			Instances: []InstanceView{{Instance: me, State: j.State, Cause: j.Cause, Since: j.Since, Partitions: len(j.Assigned), Lag: j.Lag,
 				InFlight: j.InFlight, Unproven: j.Unproven}},
 		}
 		for i := range v.Partitions {

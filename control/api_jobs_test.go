@@ -18,14 +18,14 @@ func TestJobOverAllInstances(t *testing.T) {
 	two := startAPI(t, "127.0.0.1:0", API{Store: &fakeStore{}, Fleet: lonely{"two"}, Jobs: fakeJobs{
 		{JobStatus: JobStatus{ID: "visits", File: "there/visits.yaml", State: Running, Cause: "credentials", Since: morning, Lag: number(5), InFlight: 1,
 			OldestPendingSeconds: 90, BreakersOpen: []Breaker{{Target: "https://b:443"}}}, Holds: []consumer.Hold{hold}, Unproven: 2,
-			Held: []PartitionView{{Topic: "visit", Partition: 1, Lag: number(5)}}},
+			Assigned: []PartitionView{{Topic: "visit", Partition: 1, Lag: number(5)}}},
 		{JobStatus: JobStatus{ID: "only-there", State: Running, Since: morning}},
 	}})
 	base := startAPI(t, "127.0.0.1:0", API{Store: &fakeStore{jobs: map[string]consumer.Memory{"visits": {Desired: consumer.WantPaused}}},
 		Fleet: fleet{me: "one", peers: []Peer{{ID: "two", Advertise: two}, {ID: "three", Advertise: "http://127.0.0.1:1"}}}, Jobs: fakeJobs{
 			{JobStatus: JobStatus{ID: "visits", File: "visits.yaml", State: Starting, Since: morning.Add(time.Hour), Lag: number(7), InFlight: 2, OldestPendingSeconds: 3,
 				BreakersOpen: []Breaker{{Target: "https://a:443"}}}, Holds: []consumer.Hold{hold}, Unproven: 1,
-				Held: []PartitionView{{Topic: "visit", Partition: 2, Lag: number(4)}, {Topic: "visit", Partition: 0, Lag: number(3)}}},
+				Assigned: []PartitionView{{Topic: "visit", Partition: 2, Lag: number(4)}, {Topic: "visit", Partition: 0, Lag: number(3)}}},
 		}})
 	var v JobView
 	status, text, _ := request(t, http.MethodGet, base+"/api/v1/jobs/visits", "")

@@ -36,7 +36,7 @@ func number(n int64) *int64 { return &n }
 var someJobs = fakeJobs{
 	{JobStatus: JobStatus{ID: "visits", Owner: "health", File: "visits.yaml", State: Running, Since: morning, Lag: number(7), InFlight: 2,
 		OldestPendingSeconds: 2.5, BreakersOpen: []Breaker{{Target: "https://api:443", Cause: "answered 503 Service Unavailable"}}},
-		Held: []PartitionView{{Topic: "visit", Partition: 0, Committed: number(3), HighWatermark: number(10), Lag: number(7), Pending: 2},
+		Assigned: []PartitionView{{Topic: "visit", Partition: 0, Committed: number(3), HighWatermark: number(10), Lag: number(7), Pending: 2},
 			{Topic: "visit", Partition: 1, Cause: "log cut", Since: &morning,
 				Hold: &consumer.Hold{Cause: consumer.HoldLogCut, Reason: "cut at 7", Next: "accept", Since: morning}}}},
 	{JobStatus: JobStatus{ID: "people", File: "a.yaml", State: Failed, Cause: "two jobs have the id", Since: morning}},

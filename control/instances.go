@@ -48,8 +48,6 @@ type JobReport struct {
 	// Lag is that of the partitions there; absent while it is not known.
 	Lag        *int64                    `json:"lag,omitempty"`
 	Partitions []consumer.TopicPartition `json:"partitions"`
-	// Working are the partitions that have work.
-	Working []consumer.TopicPartition `json:"working"`
 }
 
 // Instances gives the live instances, by id.
@@ -178,14 +176,9 @@ func (s *Supervisor) shareJob(j *supervised, said map[string]told) {
 		}
 		return
 	}
-	r := JobReport{State: st.State, Cause: st.Cause, Holds: rs.Holds, Since: st.Since.UTC(),
-		Partitions: []consumer.TopicPartition{}, Working: []consumer.TopicPartition{}}
+	r := JobReport{State: st.State, Cause: st.Cause, Holds: rs.Holds, Since: st.Since.UTC(), Partitions: []consumer.TopicPartition{}}
 	for _, p := range rs.Partitions {
-		at := consumer.TopicPartition{Topic: p.Topic, Partition: p.Partition}
-		r.Partitions = append(r.Partitions, at)
-		if p.Pending > 0 || p.Lag() > 0 {
-			r.Working = append(r.Working, at)
-		}
+		r.Partitions = append(r.Partitions, consumer.TopicPartition{Topic: p.Topic, Partition: p.Partition})
 	}
 	text, err := json.Marshal(r)
 	if err != nil || known && bytes.Equal(text, last.text) && time.Since(last.at) < repeatEvery {

@@ -46,7 +46,7 @@ func (nightJobs) Here() []control.JobHere {
 	return []control.JobHere{
 		{JobStatus: control.JobStatus{ID: "births", Owner: "health", File: "/etc/streamer/jobs/births.yaml", State: control.Running, Since: night.Add(-50 * time.Hour),
 			Lag: number(0)},
-			Held: []control.PartitionView{{Topic: "birth", Partition: 0, Committed: number(120), HighWatermark: number(120), Lag: number(0)}}},
+			Assigned: []control.PartitionView{{Topic: "birth", Partition: 0, Committed: number(120), HighWatermark: number(120), Lag: number(0)}}},
 		{JobStatus: control.JobStatus{ID: "deaths", File: "/etc/streamer/jobs/deaths.yaml", State: control.Failed, Since: night.Add(-3 * time.Hour),
 			Cause: "/etc/streamer/jobs/deaths.yaml:3: url: is missing"}},
 		{JobStatus: control.JobStatus{ID: "visits", Owner: "health", File: "/etc/streamer/jobs/visits.yaml", State: control.Held, Since: night.Add(-5 * time.Hour),
@@ -55,7 +55,7 @@ func (nightJobs) Here() []control.JobHere {
 			Unproven: 1,
 			Holds: []consumer.Hold{{Cause: consumer.HoldCredentials, Reason: "https://api.example.org:443: answered 401 Unauthorized", Since: since,
 				Next: "mend the credentials, or the rights they have; it is tried again at 03:00:25 UTC, and goes on by itself when that succeeds"}},
-			Held: []control.PartitionView{
+			Assigned: []control.PartitionView{
 				{Topic: "visit", Partition: 0, Committed: number(1000), HighWatermark: number(2200), Lag: number(1200), Pending: 64, Full: true},
 				{Topic: "visit", Partition: 1, Committed: number(7), HighWatermark: number(14), Lag: number(7), Cause: "records expired", Since: &since,
 					Hold: &consumer.Hold{Cause: consumer.HoldExpired, Reason: "records expired: the job would go on at offset 7, the log begins at 12; of the 5 offsets between, 5 were not finished", Since: since,
