@@ -283,7 +283,7 @@ func (r *Runner) Decide(ctx context.Context, at Position, d Decision, by string)
 	if err != nil {
 		return err
 	}
-	err = r.instance.store.Remember(ctx, r.cfg.Job, Audit{By: by, Action: string(d), Detail: map[string]any{"row": at}}, func(*Memory) error { return nil })
+	_, err = r.instance.store.Remember(ctx, r.cfg.Job, Audit{By: by, Action: string(d), Detail: map[string]any{"row": at}}, func(*Memory) error { return nil })
 	if err != nil {
 		return fmt.Errorf("nothing was done, since it cannot be written to the audit log: %w", err)
 	}

@@ -229,7 +229,7 @@ func (r *Runner) planAnew(ctx context.Context, bounds bounds, a Acceptance, topi
 // audit writes who accepted what, and the marks of topics that were made anew, in one step.
 func (r *Runner) audit(ctx context.Context, a *acceptance, plan []Accepted, marks map[string]Begun) error {
 	sortAccepted(plan)
-	err := r.instance.store.Remember(ctx, r.cfg.Job, Audit{By: a.by, Action: "accept", Detail: map[string]any{"at": a.At, "group": r.cfg.Group, "partitions": plan}},
+	_, err := r.instance.store.Remember(ctx, r.cfg.Job, Audit{By: a.by, Action: "accept", Detail: map[string]any{"at": a.At, "group": r.cfg.Group, "partitions": plan}},
 		func(m *Memory) error {
 			if len(marks) > 0 {
 				m.mark(r.cfg.Group, nil)

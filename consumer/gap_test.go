@@ -33,17 +33,17 @@ func (k *keeper) refuse(err error) {
 }
 
 // Remember implements Store.
-func (k *keeper) Remember(ctx context.Context, job string, a Audit, change func(*Memory) error) error {
+func (k *keeper) Remember(ctx context.Context, job string, a Audit, change func(*Memory) error) (Memory, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.refused != nil {
-		return k.refused
+		return Memory{}, k.refused
 	}
-	err := k.processStore.Remember(ctx, job, a, change)
+	m, err := k.processStore.Remember(ctx, job, a, change)
 	if err == nil {
 		k.audit = append(k.audit, a)
 	}
-	return err
+	return m, err
 }
 
 // audited are the audit lines of an action.

@@ -84,6 +84,13 @@ func (g *guard) unsaved() bool {
 	return g.tripped != nil
 }
 
+// saved notes that the log knows the guard's hold.
+func (g *guard) saved() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tripped = nil
+}
+
 // clear forgets all outcomes: the operator has looked at them.
 func (g *guard) clear() {
 	g.mu.Lock()
@@ -109,7 +116,7 @@ func (r *Runner) saveHolds(ctx context.Context) {
 		h := *g.tripped
 		g.mu.Unlock()
 		for {
-			err := r.instance.store.Remember(ctx, r.cfg.Job, Audit{By: BySelf, Action: "hold", Detail: map[string]any{"cause": h.Cause, "reason": h.Reason}},
+			m, err := r.instance.store.Remember(ctx, r.cfg.Job, Audit{By: BySelf, Action: "hold", Detail: map[string]any{"cause": h.Cause, "reason": h.Reason}},
 				func(m *Memory) error {
 					if m.Hold == nil {
 						m.Hold = &h
@@ -117,6 +124,7 @@ func (r *Runner) saveHolds(ctx context.Context) {
 					return nil
 				})
 			if err == nil {
+				r.saved(m)
 				break
 			}
 			if said := "the dead-letter guard's hold cannot be remembered: " + err.Error(); r.said.first(said, time.Now()) {
@@ -126,9 +134,6 @@ func (r *Runner) saveHolds(ctx context.Context) {
 				return
 			}
 		}
-		g.mu.Lock()
-		g.tripped = nil
-		g.mu.Unlock()
 	}
 }
 

@@ -22,9 +22,9 @@ type silentStore struct {
 	up bool
 }
 
-func (s *silentStore) Remember(ctx context.Context, job string, a Audit, change func(*Memory) error) error {
+func (s *silentStore) Remember(ctx context.Context, job string, a Audit, change func(*Memory) error) (Memory, error) {
 	if !s.up {
-		return errors.New("the log cannot be reached")
+		return Memory{}, errors.New("the log cannot be reached")
 	}
 	return s.processStore.Remember(ctx, job, a, change)
 }
@@ -35,12 +35,7 @@ func TestAHoldThatOneSessionCouldNotSaveIsSavedByTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &silentStore{}
 		r := &Runner{instance: &Instance{store: store}, cfg: Config{Job: "j"}, guard: newGuard(0.5), log: logTo(t)}
-		for range guardLeast - 1 {
-			r.guard.note(time.Now(), 1)
-		}
-		if r.guard.judge(time.Now(), sink.Outcome{Class: sink.Rejected}) == nil {
-			t.Fatal("no hold")
-		}
+		trip(t, r)
 		session := func(d time.Duration) {
 			ctx, end := context.WithTimeout(t.Context(), d)
 			defer end()
@@ -53,6 +48,92 @@ func TestAHoldThatOneSessionCouldNotSaveIsSavedByTheNext(t *testing.T) {
 			t.Errorf("remembered %+v, %v; unsaved: %v", m, err, r.guard.unsaved())
 		}
 	})
+}
+
+// The guard's hold is written at revision 2 of the log. Who has looked at revision 1 comes late and says that there is none: the job must
+// not go on for a moment, with all outcomes forgotten. The operator's resume at revision 3 ends it; and a log that was deleted and made
+// anew counts from 0 again, and is believed.
+func TestWhatTheLogSaidBeforeAHoldDoesNotEndIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &silentStore{up: true}
+		r := &Runner{instance: &Instance{store: store}, cfg: Config{Job: "j"}, guard: newGuard(0.5), log: logTo(t)}
+		remember := func(change func(*Memory) error) Memory {
+			m, err := store.Remember(t.Context(), "j", Audit{}, change)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		before := remember(func(m *Memory) error { m.Group = "g"; return nil })
+		r.Recall(before)
+		trip(t, r)
+		ctx, end := context.WithTimeout(t.Context(), time.Second)
+		r.saveHolds(ctx)
+		end()
+		held := func(want bool, when string) {
+			t.Helper()
+			if r.gate.held(HoldGuard) != want {
+				t.Errorf("%s: held is %v", when, !want)
+			}
+		}
+		r.Recall(before)
+		held(true, "after revision 1")
+		r.Recall(remember(func(m *Memory) error { m.Hold = nil; return nil }))
+		held(false, "after the resume")
+		r.Recall(Memory{Revision: 2, Hold: &Hold{Cause: HoldGuard}})
+		held(false, "after revision 2")
+		r.Recall(Memory{Revision: 1, Log: [16]byte{1}, Hold: &Hold{Cause: HoldGuard}})
+		held(true, "after revision 1 of another log")
+	})
+}
+
+// The operator is faster than the answer to the write of the hold: he resumes at revision 2 what was written at revision 1, and the runner
+// hears of 2 first. When the answer comes there is nobody who would tell it once more.
+func TestAResumeThatOvertakesTheHoldEndsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Runner{guard: newGuard(0.5), cfg: Config{Job: "j"}, log: logTo(t)}
+		store := &tellingStore{}
+		store.wrote = func(job string) {
+			resumed, err := store.processStore.Remember(t.Context(), job, Audit{}, func(m *Memory) error { m.Hold = nil; return nil })
+			if err != nil {
+				t.Error(err)
+			}
+			r.Recall(resumed)
+		}
+		r.instance = &Instance{store: store}
+		trip(t, r)
+		ctx, end := context.WithTimeout(t.Context(), time.Second)
+		defer end()
+		r.saveHolds(ctx)
+		if r.gate.held(HoldGuard) || r.guard.unsaved() {
+			t.Error("still held")
+		}
+	})
+}
+
+// tellingStore tells of a write before who has asked for it learns of it.
+type tellingStore struct {
+	processStore
+	wrote func(job string)
+}
+
+func (s *tellingStore) Remember(ctx context.Context, job string, a Audit, change func(*Memory) error) (Memory, error) {
+	m, err := s.processStore.Remember(ctx, job, a, change)
+	s.wrote(job)
+	return m, err
+}
+
+// trip lets the guard hold the job, as giveUp does.
+func trip(t *testing.T, r *Runner) {
+	t.Helper()
+	for range guardLeast - 1 {
+		r.guard.note(time.Now(), 1)
+	}
+	h := r.guard.judge(time.Now(), sink.Outcome{Class: sink.Rejected})
+	if h == nil {
+		t.Fatal("no hold")
+	}
+	r.gate.hold(*h)
 }
 
 // The moment in which a hold ends is not the moment to judge by what led to it: a row that can make no request needs no permit, and would

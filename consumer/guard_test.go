@@ -95,7 +95,7 @@ func TestTheGuardHoldsAJobWhoseRowsAreAllRefused(t *testing.T) {
 		t.Errorf("%d dead letters before the guard held the job, want fewer than %d", len(letters), guardLeast)
 	}
 	mended.Store(true)
-	if err := store.Remember(t.Context(), cfg.Job, Audit{}, func(m *Memory) error { m.Hold = nil; return nil }); err != nil {
+	if _, err := store.Remember(t.Context(), cfg.Job, Audit{}, func(m *Memory) error { m.Hold = nil; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	m, err := store.Memory(t.Context(), cfg.Job)
@@ -125,9 +125,13 @@ func TestARowKeptWhileTheHoldEndsIsDelivered(t *testing.T) {
 		consumertest.Produce(t, f.producer, rec(topic, 0, "k", n))
 	}
 	cfg := f.job(topic, func(c *Config) { c.Order = Order{By: OrderNone}; c.DeadLetterShare = 0.01 })
-	j := f.run(cfg)
+	store := &processStore{}
+	i := f.instance(Client{Brokers: f.cluster.Brokers}, 0)
+	i.Keep(store)
+	j := f.runOn(i, cfg)
 	consumertest.WaitFor(t, within, "every row final, resuming all the time", func() (any, bool) {
-		j.runner.Recall(Memory{})
+		m, _ := store.Remember(t.Context(), cfg.Job, Audit{}, func(m *Memory) error { m.Hold = nil; return nil }) // never fails
+		j.runner.Recall(m)
 		got := f.cluster.Committed(t, cfg.Group)[topic][0]
 		return got, got == 60
 	})

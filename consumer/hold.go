@@ -92,8 +92,36 @@ func (r *Runner) permit() time.Duration {
 }
 
 // Recall tells the runner what is remembered of its job now: whether it is paused, and whether the dead-letter guard holds it. It may
-// be called at any time and any number of times.
+// be called at any time and any number of times; what is older than what the runner knows changes nothing. The story:
+//
+//  1. The guard trips, and its hold is written at revision 7.
+//  2. Somebody who has looked at the log at revision 6 comes late, and says that there is no hold.
+//  3. Were he believed, the job would go on for a moment, with the guard's outcomes forgotten, and give up what it should keep.
 func (r *Runner) Recall(m Memory) {
+	if r.recall(m, false) {
+		r.deliverKept()
+	}
+}
+
+// saved is Recall of the Memory that the guard's hold was written with. An operator who was faster than the answer to that write has
+// ended the hold already.
+func (r *Runner) saved(m Memory) {
+	if r.recall(m, true) {
+		r.deliverKept()
+	}
+}
+
+// recall says whether rows that were kept are to be delivered.
+func (r *Runner) recall(m Memory, saved bool) (released bool) {
+	r.recalling.Lock()
+	defer r.recalling.Unlock()
+	if saved {
+		r.guard.saved()
+	}
+	if m.older(r.known) {
+		m = r.known
+	}
+	r.known = m
 	if r.gate.pause(m.Desired == WantPaused) {
 		r.log.Info(map[bool]string{true: "paused: no new attempts", false: "no longer paused"}[m.Desired == WantPaused])
 	}
@@ -107,9 +135,14 @@ func (r *Runner) Recall(m Memory) {
 		r.guard.clear() // first: a row that is given up now would be judged by what the operator has looked at
 		r.gate.release(HoldGuard)
 		r.log.Info("job no longer held; rows that were kept are delivered again", "cause", string(HoldGuard))
-		for _, p := range r.all() {
-			p.deliverKept()
-		}
+		return true
+	}
+	return false
+}
+
+func (r *Runner) deliverKept() {
+	for _, p := range r.all() {
+		p.deliverKept()
 	}
 }
 

@@ -18,7 +18,15 @@ type Memory struct {
 	Begun map[string]Begun `json:"begun,omitempty"`
 	// Hold stops the whole job on every instance until an operator resumes it; nil: none.
 	Hold *Hold `json:"hold,omitempty"`
+
+	// Revision rises with every change; 0: nothing was ever remembered. It orders what is read of one Log. The Store fills in both.
+	Revision int64 `json:"-"`
+	// Log is the id of the log that the Revision is of: one that was deleted and made anew counts from 0 again.
+	Log [16]byte `json:"-"`
 }
+
+// older says that the log said m before it said known.
+func (m Memory) older(known Memory) bool { return m.Log == known.Log && m.Revision < known.Revision }
 
 // Desired is what an operator wants a job to do.
 type Desired string
@@ -80,8 +88,8 @@ type Store interface {
 	// Memory gives what is remembered of a job; the zero Memory if nothing is. It waits until the log was read once.
 	Memory(ctx context.Context, job string) (Memory, error)
 	// Remember changes it: change gets the newest Memory, and is called again when another instance was faster. Its error ends the
-	// attempt and is returned. The audit line is written together with the change, or neither is.
-	Remember(ctx context.Context, job string, a Audit, change func(*Memory) error) error
+	// attempt and is returned. The audit line is written together with the change, or neither is. It gives what is remembered then.
+	Remember(ctx context.Context, job string, a Audit, change func(*Memory) error) (Memory, error)
 }
 
 // processStore is the Store of an instance that was given none: it remembers until the process ends.
@@ -98,18 +106,19 @@ func (s *processStore) Memory(_ context.Context, job string) (Memory, error) {
 }
 
 // Remember implements Store.
-func (s *processStore) Remember(_ context.Context, job string, _ Audit, change func(*Memory) error) error {
+func (s *processStore) Remember(_ context.Context, job string, _ Audit, change func(*Memory) error) (Memory, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.jobs[job].clone()
 	if err := change(&m); err != nil {
-		return err
+		return Memory{}, err
 	}
 	if s.jobs == nil {
 		s.jobs = map[string]Memory{}
 	}
+	m.Revision++
 	s.jobs[job] = m
-	return nil
+	return m.clone(), nil
 }
 
 func (m Memory) clone() Memory {

@@ -55,6 +55,7 @@ type Runner struct {
 
 	gate     gate
 	guard    *guard
+	known    Memory // the newest that was recalled; guarded by recalling
 	gaps     gaps
 	watchdog watchdog
 
@@ -64,6 +65,7 @@ type Runner struct {
 	unlimit     func()                    // takes sink out of the job's limit
 	status      status
 	said        said
+	recalling   sync.Mutex // one Recall at a time
 	regulating  sync.Mutex // no pause may come after the resume of a newer assignment; guards compression's size too
 	compression compression
 	memoryFull  atomic.Bool // the job may hold nothing more

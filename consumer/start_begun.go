@@ -136,7 +136,7 @@ func (r *Runner) noteBegun(ctx context.Context, topics foundTopics, committed ka
 	if len(fresh) == 0 {
 		return
 	}
-	err := r.instance.store.Remember(ctx, r.cfg.Job, Audit{By: BySelf, Action: "begin", Detail: map[string]any{"group": r.cfg.Group, "topics": fresh}},
+	_, err := r.instance.store.Remember(ctx, r.cfg.Job, Audit{By: BySelf, Action: "begin", Detail: map[string]any{"group": r.cfg.Group, "topics": fresh}},
 		func(m *Memory) error {
 			if !m.mark(r.cfg.Group, fresh) {
 				return errMarked

@@ -34,27 +34,27 @@ func (s *fakeStore) Memory(_ context.Context, job string) (consumer.Memory, erro
 	return s.jobs[job], nil
 }
 
-func (s *fakeStore) Remember(_ context.Context, job string, a consumer.Audit, change func(*consumer.Memory) error) error {
+func (s *fakeStore) Remember(_ context.Context, job string, a consumer.Audit, change func(*consumer.Memory) error) (consumer.Memory, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
-		return s.err
+		return consumer.Memory{}, s.err
 	}
 	m := s.jobs[job]
 	if err := change(&m); err != nil {
-		return err
+		return consumer.Memory{}, err
 	}
 	if s.jobs == nil {
 		s.jobs = map[string]consumer.Memory{}
 	}
 	s.jobs[job] = m
 	s.did = append(s.did, a.By+" "+a.Action+" "+job)
-	return nil
+	return m, nil
 }
 
 // want is what Supervisor does with a word.
 func (s *fakeStore) want(ctx context.Context, job, by, word string, desired consumer.Desired) error {
-	return s.Remember(ctx, job, consumer.Audit{By: by, Action: word}, func(m *consumer.Memory) error {
+	_, err := s.Remember(ctx, job, consumer.Audit{By: by, Action: word}, func(m *consumer.Memory) error {
 		if m.Desired == consumer.WantStopped && (word == "pause" || word == "resume") {
 			return fmt.Errorf("%w: job %s is stopped", ErrNotNow, job)
 		}
@@ -63,6 +63,7 @@ func (s *fakeStore) want(ctx context.Context, job, by, word string, desired cons
 		}
 		return nil
 	})
+	return err
 }
 
 func (s *fakeStore) Start(ctx context.Context, job, by string) error {

@@ -89,7 +89,7 @@ func (a API) redrive(c echo.Context) error {
 	ctx := c.Request().Context()
 	if !asked.DryRun {
 		detail := map[string]any{"chosen": asked}
-		err := a.Store.Remember(ctx, jobOf(c), consumer.Audit{By: operator, Action: "redrive", Detail: detail}, func(*consumer.Memory) error { return nil })
+		_, err := a.Store.Remember(ctx, jobOf(c), consumer.Audit{By: operator, Action: "redrive", Detail: detail}, func(*consumer.Memory) error { return nil })
 		if err != nil {
 			return notRemembered(err)
 		}
@@ -133,7 +133,7 @@ func (a API) giveUpLetters(c echo.Context) error {
 		return err
 	}
 	ctx := c.Request().Context()
-	err = a.Store.Remember(ctx, jobOf(c), consumer.Audit{By: operator, Action: "give-up", Detail: map[string]any{"dead_letters": asked}}, func(*consumer.Memory) error { return nil })
+	_, err = a.Store.Remember(ctx, jobOf(c), consumer.Audit{By: operator, Action: "give-up", Detail: map[string]any{"dead_letters": asked}}, func(*consumer.Memory) error { return nil })
 	if err != nil {
 		return notRemembered(err)
 	}

@@ -29,7 +29,7 @@ type decision struct {
 }
 
 func (d decision) same(other decision) bool {
-	return d.run == other.run && d.state == other.state && d.cause == other.cause && d.revision == other.revision
+	return d.run == other.run && d.state == other.state && d.cause == other.cause && d.revision == other.revision && d.memory.Log == other.memory.Log
 }
 
 func (d decision) log(log *slog.Logger) {

@@ -180,7 +180,7 @@ func TestStopPauseResumeStart(t *testing.T) {
 		if err := one.Stop(ctx, "z", "ann"); !errors.Is(err, ErrNoJob) {
 			t.Errorf("error %v", err)
 		}
-		if err := one.options.Store.Remember(ctx, "a", consumer.Audit{By: consumer.BySelf, Action: "hold"}, func(m *consumer.Memory) error {
+		if _, err := one.options.Store.Remember(ctx, "a", consumer.Audit{By: consumer.BySelf, Action: "hold"}, func(m *consumer.Memory) error {
 			m.Hold = &consumer.Hold{Cause: consumer.HoldGuard}
 			return nil
 		}); err != nil {

@@ -60,7 +60,7 @@ type Store struct {
 type remembered struct {
 	memory   consumer.Memory
 	revision int64
-	at       time.Time // a log that was made anew counts from 0 again
+	log      [16]byte // which log the revision is of
 	err      error
 }
 
@@ -83,10 +83,10 @@ func (e *UnreadableError) Error() string {
 	return fmt.Sprintf("what the log remembers of job %s cannot be read: %s; the job is left alone", e.Job, e.Cause)
 }
 
-// decode reads the object of a job; none is the zero Memory.
+// decode reads the object of a job; none is a Memory of nothing.
 func decode(job string, e kafkalog.Entry, exists bool) (consumer.Memory, error) {
 	if !exists {
-		return consumer.Memory{}, nil
+		return consumer.Memory{Log: e.Log}, nil
 	}
 	var v struct {
 		Version int `json:"version"`
@@ -103,7 +103,16 @@ func decode(job string, e kafkalog.Entry, exists bool) (consumer.Memory, error) 
 	if err := dec.Decode(&s); err != nil {
 		return consumer.Memory{}, &UnreadableError{job, err.Error()}
 	}
+	s.Revision, s.Log = revisionOf(e, exists), e.Log
 	return s.Memory, nil
+}
+
+// revisionOf is Memory.Revision, which is 0 where there is nothing; an offset may be 0.
+func revisionOf(e kafkalog.Entry, exists bool) int64 {
+	if !exists {
+		return 0
+	}
+	return e.Revision + 1
 }
 
 // Memory implements consumer.Store.
@@ -124,14 +133,16 @@ func (s *Store) read() bool {
 	return s.log.Wait(now) == nil
 }
 
-// look gives what is remembered of a job as this instance knows it, and its revision. The Memory is not to be changed.
+// look gives what is remembered of a job as this instance knows it, and its revision, also of what cannot be read. The Memory is not
+// to be changed.
 func (s *Store) look(job string) (consumer.Memory, int64, error) {
 	e, ok := s.log.Get(statePrefix + job)
+	revision := revisionOf(e, ok)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last, known := s.looked[job]
-	if !known || last.revision != e.Revision || !last.at.Equal(e.At) {
-		last = remembered{revision: e.Revision, at: e.At}
+	if !known || last.revision != revision || last.log != e.Log {
+		last = remembered{revision: revision, log: e.Log}
 		last.memory, last.err = decode(job, e, ok)
 		s.looked[job] = last
 	}
@@ -140,8 +151,8 @@ func (s *Store) look(job string) (consumer.Memory, int64, error) {
 
 // Remember implements consumer.Store. What the program does by itself and what changes nothing is not written; what a person does is
 // always in the audit.
-func (s *Store) Remember(ctx context.Context, job string, a consumer.Audit, change func(*consumer.Memory) error) error {
-	_, err := s.log.Update(ctx, statePrefix+job, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
+func (s *Store) Remember(ctx context.Context, job string, a consumer.Audit, change func(*consumer.Memory) error) (consumer.Memory, error) {
+	e, err := s.log.Update(ctx, statePrefix+job, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
 		before, err := decode(job, e, exists)
 		if err != nil {
 			return nil, nil, err
@@ -168,11 +179,11 @@ func (s *Store) Remember(ctx context.Context, job string, a consumer.Audit, chan
 	if err != nil {
 		var unreadable *UnreadableError
 		if errors.As(err, &unreadable) {
-			return err
+			return consumer.Memory{}, err
 		}
-		return fmt.Errorf("remember %s of job %s: %w", a.Action, job, err)
+		return consumer.Memory{}, fmt.Errorf("remember %s of job %s: %w", a.Action, job, err)
 	}
-	return nil
+	return decode(job, e, e.Value != nil)
 }
 
 // AuditLine is one line of the audit: who did what.

@@ -134,14 +134,14 @@ func TestStoreRemembers(t *testing.T) {
 		return nil
 	}
 	for range 2 { // the second time changes nothing, and is no news
-		if err := s.Remember(ctx, "a", consumer.Audit{By: consumer.BySelf, Action: "begin"}, begin); err != nil {
+		if _, err := s.Remember(ctx, "a", consumer.Audit{By: consumer.BySelf, Action: "begin"}, begin); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Remember(ctx, "a", consumer.Audit{By: "ann", Action: "give-up", Detail: map[string]any{"offset": 7}}, func(*consumer.Memory) error { return nil }); err != nil {
+	if _, err := s.Remember(ctx, "a", consumer.Audit{By: "ann", Action: "give-up", Detail: map[string]any{"offset": 7}}, func(*consumer.Memory) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Remember(ctx, "b", consumer.Audit{By: "ann", Action: "stop"}, func(m *consumer.Memory) error { m.Desired = consumer.WantStopped; return nil }); err != nil {
+	if _, err := s.Remember(ctx, "b", consumer.Audit{By: "ann", Action: "stop"}, func(m *consumer.Memory) error { m.Desired = consumer.WantStopped; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	m, err := s.Memory(ctx, "a")
@@ -154,8 +154,37 @@ func TestStoreRemembers(t *testing.T) {
 		t.Errorf("audit %+v, %v", lines, err)
 	}
 	no := errors.New("no")
-	if err := s.Remember(ctx, "a", consumer.Audit{}, func(*consumer.Memory) error { return no }); !errors.Is(err, no) {
+	if _, err := s.Remember(ctx, "a", consumer.Audit{}, func(*consumer.Memory) error { return no }); !errors.Is(err, no) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Of two Memories of one log it can be told which is older, whoever gives them; nothing is older than the first, and a log that was
+// deleted and made anew is another one.
+func TestStoreGivesRevisions(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog()
+	log.revision = -1 // the first offset is 0
+	s := NewStore(log)
+	none, err := s.Memory(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := []int64{none.Revision}
+	for range 2 {
+		m, err := s.Remember(t.Context(), "a", consumer.Audit{By: "ann"}, func(*consumer.Memory) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := s.Memory(t.Context(), "a")
+		looked, _, err2 := s.look("a")
+		if err != nil || err2 != nil || read.Revision != m.Revision || looked.Revision != m.Revision {
+			t.Errorf("written at %d, read at %d (%v) and %d (%v)", m.Revision, read.Revision, err, looked.Revision, err2)
+		}
+		at = append(at, m.Revision)
+	}
+	if !slices.Equal(at, []int64{0, 1, 2}) {
+		t.Errorf("revisions %v", at)
 	}
 }
 
@@ -178,7 +207,7 @@ func TestStoreLeavesAlone(t *testing.T) {
 			if _, err := s.Memory(t.Context(), "a"); !errors.As(err, &unreadable) || !strings.Contains(err.Error(), "job a") {
 				t.Errorf("error %v", err)
 			}
-			err := s.Remember(t.Context(), "a", consumer.Audit{By: "ann"}, func(m *consumer.Memory) error { m.Desired = consumer.WantPaused; return nil })
+			_, err := s.Remember(t.Context(), "a", consumer.Audit{By: "ann"}, func(m *consumer.Memory) error { m.Desired = consumer.WantPaused; return nil })
 			if !errors.As(err, &unreadable) || string(log.entries["state/a"].Value) != value {
 				t.Errorf("error %v; the log has %s", err, log.entries["state/a"].Value)
 			}

@@ -91,19 +91,19 @@ func (s *nightStore) Memory(_ context.Context, job string) (consumer.Memory, err
 	return s.jobs[job], nil
 }
 
-func (s *nightStore) Remember(_ context.Context, job string, _ consumer.Audit, change func(*consumer.Memory) error) error {
+func (s *nightStore) Remember(_ context.Context, job string, _ consumer.Audit, change func(*consumer.Memory) error) (consumer.Memory, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.jobs[job]
 	if err := change(&m); err != nil {
-		return err
+		return consumer.Memory{}, err
 	}
 	s.jobs[job] = m
-	return nil
+	return m, nil
 }
 
 func (s *nightStore) want(ctx context.Context, job string, d consumer.Desired, resumes bool) error {
-	return s.Remember(ctx, job, consumer.Audit{}, func(m *consumer.Memory) error {
+	_, err := s.Remember(ctx, job, consumer.Audit{}, func(m *consumer.Memory) error {
 		if resumes {
 			m.Hold = nil
 			if m.Desired == consumer.WantStopped {
@@ -113,6 +113,7 @@ func (s *nightStore) want(ctx context.Context, job string, d consumer.Desired, r
 		m.Desired = d
 		return nil
 	})
+	return err
 }
 
 func (s *nightStore) Start(ctx context.Context, job, _ string) error {

@@ -25,6 +25,7 @@ const idle = time.Second
 
 // view is what the follower has read. It is changed by the follower only, under Log.mu once it is published.
 type view struct {
+	id      [16]byte // of .jobs
 	objects map[string]Entry
 	next    int64 // offset of .jobs up to which everything was read
 	reports map[string]report
@@ -45,7 +46,7 @@ func (l *Log) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v.next = offsets[l.jobs].EpochOffset().Offset
+	v.id, v.next = ids[0], offsets[l.jobs].EpochOffset().Offset
 	statusNext := offsets[l.status].EpochOffset().Offset
 	client, err := l.newClient(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.jobs: {0: offsets[l.jobs]}, l.status: {0: offsets[l.status]}}),
@@ -169,7 +170,7 @@ func (l *Log) take(v *view, r *kgo.Record) {
 		delete(v.objects, key)
 	} else {
 		// A copy: the record's bytes are part of all that was fetched with it.
-		v.objects[key] = Entry{Key: key, Value: bytes.Clone(r.Value), Revision: r.Offset, At: r.Timestamp}
+		v.objects[key] = Entry{Key: key, Value: bytes.Clone(r.Value), Revision: r.Offset, Log: v.id, At: r.Timestamp}
 	}
 	l.pending.look(r)
 }

@@ -44,8 +44,11 @@ const (
 type Entry struct {
 	Key   string
 	Value []byte
-	// Revision rises with every write of any key: it is the offset of the record.
+	// Revision rises with every write of any key: it is the offset of the record. Those of two logs do not compare.
 	Revision int64
+	// Log is Kafka's id of the topic that the object is in; a log that was deleted and made anew has another one. Of objects only, and
+	// of those that are missing.
+	Log [16]byte
 	// At is when it was written; of a report, see Reports.
 	At time.Time
 }
@@ -184,7 +187,7 @@ func (l *Log) Wait(ctx context.Context) error {
 }
 
 // Get gives the object of a key as this instance knows it; false: there is none, or the log was not read yet. Its Value is not to
-// be changed.
+// be changed. An Entry that is none has its Log all the same.
 func (l *Log) Get(key string) (Entry, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -192,6 +195,9 @@ func (l *Log) Get(key string) (Entry, bool) {
 		return Entry{}, false
 	}
 	e, ok := l.view.objects[key]
+	if !ok {
+		e.Log = l.view.id
+	}
 	return e, ok
 }
 

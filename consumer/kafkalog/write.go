@@ -129,7 +129,7 @@ func (w *write) try(ctx context.Context) (Entry, error) {
 		}
 	}
 	if at, ok := l.found(); ok { // the answer was lost, the write was not
-		return Entry{Key: w.key, Value: w.value, Revision: at, At: time.Now()}, nil
+		return Entry{Key: w.key, Value: w.value, Revision: at, Log: l.id(), At: time.Now()}, nil
 	}
 	w.ending = false // whatever was sent before has ended without us
 	now, exists := l.Get(w.key)
@@ -171,7 +171,17 @@ func (w *write) commit(ctx context.Context, audit []byte) (Entry, error) {
 	if err := l.reach(ctx, object.Offset+1); err != nil {
 		return Entry{}, err
 	}
-	return Entry{Key: w.key, Value: w.value, Revision: object.Offset, At: object.Timestamp}, nil
+	return Entry{Key: w.key, Value: w.value, Revision: object.Offset, Log: l.id(), At: object.Timestamp}, nil
+}
+
+// id is that of the log that this instance has read.
+func (l *Log) id() [16]byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.view == nil {
+		return [16]byte{}
+	}
+	return l.view.id
 }
 
 // takeOver makes this writer the only one, and lets it know everything that was written before.
