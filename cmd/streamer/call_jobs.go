@@ -17,7 +17,7 @@ import (
 func jobsCommand(environ []string) *cobra.Command {
 	return group("jobs", "shows the jobs, and steers them", jobsList(environ), jobsShow(environ),
 		jobsDesire(environ, "start", "lets a stopped or paused job run",
-			"Lets a job run that was stopped or paused, on all instances, also after a restart."),
+			"Lets a job run that was stopped or paused, on all instances, also after a restart. It ends a hold of the dead-letter guard too."),
 		jobsDesire(environ, "stop", "makes a job leave its group",
 			"Makes a job leave its group, on all instances: attempts in flight may end, finished rows are committed. It stays stopped, also after\n"+
 				"a restart, until it is started. Its offsets stay; Kafka forgets those of a group without members after a while\n"+
