@@ -13,7 +13,7 @@ type state struct {
 	health bool   // no row, but the breaker's question to the health URL
 
 	// Where it is: in a worker's hands, in the target's queue, or in the alarms.
-	held           bool
+	inHand         bool
 	worker         *worker // whose attempt runs
 	queued         bool
 	prev, next     *Delivery
@@ -55,7 +55,7 @@ func (s *Sink) pick(now time.Duration) *Delivery {
 		t := s.ring[s.turn%len(s.ring)]
 		s.turn = (s.turn + 1) % len(s.ring)
 		if t.breaker == nil {
-			return s.hold(t, t.queue.head, now)
+			return s.hand(t, t.queue.head, now)
 		}
 		// A slot? One target may take all of them, while it is alone. Among several each may take four times what is left then
 		// free (dynamic thresholds, Choudhury and Hahne 1998), and the last one goes to a target with nothing under way: a slow one
@@ -65,7 +65,7 @@ func (s *Sink) pick(now time.Duration) *Delivery {
 		}
 		if t.open && t.health != nil {
 			if s.admit(t, t.health, now) {
-				return s.hold(t, t.health, now)
+				return s.hand(t, t.health, now)
 			}
 			continue
 		}
@@ -75,7 +75,7 @@ func (s *Sink) pick(now time.Duration) *Delivery {
 		}
 		if d := t.queue.head; s.admit(t, d, now) {
 			s.token = false
-			return s.hold(t, d, now)
+			return s.hand(t, d, now)
 		}
 	}
 	return nil
@@ -94,11 +94,11 @@ func (s *Sink) admit(t *target, d *Delivery, now time.Duration) bool {
 	return true
 }
 
-// hold puts d into a worker's hands.
-func (s *Sink) hold(t *target, d *Delivery, now time.Duration) *Delivery {
+// hand puts d into a worker's hands.
+func (s *Sink) hand(t *target, d *Delivery, now time.Duration) *Delivery {
 	if !d.health {
 		t.queue.remove(d)
-		d.held = true
+		d.inHand = true
 		d.scope.running++
 		s.number++
 		d.number = s.number
@@ -182,7 +182,7 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 		o.Class = Interrupted
 	}
 	w.left = d.scope
-	d.held = false
+	d.inHand = false
 	s.release(d, now)
 	s.searching++
 	s.tell()
@@ -269,7 +269,7 @@ func (s *Sink) until(d *Delivery, r result, now time.Duration) time.Duration {
 // requeue puts d where it waits. The caller holds mu.
 func (s *Sink) requeue(d *Delivery, r result, until, now time.Duration) {
 	t := d.target
-	d.held = false
+	d.inHand = false
 	d.scope.running--
 	switch {
 	case r.again:

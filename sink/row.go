@@ -26,7 +26,7 @@ func (sc *Scope) Look(d *Delivery) Look {
 	l := Look{Here: d.here(), InFlight: d.worker != nil, Attempts: d.attempts, Counted: d.counted, Unproven: d.unproven, Last: d.last}
 	switch {
 	case l.InFlight || !l.Here:
-	case d.held: // its attempt has just ended
+	case d.inHand: // its attempt has just ended
 		l.Wait = "back-off"
 	case d.alarm.pos > 0:
 		l.Wait, l.Next = "back-off", s.start.Add(d.alarm.at)
@@ -45,7 +45,7 @@ func (sc *Scope) Look(d *Delivery) Look {
 }
 
 // here says that the sink has d. The caller holds mu.
-func (d *Delivery) here() bool { return d.held || d.queued || d.alarm.pos > 0 }
+func (d *Delivery) here() bool { return d.inHand || d.queued || d.alarm.pos > 0 }
 
 // Hurry ends d's back-off: its next attempt starts as soon as breaker, rate and permit let it. A row that is queued goes to the front;
 // a target on hold is probed with it now. It does nothing to a row with an attempt running.
@@ -80,7 +80,7 @@ func (sc *Scope) Withdraw(d *Delivery) bool {
 	if !d.here() {
 		return false
 	}
-	if d.held {
+	if d.inHand {
 		d.withdrawn = true
 		return false
 	}

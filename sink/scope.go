@@ -103,7 +103,7 @@ func (sc *Scope) end() <-chan struct{} {
 	now := s.now()
 	for d := sc.first; d != nil; {
 		next := d.younger
-		if !d.held {
+		if !d.inHand {
 			s.release(d, now)
 		}
 		d = next
