@@ -1,7 +1,7 @@
 // Package control keeps the jobs of one instance running and shows how they are.
 //
-// A Supervisor gives every job its own runner, so that one that breaks takes no other with it. A Server answers /healthz, /readyz
-// and /metrics. What a job is stands in control/job, how it runs in consumer.
+// A Supervisor gives every job its own runner, so that one that breaks takes no other with it. A Server answers /healthz, /readyz,
+// /metrics and the API. What a job is stands in control/job, how it runs in consumer.
 package control
 
 import (
