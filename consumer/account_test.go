@@ -1,9 +1,14 @@
 package consumer
 
 import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"streamer/consumer/consumertest"
 	"streamer/sink/sinktest"
@@ -65,4 +70,44 @@ func TestEveryPolledRecordIsFinalOrPending(t *testing.T) {
 	if final != 400 || looks.Load() < 20 || torn.Load() > 0 {
 		t.Errorf("%d of 400 records final, after %d looks", final, looks.Load())
 	}
+}
+
+// An API that never answers, and far more records than may be held: memory stays within its bound, reading pauses, and goes on when
+// the API answers again.
+func TestMemoryIsBoundedUnderAStuckAPI(t *testing.T) {
+	release := make(chan struct{})
+	f := setup(t, consumertest.Fake(t), func(*sinktest.Attempt) sinktest.Answer { <-release; return sinktest.Answer{} })
+	f.api.DropBodies = true
+	topic := f.cluster.Topic(t, "t", 2)
+	const records = 8000
+	random := rand.New(rand.NewPCG(1, 2))
+	var batch []*kgo.Record
+	for i := range records {
+		pad := make([]byte, 1500) // incompressible
+		for j := range pad {
+			pad[j] = byte(random.Uint32())
+		}
+		value := fmt.Appendf(nil, `{"id": "x", "n": 1, "pad": %q}`, base64.StdEncoding.EncodeToString(pad))
+		batch = append(batch, &kgo.Record{Topic: topic, Partition: int32(i % 2), Key: fmt.Append(nil, i%500), Value: value})
+	}
+	consumertest.Produce(t, f.producer, batch...)
+	const budget = 8 << 20
+	cfg := f.job(topic)
+	j := f.runOn(f.instance(Client{Brokers: f.cluster.Brokers}, budget), cfg)
+	consumertest.WaitFor(t, within, "both partitions paused", func() (any, bool) {
+		s := j.runner.Status()
+		paused := 0
+		for _, p := range s.Partitions {
+			if p.Paused {
+				paused++
+			}
+		}
+		return s, paused == 2
+	})
+	if used := j.runner.account.used.Load(); used > budget*3/4 || used < budget/8 {
+		t.Errorf("%d bytes are held, of a budget of %d of which one job may take half", used, budget)
+	}
+	close(release)
+	f.committed(cfg, topic)
+	consumertest.WaitFor(t, within, "all memory given back", func() (any, bool) { n := j.runner.account.used.Load(); return n, n == 0 })
 }

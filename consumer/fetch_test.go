@@ -1,9 +1,15 @@
 package consumer
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/consumer/consumertest"
 )
 
 func TestFetchSizeFollowsCompression(t *testing.T) {
@@ -28,5 +34,28 @@ func TestFetchSizeFollowsCompression(t *testing.T) {
 	small.OnFetchBatchRead(kgo.BrokerMetadata{}, "t", 0, kgo.FetchBatchMetrics{CompressedBytes: 10, UncompressedBytes: 10})
 	if got, _ := small.adjust(256 << 10); got != 256<<10 {
 		t.Fatalf("asks for %d of a job that may fetch 256 KiB", got)
+	}
+}
+
+func TestReadRecord(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), nil)
+	topic := f.cluster.Topic(t, "t", 1)
+	r := rec(topic, 0, "a", 1)
+	r.Headers = []kgo.RecordHeader{{Key: "h", Value: []byte("v")}}
+	consumertest.Produce(t, f.producer, r)
+	client := Client{Brokers: f.cluster.Brokers}
+	got, err := ReadRecord(t.Context(), client, topic, 0, 0, slog.Default())
+	if err != nil || string(got.Key) != "a" || string(got.Value) != string(r.Value) || len(got.Headers) != 1 {
+		t.Fatalf("%+v %v", got, err)
+	}
+	cfg := f.job(topic)
+	rows := Render(cfg, got)
+	if len(rows) != 1 || rows[0].Verdict != "send" || rows[0].Request.URL != f.api.URL()+"/rows/a" || rows[0].Lane != "a" {
+		t.Fatalf("%+v", rows)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := ReadRecord(ctx, client, topic, 0, 1, slog.Default()); !errors.Is(err, ErrNoRecord) {
+		t.Errorf("past the end: %v", err)
 	}
 }

@@ -25,23 +25,7 @@ func TestKeepOffsetsInSeveralRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.Fake.ControlKey(int16(kmsg.OffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		c.Fake.KeepControl()
-		req, bytes := kreq.(*kmsg.OffsetCommitRequest), 0
-		resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
-		for _, topic := range req.Topics {
-			rt := kmsg.NewOffsetCommitResponseTopic()
-			rt.Topic, rt.TopicID = topic.Topic, topic.TopicID
-			for _, p := range topic.Partitions {
-				bytes += len(*p.Metadata)
-				rp := kmsg.NewOffsetCommitResponseTopicPartition()
-				rp.Partition, rp.ErrorCode = p.Partition, kerr.InvalidCommitOffsetSize.Code
-				rt.Partitions = append(rt.Partitions, rp)
-			}
-			resp.Topics = append(resp.Topics, rt)
-		}
-		return resp, nil, bytes > maxRequest
-	})
+	refuseCommits(c, kerr.InvalidCommitOffsetSize, func(metadata []string) bool { return len(strings.Join(metadata, "")) > maxRequest })
 	i := f.instance(Client{Brokers: f.cluster.Brokers}, 0)
 	t.Cleanup(i.Close)
 	if n, err := i.KeepOffsets(t.Context(), cfg); n != partitions || err != nil {

@@ -88,28 +88,11 @@ func TestTheBrokersLimitIsLearned(t *testing.T) {
 			stuck := f.scattered(topic, 0, 8000)
 			var mu sync.Mutex
 			var sizes []int // of the metadata, in the order of commits
-			c.Fake.ControlKey(int16(kmsg.OffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-				c.Fake.KeepControl()
-				req := kreq.(*kmsg.OffsetCommitRequest)
-				resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
-				large := false
-				for _, asked := range req.Topics {
-					rt := kmsg.NewOffsetCommitResponseTopic()
-					rt.Topic, rt.TopicID = asked.Topic, asked.TopicID
-					for _, p := range asked.Partitions {
-						if p.Metadata != nil {
-							mu.Lock()
-							sizes = append(sizes, len(*p.Metadata))
-							mu.Unlock()
-							large = large || len(*p.Metadata) > most
-						}
-						rp := kmsg.NewOffsetCommitResponseTopicPartition()
-						rp.Partition, rp.ErrorCode = p.Partition, refusal.Code
-						rt.Partitions = append(rt.Partitions, rp)
-					}
-					resp.Topics = append(resp.Topics, rt)
-				}
-				return resp, nil, large
+			refuseCommits(c, refusal, func(metadata []string) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				sizes = append(sizes, len(metadata[0]))
+				return len(metadata[0]) > most
 			})
 			cfg := f.job(topic, patient)
 			j := f.run(cfg)
@@ -148,29 +131,12 @@ func TestTheLastCommitLearnsTheLimitToo(t *testing.T) {
 	cfg := f.job(topic, patient, func(c *Config) { c.Commit = time.Hour })
 	j := f.run(cfg)
 	j.finals(8000 - stuck)
-	var refused atomic.Int64
-	c.Fake.ControlKey(int16(kmsg.OffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		c.Fake.KeepControl()
-		req := kreq.(*kmsg.OffsetCommitRequest)
-		p := req.Topics[0].Partitions[0]
-		if p.Metadata == nil || len(*p.Metadata) <= 512 {
-			return nil, nil, false
-		}
-		refused.Add(1)
-		resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
-		rt := kmsg.NewOffsetCommitResponseTopic()
-		rt.Topic, rt.TopicID = req.Topics[0].Topic, req.Topics[0].TopicID
-		rp := kmsg.NewOffsetCommitResponseTopicPartition()
-		rp.ErrorCode = kerr.OffsetMetadataTooLarge.Code
-		rt.Partitions = append(rt.Partitions, rp)
-		resp.Topics = append(resp.Topics, rt)
-		return resp, nil, true
-	})
+	refused := refuseCommits(c, kerr.OffsetMetadataTooLarge, func(metadata []string) bool { return len(metadata[0]) > 512 })
 	if err := j.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if m := f.metadataOf(cfg.Group, topic)[0]; len(m) > 512 || len(m) < 384 || refused.Load() > 4 {
-		t.Errorf("%d characters after %d refusals", len(m), refused.Load())
+	if m := f.metadataOf(cfg.Group, topic)[0]; len(m) > 512 || len(m) < 384 || refused.Hits() > 4 {
+		t.Errorf("%d characters after %d refusals", len(m), refused.Hits())
 	}
 }
 

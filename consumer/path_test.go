@@ -3,7 +3,6 @@ package consumer
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -264,111 +263,6 @@ func TestFilteredRowsAndTombstonesAreFinalWithoutARequest(t *testing.T) {
 				t.Errorf("%d dead letters, want %d", got, c.letters)
 			}
 		})
-	}
-}
-
-// deadLetters reads the job's dead letters; none if the topic is not there.
-func (f *fixture) deadLetters(cfg Config) []*kgo.Record {
-	f.Helper()
-	topics, err := f.cluster.Admin(f).ListTopics(f.Context(), cfg.DeadLetterTopic)
-	if err != nil || !topics.Has(cfg.DeadLetterTopic) {
-		return nil
-	}
-	return f.cluster.ReadAll(f, cfg.DeadLetterTopic)
-}
-
-func headersOf(r *kgo.Record) map[string]string {
-	out := map[string]string{}
-	for _, h := range r.Headers {
-		out[h.Key] = string(h.Value)
-	}
-	return out
-}
-
-// Poison rows are dead-lettered with the original and the cause; the good records around them arrive.
-func TestPoisonIsDeadLettered(t *testing.T) {
-	f := setup(t, consumertest.Fake(t), func(a *sinktest.Attempt) sinktest.Answer {
-		if a.Path == "/rows/refused" {
-			return sinktest.Answer{Status: 422, Body: []byte("n is too large")}
-		}
-		return sinktest.Answer{}
-	})
-	topic := f.cluster.Topic(t, "t", 1)
-	good := schemastest.Container(idSchema, "null", map[string]any{"id": "g", "n": int64(1)})
-	original := rec(topic, 0, "refused", 7)
-	original.Headers = []kgo.RecordHeader{{Key: "trace", Value: []byte("abc")}}
-	consumertest.Produce(t, f.producer,
-		rec(topic, 0, "a", 1),
-		original,
-		&kgo.Record{Topic: topic, Key: []byte("cut"), Value: good[:len(good)-5]},
-		&kgo.Record{Topic: topic, Key: []byte("broken"), Value: []byte(`{"id": `)},
-		&kgo.Record{Topic: topic, Key: []byte("no id"), Value: []byte(`{"n": 3}`)},
-		&kgo.Record{Topic: topic, Key: []byte("framed"), Value: []byte{0, 0, 0, 0, 7, 1, 2}},
-		rec(topic, 0, "z", 2))
-	cfg := f.job(topic)
-	j := f.run(cfg)
-	f.committed(cfg, topic)
-	letters := f.deadLetters(cfg)
-	if len(letters) != 5 {
-		t.Fatalf("%d dead letters, want 5", len(letters))
-	}
-	classes := map[string]string{}
-	for _, l := range letters {
-		h := headersOf(l)
-		classes[string(l.Key)] = h["streamer-class"]
-		if h["streamer-job"] != cfg.Job || h["streamer-topic"] != topic || h["streamer-topic-id"] == "" || h["streamer-reason"] == "" || h["streamer-redrives"] != "0" {
-			t.Errorf("headers %v", h)
-		}
-		if string(l.Key) == "refused" {
-			if string(l.Value) != string(original.Value) || h["trace"] != "abc" || h["streamer-offset"] != "1" || h["streamer-row"] != "0" ||
-				h["streamer-status"] != "422" || h["streamer-attempts"] != "1" || h["streamer-first-attempt"] == "" || h["streamer-partition"] != "0" {
-				t.Errorf("value %s, headers %v", l.Value, h)
-			}
-		}
-		if _, whole := h["streamer-row"]; whole != (string(l.Key) == "refused" || string(l.Key) == "no id") {
-			t.Errorf("%s: a record that could not be decoded has no row: %v", l.Key, h)
-		}
-	}
-	want := map[string]string{"refused": "rejected", "cut": "payload", "broken": "payload", "no id": "payload", "framed": "payload"}
-	if fmt.Sprint(classes) != fmt.Sprint(want) {
-		t.Errorf("classes %v, want %v", classes, want)
-	}
-	if s := j.runner.Status(); s.Cause != "" {
-		t.Errorf("cause %q", s.Cause)
-	}
-	var paths []string
-	for _, a := range f.api.Attempts() {
-		paths = append(paths, a.Path)
-	}
-	slices.Sort(paths)
-	if got := strings.Join(paths, " "); got != "/rows/a /rows/refused /rows/z" {
-		t.Errorf("requests %s", got)
-	}
-}
-
-// With dead letters off a row that cannot be delivered keeps its lane waiting, and the commit before it.
-func TestDeadLettersOffKeepTheRow(t *testing.T) {
-	f := setup(t, consumertest.Fake(t), func(a *sinktest.Attempt) sinktest.Answer {
-		if a.Path == "/rows/refused" {
-			return sinktest.Answer{Status: 400}
-		}
-		return sinktest.Answer{}
-	})
-	topic := f.cluster.Topic(t, "t", 1)
-	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 1), rec(topic, 0, "refused", 1), rec(topic, 0, "refused", 2), rec(topic, 0, "z", 1))
-	cfg := f.job(topic, func(cfg *Config) { cfg.DeadLetterTopic = "" })
-	j := f.run(cfg)
-	f.attempts(3)
-	f.committedTo(cfg, topic, map[int32]int64{0: 1})
-	j.waitCause("dead letters are off")
-	if err := j.stop(); err != nil {
-		t.Fatal(err)
-	}
-	if got := f.cluster.Committed(t, cfg.Group)[topic][0]; got != 1 {
-		t.Fatalf("committed %d, past the row that was kept", got)
-	}
-	if n := f.api.Len(); n != 3 {
-		t.Fatalf("%d attempts: the row behind the kept one was sent", n)
 	}
 }
 

@@ -52,6 +52,18 @@ func sent(attempts []sinktest.Attempt) string {
 	return strings.Join(out, " ")
 }
 
+// oneLetter is a job that has given one row up, that of key a, and its dead letters.
+func oneLetter(t *testing.T) (*fixture, Config, *DeadLetters) {
+	t.Helper()
+	f := setup(t, consumertest.Fake(t), refuse("/rows/a"))
+	topic := f.cluster.Topic(t, "t", 1)
+	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 1))
+	cfg := f.job(topic)
+	f.run(cfg)
+	f.committed(cfg, topic)
+	return f, cfg, f.letters(cfg)
+}
+
 // The whole round: rows rejected, the API mended, a dry run, the redrive: each arrives once, in order, at its original position, with
 // another idempotency key; the list shows what became of it; a second redrive has nothing to do.
 func TestRedrive(t *testing.T) { redriveRound(t, consumertest.Fake(t)) }
@@ -112,13 +124,7 @@ func redriveRound(t *testing.T, c *consumertest.Cluster) {
 
 // What fails again is a new dead letter with one redrive more; from the fifth on it is refused, unless asked for.
 func TestRedriveGuardsAgainstLoops(t *testing.T) {
-	f := setup(t, consumertest.Fake(t), refuse("/rows/a"))
-	topic := f.cluster.Topic(t, "t", 1)
-	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 1))
-	cfg := f.job(topic)
-	f.run(cfg)
-	f.committed(cfg, topic)
-	d := f.letters(cfg)
+	f, _, d := oneLetter(t)
 	for range redriveGuard {
 		if rep := f.redrive(d, LetterFilter{}, RedriveOptions{}); rep.FailedAgain != 1 {
 			t.Fatalf("%+v", rep)
@@ -281,13 +287,7 @@ func TestLettersAreGivenUp(t *testing.T) {
 // A redrive is frozen before it records that a row was delivered; a newer one has begun when it goes on. Its line counts for nothing: the
 // row is sent again by the newer one, and nobody takes it for final before.
 func TestAFrozenRedriveRecordsNothing(t *testing.T) {
-	f := setup(t, consumertest.Fake(t), refuse("/rows/a"))
-	topic := f.cluster.Topic(t, "t", 1)
-	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 1))
-	cfg := f.job(topic)
-	f.run(cfg)
-	f.committed(cfg, topic)
-	d := f.letters(cfg)
+	f, cfg, d := oneLetter(t)
 	letter := f.list(d, LetterFilter{}).Letters[0]
 	frozen, ctx, err := d.newLease(t.Context())
 	if err != nil {
@@ -314,13 +314,7 @@ func TestAFrozenRedriveRecordsNothing(t *testing.T) {
 
 // A redrive that loses its group ends at once, says so, and records nothing any more.
 func TestARedriveThatIsPutOutEnds(t *testing.T) {
-	f := setup(t, consumertest.Fake(t), refuse("/rows/a"))
-	topic := f.cluster.Topic(t, "t", 1)
-	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 1))
-	cfg := f.job(topic)
-	f.run(cfg)
-	f.committed(cfg, topic)
-	d := f.letters(cfg)
+	f, _, d := oneLetter(t)
 	before := f.api.Len()
 	f.api.SetAnswer(func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Fault: sinktest.Hang} })
 	ended := make(chan error, 1)

@@ -209,35 +209,14 @@ func TestACommitThatIsTooLargeIsMadeWithoutMetadata(t *testing.T) {
 			for n, k := range []string{"a", "b", "c"} {
 				consumertest.Produce(t, f.producer, rec(topic, 0, k, n))
 			}
-			var refused atomic.Int64
-			c.Fake.ControlKey(int16(kmsg.OffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-				c.Fake.KeepControl()
-				req := kreq.(*kmsg.OffsetCommitRequest)
-				resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
-				large := false
-				for _, asked := range req.Topics {
-					rt := kmsg.NewOffsetCommitResponseTopic()
-					rt.Topic, rt.TopicID = asked.Topic, asked.TopicID
-					for _, p := range asked.Partitions {
-						large = large || p.Metadata != nil && *p.Metadata != ""
-						rp := kmsg.NewOffsetCommitResponseTopicPartition()
-						rp.Partition, rp.ErrorCode = p.Partition, refusal.Code
-						rt.Partitions = append(rt.Partitions, rp)
-					}
-					resp.Topics = append(resp.Topics, rt)
-				}
-				if large {
-					refused.Add(1)
-				}
-				return resp, nil, large
-			})
+			refused := refuseCommits(c, refusal, func(metadata []string) bool { return metadata[0] != "" })
 			cfg := f.job(topic, func(c *Config) { c.Drain = time.Second })
 			f.run(cfg)
 			f.committedTo(cfg, topic, map[int32]int64{0: 1})
-			consumertest.WaitFor(t, within, "a refused commit", func() (any, bool) { return refused.Load(), refused.Load() > 0 })
+			consumertest.WaitFor(t, within, "a refused commit", func() (any, bool) { return refused.Hits(), refused.Hits() > 0 })
 			consumertest.Produce(t, f.producer, rec(topic, 0, "d", 3))
 			f.attempts(3)
-			if n := refused.Load(); n != 1 {
+			if n := refused.Hits(); n != 1 {
 				t.Errorf("%d commits were refused: the metadata is still sent", n)
 			}
 		})

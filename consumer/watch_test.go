@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -182,4 +183,58 @@ func TestAGapOfTenMillionOffsets(t *testing.T) {
 	up.Store(true)
 	f.committedTo(cfg, topic, map[int32]int64{0: 3*gap + 1})
 	t.Logf("three gaps of %d offsets were passed in %v", gap, time.Since(began))
+}
+
+func TestTransactions(t *testing.T) { transactions(t, consumertest.Fake(t)) }
+
+// transactions: aborted records are never sent, and markers are finished records, so lag reaches 0.
+func transactions(t *testing.T, c *consumertest.Cluster) {
+	f := setup(t, c, nil)
+	topic := f.cluster.Topic(t, "t", 1)
+	tx := f.cluster.Producer(t, kgo.TransactionalID(consumertest.Name("tx")))
+	write := func(commit kgo.TransactionEndTry, key string) {
+		t.Helper()
+		if err := tx.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 3 {
+			consumertest.Produce(t, tx, rec(topic, 0, key, n))
+		}
+		if err := tx.EndTransaction(t.Context(), commit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(kgo.TryCommit, "kept")
+	write(kgo.TryAbort, "aborted")
+	write(kgo.TryCommit, "last")
+	write(kgo.TryAbort, "aborted at the end")
+	cfg := f.job(topic)
+	j := f.run(cfg)
+	f.committed(cfg, topic)
+	paths := map[string]int{}
+	for _, a := range f.attempts(6) {
+		paths[a.Path]++
+	}
+	if paths["/rows/kept"] != 3 || paths["/rows/last"] != 3 || len(paths) != 2 {
+		t.Errorf("requests %v", paths)
+	}
+	consumertest.WaitFor(t, within, "lag 0", func() (any, bool) { s := j.runner.Status(); return s.Lag, s.Lag == 0 })
+}
+
+// A fetch that is too large to be read is the error of no partition: all wait, say so, and are tried again.
+func TestAFetchThatIsTooLargeIsSaidAndTriedAgain(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), nil)
+	topic := f.cluster.Topic(t, "t", 1)
+	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 1))
+	cfg := f.job(topic)
+	j := f.run(cfg)
+	f.committed(cfg, topic)
+	j.runner.fetchFailed("", -1, errors.New("response exceeds the limit"))
+	j.waitCause("a batch is larger than the 512 MiB that are read at once")
+	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 2))
+	f.committed(cfg, topic)
+	consumertest.WaitFor(t, within, "a status without cause", func() (any, bool) {
+		s := j.runner.Status()
+		return s, s.Cause == "" && s.Partitions[0].Cause == ""
+	})
 }

@@ -2,11 +2,8 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -15,109 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"go.uber.org/goleak"
 
 	"streamer/consumer"
-	"streamer/sink"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// fakeRunner does what its run function says and shows the status it was given.
-type fakeRunner struct {
-	run    func(soft, hard context.Context, r *fakeRunner) error
-	mu     sync.Mutex
-	status consumer.Status
-}
-
-func (r *fakeRunner) Run(soft, hard context.Context) error { return r.run(soft, hard, r) }
-
-func (r *fakeRunner) Status() consumer.Status {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.status
-}
-
-func (r *fakeRunner) Recall(m consumer.Memory) {
-	state := consumer.Running
-	if m.Desired == consumer.WantPaused {
-		state = consumer.Paused
-	}
-	r.show(consumer.Status{State: state, Since: time.Now()})
-}
-
-// fakeKafka answers what a test wants.
-type fakeKafka struct {
-	reach   func(context.Context) error
-	brokers int
-	parts   map[string]int // by job
-	renewed chan string
-}
-
-func (k *fakeKafka) Reach(ctx context.Context) error {
-	if k.reach == nil {
-		return nil
-	}
-	return k.reach(ctx)
-}
-
-func (k *fakeKafka) Extent(_ context.Context, c consumer.Config) (brokers, partitions int, err error) {
-	return k.brokers, k.parts[c.Job], nil
-}
-
-func (k *fakeKafka) RemoveMember(context.Context, consumer.Config) error { return nil }
-
-func (k *fakeKafka) KeepOffsets(_ context.Context, c consumer.Config) (int, error) {
-	if k.renewed != nil {
-		k.renewed <- c.Job
-	}
-	return 1, nil
-}
-
-func (r *fakeRunner) show(s consumer.Status) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.status = s
-}
-
-// untilSoft runs until it is told to stop.
-func untilSoft(soft, _ context.Context, r *fakeRunner) error {
-	r.show(consumer.Status{State: consumer.Running, Since: time.Now()})
-	<-soft.Done()
-	r.show(consumer.Status{State: consumer.Stopped, Unfinished: 2})
-	return nil
-}
-
-// setup gives a supervisor of jobs a, b, … whose runs are the given functions, and its registry.
-func setup(t *testing.T, runs ...func(soft, hard context.Context, r *fakeRunner) error) (*Supervisor, *prometheus.Registry) {
-	t.Helper()
-	reg := prometheus.NewRegistry()
-	o := Options{Metrics: reg, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Backoff: time.Second, Kafka: &fakeKafka{}}
-	byJob := map[string]func(soft, hard context.Context, r *fakeRunner) error{}
-	for i, run := range runs {
-		id := string(rune('a' + i))
-		byJob[id] = run
-		j := Job{ID: id, File: id + ".yaml", Config: consumer.Config{Job: id}}
-		if run == nil {
-			j.Broken = id + ".yaml:3: url: is missing"
-		}
-		o.Jobs = append(o.Jobs, j)
-	}
-	o.NewRunner = func(c consumer.Config) Runner {
-		return &fakeRunner{run: byJob[c.Job], status: consumer.Status{State: consumer.Starting}}
-	}
-	return NewSupervisor(o), reg
-}
-
-func states(s *Supervisor) string {
-	var all []string
-	for _, j := range s.Readiness().Jobs {
-		all = append(all, j.ID+"="+string(j.State))
-	}
-	return strings.Join(all, " ")
-}
 
 func TestBrokenJobDoesNotStopTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -286,30 +184,6 @@ func TestRunnerBeginsAnewByItself(t *testing.T) {
 	})
 }
 
-func one(yes bool) int {
-	if yes {
-		return 1
-	}
-	return 0
-}
-
-// What the runner says of its deliveries stands in the status.
-func TestStatusOfDeliveries(t *testing.T) {
-	t.Parallel()
-	var got JobStatus
-	got.fill(consumer.Status{Delivery: sink.Stats{InFlight: 2, Waiting: 3, Ready: 7, Targets: []sink.TargetState{
-		{Target: "http://a.test:80", Open: true, Cause: "answered 503 Service Unavailable", Rows: 3},
-		{Target: "http://b.test:80", Cause: "connection refused", Rows: 2},
-	}}})
-	if got.InFlight != 5 {
-		t.Errorf("%d in flight, want those with an attempt running and those that wait for one: 5", got.InFlight)
-	}
-	text, err := json.Marshal(got.BreakersOpen)
-	if want := `[{"target":"http://a.test:80","cause":"answered 503 Service Unavailable"}]`; err != nil || string(text) != want {
-		t.Errorf("breakers_open is %s (%v), want %s", text, err, want)
-	}
-}
-
 func TestStopIsBounded(t *testing.T) {
 	t.Run("hard ends a runner that drains", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -438,38 +312,5 @@ func TestStartStopStorm(t *testing.T) {
 		if got := states(s); got != "a=stopped b=stopped c=stopped d=stopped e=stopped" {
 			t.Fatalf("states %s", got)
 		}
-	}
-}
-
-// Every step that the diagram does not have is not taken.
-func TestIllegalSteps(t *testing.T) {
-	t.Parallel()
-	legal := map[State]string{
-		Starting: "running paused held failed stopped", Running: "starting paused held failed stopped", Paused: "starting running held failed stopped",
-		Held: "starting running paused failed stopped", Failed: "starting running paused held stopped", Stopped: "starting failed",
-	}
-	for _, from := range States {
-		for _, to := range States {
-			want := from == to || strings.Contains(legal[from], string(to))
-			if got := from.mayBecome(to); got != want {
-				t.Errorf("%s to %s: allowed %v, want %v", from, to, got, want)
-			}
-			j := &supervised{state: from}
-			j.become(to, "cause")
-			if took := j.state == to; took != want {
-				t.Errorf("%s to %s: taken %v, want %v", from, to, took, want)
-			}
-		}
-	}
-}
-
-// Two broken jobs may have one id; the metric has it once.
-func TestMetricOfSharedID(t *testing.T) {
-	t.Parallel()
-	reg := prometheus.NewRegistry()
-	NewSupervisor(Options{Metrics: reg, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Jobs: []Job{{ID: "v", Broken: "twice"}, {ID: "v", Broken: "twice"}, {Broken: "no id"}}})
-	if n, err := testutil.GatherAndCount(reg, "streamer_job_state"); err != nil || n != len(States) {
-		t.Errorf("%d lines, %v", n, err)
 	}
 }

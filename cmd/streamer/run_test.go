@@ -136,17 +136,14 @@ datamap: {}
 url: https://api.example.org/people
 `
 
-// One job delivers beside a broken one; a stop leaves nothing behind.
-func TestRunDelivers(t *testing.T) {
-	t.Parallel()
+// onePerson is a Kafka in memory with one record, and gives its brokers.
+func onePerson(t *testing.T) []string {
+	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "Person"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cluster.Close()
-	paths := make(chan string, 10)
-	api := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { paths <- r.Method + " " + r.URL.Path }))
-	defer api.Close()
+	t.Cleanup(cluster.Close)
 	producer, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.DefaultProduceTopic("Person"))
 	if err != nil {
 		t.Fatal(err)
@@ -155,8 +152,17 @@ func TestRunDelivers(t *testing.T) {
 	if err := producer.ProduceSync(t.Context(), kgo.StringRecord(`{"id": "p-1"}`)).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
+	return cluster.ListenAddrs()
+}
 
-	p := start(t, consumer.Client{Brokers: cluster.ListenAddrs()}, strings.ReplaceAll(twoJobs, "API", api.URL))
+// One job delivers beside a broken one; a stop leaves nothing behind.
+func TestRunDelivers(t *testing.T) {
+	t.Parallel()
+	brokers := onePerson(t)
+	paths := make(chan string, 10)
+	api := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { paths <- r.Method + " " + r.URL.Path }))
+	defer api.Close()
+	p := start(t, consumer.Client{Brokers: brokers}, strings.ReplaceAll(twoJobs, "API", api.URL))
 	p.says(t, "job file: topic: is empty", "line=11", "job=broken")
 	select {
 	case got := <-paths:
@@ -184,11 +190,7 @@ func TestRunDelivers(t *testing.T) {
 // A row that waits at an API which never answers is named in the last line, and a hard stop does not wait for it.
 func TestRunStopsHard(t *testing.T) {
 	t.Parallel()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "Person"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
+	brokers := onePerson(t)
 	asked := make(chan struct{}, 10)
 	release := make(chan struct{})
 	api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -197,15 +199,7 @@ func TestRunStopsHard(t *testing.T) {
 	}))
 	defer api.Close()
 	defer close(release)
-	producer, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.DefaultProduceTopic("Person"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer producer.Close()
-	if err := producer.ProduceSync(t.Context(), kgo.StringRecord(`{"id": "p-1"}`)).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-	p := start(t, consumer.Client{Brokers: cluster.ListenAddrs()}, strings.ReplaceAll(twoJobs, "API", api.URL))
+	p := start(t, consumer.Client{Brokers: brokers}, strings.ReplaceAll(twoJobs, "API", api.URL))
 	<-asked
 	p.soft()
 	p.says(t, "stopping")

@@ -1,0 +1,119 @@
+package control
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"streamer/consumer"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeRunner does what its run function says and shows the status it was given.
+type fakeRunner struct {
+	run    func(soft, hard context.Context, r *fakeRunner) error
+	mu     sync.Mutex
+	status consumer.Status
+}
+
+func (r *fakeRunner) Run(soft, hard context.Context) error { return r.run(soft, hard, r) }
+
+func (r *fakeRunner) Status() consumer.Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status
+}
+
+func (r *fakeRunner) Recall(m consumer.Memory) {
+	state := consumer.Running
+	if m.Desired == consumer.WantPaused {
+		state = consumer.Paused
+	}
+	r.show(consumer.Status{State: state, Since: time.Now()})
+}
+
+// fakeKafka answers what a test wants.
+type fakeKafka struct {
+	reach   func(context.Context) error
+	brokers int
+	parts   map[string]int // by job
+	renewed chan string
+}
+
+func (k *fakeKafka) Reach(ctx context.Context) error {
+	if k.reach == nil {
+		return nil
+	}
+	return k.reach(ctx)
+}
+
+func (k *fakeKafka) Extent(_ context.Context, c consumer.Config) (brokers, partitions int, err error) {
+	return k.brokers, k.parts[c.Job], nil
+}
+
+func (k *fakeKafka) RemoveMember(context.Context, consumer.Config) error { return nil }
+
+func (k *fakeKafka) KeepOffsets(_ context.Context, c consumer.Config) (int, error) {
+	if k.renewed != nil {
+		k.renewed <- c.Job
+	}
+	return 1, nil
+}
+
+func (r *fakeRunner) show(s consumer.Status) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status = s
+}
+
+// untilSoft runs until it is told to stop.
+func untilSoft(soft, _ context.Context, r *fakeRunner) error {
+	r.show(consumer.Status{State: consumer.Running, Since: time.Now()})
+	<-soft.Done()
+	r.show(consumer.Status{State: consumer.Stopped, Unfinished: 2})
+	return nil
+}
+
+// setup gives a supervisor of jobs a, b, … whose runs are the given functions, and its registry.
+func setup(t *testing.T, runs ...func(soft, hard context.Context, r *fakeRunner) error) (*Supervisor, *prometheus.Registry) {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	o := Options{Metrics: reg, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Backoff: time.Second, Kafka: &fakeKafka{}}
+	byJob := map[string]func(soft, hard context.Context, r *fakeRunner) error{}
+	for i, run := range runs {
+		id := string(rune('a' + i))
+		byJob[id] = run
+		j := Job{ID: id, File: id + ".yaml", Config: consumer.Config{Job: id}}
+		if run == nil {
+			j.Broken = id + ".yaml:3: url: is missing"
+		}
+		o.Jobs = append(o.Jobs, j)
+	}
+	o.NewRunner = func(c consumer.Config) Runner {
+		return &fakeRunner{run: byJob[c.Job], status: consumer.Status{State: consumer.Starting}}
+	}
+	return NewSupervisor(o), reg
+}
+
+func states(s *Supervisor) string {
+	var all []string
+	for _, j := range s.Readiness().Jobs {
+		all = append(all, j.ID+"="+string(j.State))
+	}
+	return strings.Join(all, " ")
+}
+
+func one(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
