@@ -12,7 +12,7 @@ type Config struct {
 	Timeout time.Duration
 	// Concurrency is the number of attempts in flight at once, on this instance. Default 64.
 	Concurrency int
-	// Rate limits attempts on this instance, retries included.
+	// Rate limits attempts, retries included; Sink.SetShare says which part of it this sink may take.
 	Rate Rate
 	// Retry says how a target failure is tried again.
 	Retry Retry
