@@ -1,15 +1,12 @@
 package consumer
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"streamer/consumer/consumertest"
@@ -280,19 +277,7 @@ func (f *fixture) cutAt(offset int64) {
 
 // A batch that was damaged on the way is read again when an operator says so, without a new session.
 func TestADamagedBatchIsReadAgain(t *testing.T) {
-	c := consumertest.Fake(t)
-	f := setup(t, c, nil)
-	topic := f.cluster.Topic(t, "t", 1)
-	p := f.cluster.Producer(t, kgo.ProducerBatchCompression(kgo.NoCompression()))
-	for n, id := range []string{"a", "b", "CORRUPTME", "d"} { // a batch each
-		consumertest.Produce(t, p, rec(topic, 0, id, n))
-	}
-	cfg := f.job(topic)
-	var once atomic.Bool
-	j := f.runOn(f.instance(Client{Brokers: c.Brokers, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		return flipping{conn, &once}, err
-	}}, 0), cfg)
+	f, cfg, topic, j := damaged(t)
 	j.heldFor(topic, 0, HoldUnreadable)
 	j.refused(Acceptance{Topic: topic, Partition: 0, At: AtEarliest}, "was read up to offset 2 already")
 	f.committedTo(cfg, topic, map[int32]int64{0: 2})

@@ -23,19 +23,7 @@ import (
 // A fetch brings a good batch and a damaged one, as one partition with records and an error. The good records are not fetched
 // again: dropping them would commit past them. Nothing behind the damaged batch is read.
 func TestRecordsBeforeADamagedBatchAreSent(t *testing.T) {
-	c := consumertest.Fake(t)
-	f := setup(t, c, nil)
-	topic := f.cluster.Topic(t, "t", 1)
-	p := f.cluster.Producer(t, kgo.ProducerBatchCompression(kgo.NoCompression()))
-	for n, id := range []string{"a", "b", "CORRUPTME", "d"} { // a batch each
-		consumertest.Produce(t, p, rec(topic, 0, id, n))
-	}
-	cfg := f.job(topic)
-	var once atomic.Bool
-	j := f.runOn(f.instance(Client{Brokers: c.Brokers, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		return flipping{conn, &once}, err
-	}}, 0), cfg)
+	f, cfg, topic, j := damaged(t)
 	f.committedTo(cfg, topic, map[int32]int64{0: 2})
 	j.waitCause("what was fetched cannot be read")
 	if err := j.stop(); err != nil {
@@ -44,6 +32,24 @@ func TestRecordsBeforeADamagedBatchAreSent(t *testing.T) {
 	f.run(cfg) // the damage was on the way: the log is good
 	f.committed(cfg, topic)
 	f.verdict(cfg, topic, nil)
+}
+
+// damaged runs a job on a topic of four batches with one record each, the third of which is damaged on its way, once.
+func damaged(t *testing.T) (f *fixture, cfg Config, topic string, j *running) {
+	t.Helper()
+	f = setup(t, consumertest.Fake(t), nil)
+	topic = f.cluster.Topic(t, "t", 1)
+	p := f.cluster.Producer(t, kgo.ProducerBatchCompression(kgo.NoCompression()))
+	for n, id := range []string{"a", "b", "CORRUPTME", "d"} {
+		consumertest.Produce(t, p, rec(topic, 0, id, n))
+	}
+	cfg = f.job(topic)
+	var once atomic.Bool
+	j = f.runOn(f.instance(Client{Brokers: f.cluster.Brokers, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return flipping{conn, &once}, err
+	}}, 0), cfg)
+	return f, cfg, topic, j
 }
 
 // flipping changes one byte of what is read, once.
