@@ -79,15 +79,9 @@ func (i *Instance) KeepOffsets(ctx context.Context, cfg Config) (int, error) {
 	case len(groups[cfg.Group].Members) > 0:
 		return 0, nil
 	}
-	committed, err := i.admin.FetchOffsets(ctx, cfg.Group)
-	if errors.Is(err, kerr.GroupIDNotFound) {
-		return 0, nil
-	}
-	if err == nil {
-		err = committed.Error()
-	}
+	committed, err := i.committedOffsets(ctx, cfg.Group)
 	if err != nil {
-		return 0, fmt.Errorf("read the committed offsets of group %s: %w", cfg.Group, err)
+		return 0, err
 	}
 	var parts []kadm.Offsets // in requests no larger than those of a job that runs
 	n, room := 0, int64(0)
@@ -108,7 +102,7 @@ func (i *Instance) KeepOffsets(ctx context.Context, cfg Config) (int, error) {
 		if err == nil {
 			err = resp.Error()
 		}
-		if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.IllegalGeneration) {
+		if hasMembers(err) {
 			return 0, nil // somebody has joined
 		}
 		if err != nil {

@@ -178,16 +178,25 @@ func (r *Runner) commitOutside(ctx context.Context, offsets kadm.Offsets) error 
 	if err == nil {
 		err = resp.Error()
 	}
-	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.IllegalGeneration) {
+	if hasMembers(err) {
 		// Another instance of this job commits before it joins, so the next try finds its commit.
 		return fmt.Errorf("group %s has members but no committed offsets of this job's topics; waiting for it to be empty", r.cfg.Group)
 	}
 	return err
 }
 
-// committedOffsets are those of the group; none if it does not exist.
+// hasMembers says that a commit from outside its group was refused since the group has members.
+func hasMembers(err error) bool {
+	return errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.IllegalGeneration)
+}
+
 func (r *Runner) committedOffsets(ctx context.Context) (kadm.OffsetResponses, error) {
-	committed, err := r.instance.admin.FetchOffsets(ctx, r.cfg.Group)
+	return r.instance.committedOffsets(ctx, r.cfg.Group)
+}
+
+// committedOffsets are those of a group; none if it does not exist.
+func (i *Instance) committedOffsets(ctx context.Context, group string) (kadm.OffsetResponses, error) {
+	committed, err := i.admin.FetchOffsets(ctx, group)
 	if err == nil {
 		err = committed.Error()
 	}
@@ -195,7 +204,7 @@ func (r *Runner) committedOffsets(ctx context.Context) (kadm.OffsetResponses, er
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the committed offsets of group %s: %w", r.cfg.Group, err)
+		return nil, fmt.Errorf("read the committed offsets of group %s: %w", group, err)
 	}
 	return committed, nil
 }
