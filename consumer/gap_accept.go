@@ -115,6 +115,10 @@ func (r *Runner) acceptHeld(ctx context.Context, a *acceptance) ([]Accepted, err
 			if marks[h.topic] != (Begun{}) {
 				continue
 			}
+			if r.acceptedAnew(ctx, h.topic) {
+				r.lookAgain()
+				continue
+			}
 			b, all, err := r.planAnew(ctx, bounds, a.Acceptance, h.topic)
 			if err != nil {
 				return nil, err
@@ -129,6 +133,9 @@ func (r *Runner) acceptHeld(ctx context.Context, a *acceptance) ([]Accepted, err
 		plan = append(plan, x)
 	}
 	all := slices.Concat(plan, anew)
+	if len(all) == 0 {
+		return nil, a.nothing()
+	}
 	sortAccepted(all)
 	if a.DryRun {
 		return all, nil
@@ -156,6 +163,7 @@ func (r *Runner) carryOut(ctx context.Context, a *acceptance, plan, anew []Accep
 		case p == nil: // taken away meanwhile: its next owner holds it
 		case x.Cause == HoldExpired, x.Cause == HoldUnreadable:
 			r.goOn(p, x.After)
+			r.instance.metrics.expired.WithLabelValues(r.cfg.Job).Add(float64(x.expired))
 		default:
 			if x.Cause == HoldLogCut { // what it would commit is of the log as it was
 				for _, gone := range r.remove(map[string][]int32{x.Topic: {x.Partition}}) {
@@ -174,15 +182,29 @@ func (r *Runner) carryOut(ctx context.Context, a *acceptance, plan, anew []Accep
 	return nil
 }
 
-// heldLogs are those that an acceptance is about.
+// heldLogs are those that an acceptance is about. Those that another instance has answered for are looked at anew: they may go on.
 func (r *Runner) heldLogs(a Acceptance) []heldLog {
 	var held []heldLog
 	for _, p := range r.all() {
-		if h := p.heldLog(); h.cause != "" && a.covers(p.topic, p.id) {
+		switch h := p.heldLog(); {
+		case h.cause == "":
+		case a.done(p.topic, p.id) && !a.DryRun:
+			r.lookAgain()
+		case a.covers(p.topic, p.id):
 			held = append(held, h)
 		}
 	}
 	return held
+}
+
+// acceptedAnew says that another instance has accepted a topic that was made anew, and this one has not looked since: its marks say so.
+func (r *Runner) acceptedAnew(ctx context.Context, topic string) bool {
+	marks, err := r.marks(ctx)
+	if err != nil {
+		return false
+	}
+	topics, err := r.existingTopics(ctx)
+	return err == nil && marks[topic].known() && marks[topic].TopicID == encodeTopicID(topics[topic].id)
 }
 
 // heldLog says what the partition is held for; without a cause if it is not.

@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"slices"
-	"sync"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 )
@@ -43,7 +42,6 @@ func (r *Runner) judgeOffsets(ctx context.Context, ends kadm.ListedOffsets) {
 		}
 		switch g := p.gapTo(start.Offset); {
 		case g.from < start.Offset:
-			r.instance.expired.count(r, p, g)
 			r.holdPartition(p, r.expiredHold(p, g), g)
 		case g.from > end.Offset:
 			g.to = end.Offset
@@ -130,37 +128,6 @@ func (r *Runner) unmarkedTopics(topics foundTopics) bool {
 		}
 	}
 	return false
-}
-
-// expired remembers up to where records were counted as expired, so that a range that is seen again is not counted again. It belongs
-// to the process: a rebalance or a restart of the job changes nothing.
-type expired struct {
-	mu   sync.Mutex
-	upTo map[expiredLog]int64
-}
-
-type expiredLog struct {
-	job       string
-	topicID   [16]byte
-	topic     string
-	partition int32
-}
-
-// count adds what is new of a gap to the job's metric.
-func (e *expired) count(r *Runner, p *partition, g gap) {
-	at := expiredLog{r.cfg.Job, p.topicID, p.topic, p.id}
-	e.mu.Lock()
-	before, known := e.upTo[at]
-	if e.upTo == nil {
-		e.upTo = map[expiredLog]int64{}
-	}
-	e.upTo[at] = max(before, g.to)
-	e.mu.Unlock()
-	fresh := g.lost
-	if known && before > g.from {
-		fresh = p.unfinished(before, g.to)
-	}
-	r.instance.metrics.expired.WithLabelValues(r.cfg.Job).Add(float64(fresh))
 }
 
 func (p *partition) unfinished(from, to int64) int64 {

@@ -21,6 +21,9 @@ type Acceptance struct {
 	At string `json:"at"`
 	// DryRun says where partitions would go on, and changes nothing.
 	DryRun bool `json:"dry_run,omitempty"`
+	// Done are partitions that another instance has answered for in the same call: it speaks for all of a topic that was made anew, and
+	// of a job whose offsets were all lost. They are not meant: to set their offsets once more could pass over what was read since.
+	Done []TopicPartition `json:"done,omitempty"`
 }
 
 // Accepted is where one partition goes on.
@@ -33,6 +36,8 @@ type Accepted struct {
 	After  int64 `json:"after"`
 	// Skipped is how many records are passed over without having been finished: those that the log has no more, and those that it has.
 	Skipped int64 `json:"skipped"`
+
+	expired int64 // of Skipped, those that the log has no more, of a partition that is held for it
 }
 
 // The words of Acceptance.At.
@@ -65,7 +70,11 @@ func (a Acceptance) offset() (int64, error) {
 
 // covers says whether a partition is meant.
 func (a Acceptance) covers(topic string, partition int32) bool {
-	return (a.Topic == "" || a.Topic == topic) && (a.Partition < 0 || a.Partition == partition)
+	return (a.Topic == "" || a.Topic == topic) && (a.Partition < 0 || a.Partition == partition) && !a.done(topic, partition)
+}
+
+func (a Acceptance) done(topic string, partition int32) bool {
+	return slices.Contains(a.Done, TopicPartition{topic, partition})
 }
 
 func (a Acceptance) nothing() error {
@@ -156,6 +165,9 @@ func (b bounds) choose(a Acceptance, h heldLog) (Accepted, error) {
 			return x, &AcceptError{"at", fmt.Sprintf("%s/%d was read up to offset %d already; say committed, or an offset from there on", h.topic, h.id, x.Before)}
 		}
 		x.Skipped = h.unfinished(x.Before, x.After)
+		if h.cause == HoldExpired {
+			x.expired = h.unfinished(x.Before, min(x.After, start))
+		}
 	case HoldLogCut:
 		x.Before = h.committed
 		x.Skipped = max(x.After-max(min(h.committed, h.gap.to), start), 0)

@@ -121,6 +121,9 @@ func (r *Runner) recall(m Memory, saved bool) (released bool) {
 	if m.older(r.known) {
 		m = r.known
 	}
+	if !maps.Equal(m.Begun, r.known.Begun) {
+		r.lookAgain() // what is held here may have been accepted on another instance
+	}
 	r.known = m
 	if r.gate.pause(m.Desired == WantPaused) {
 		r.log.Info(map[bool]string{true: "paused: no new attempts", false: "no longer paused"}[m.Desired == WantPaused])

@@ -41,7 +41,6 @@ type Instance struct {
 	admin    *kadm.Client
 	producer *kgo.Client
 	store    Store
-	expired  expired
 	rates    rates
 
 	mu       sync.Mutex

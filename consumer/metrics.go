@@ -64,7 +64,7 @@ func newMetrics(reg prometheus.Registerer, i *Instance) *metrics {
 		deadLetters:     counter("streamer_dead_letters_total", "Dead letters acknowledged by the broker, by class.", "job", "class"),
 		redelivered:     counter("streamer_redelivered_total", "Rows sent again that this process had finished in an earlier assignment of their partition.", "job"),
 		metadataDropped: counter("streamer_commit_metadata_dropped_rows_total", "Finished records, and final rows of unfinished ones, that did not fit into commit metadata: a crash now would send them again.", "job"),
-		expired:         counter("streamer_expired_records_total", "Records that expired before they were delivered, counted when that is seen.", "job"),
+		expired:         counter("streamer_expired_records_total", "Records that expired before they were delivered, counted when an operator lets their partition go on.", "job"),
 	}
 	reg.MustRegister(m.polled, m.rows, m.attempts, m.attemptSeconds, m.deliverySeconds, m.commitSeconds, m.deadLetters, m.redelivered, m.metadataDropped, m.expired, gauges{i})
 	return m

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -24,7 +25,7 @@ type Gaps interface {
 type AcceptedPage struct {
 	Accepted []consumer.Accepted `json:"accepted"`
 	DryRun   bool                `json:"dry_run"`
-	// Unreached are instances that did not answer; what they have is still held.
+	// Unreached are instances that did not answer in time; what they have may be held still.
 	Unreached []Unreached `json:"unreached,omitempty"`
 }
 
@@ -46,13 +47,13 @@ func (a API) accept(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	page, whole := AcceptedPage{Accepted: []consumer.Accepted{}, DryRun: asked.DryRun}, a.lost(id)
+	page := AcceptedPage{Accepted: []consumer.Accepted{}, DryRun: asked.DryRun}
 	accepted, why, err := a.acceptHere(c.Request().Context(), id, asked)
 	if err != nil {
 		return err
 	}
 	page.Accepted = append(page.Accepted, accepted...)
-	if !hopped(c) && (len(accepted) == 0 || !whole) {
+	if !hopped(c) {
 		if there := a.acceptThere(c, id, asked, &page); there != nil {
 			why = there
 		}
@@ -87,18 +88,18 @@ func (a API) acceptHere(ctx context.Context, id string, asked consumer.Acceptanc
 	return nil, nil, refuse(http.StatusServiceUnavailable, "", err.Error(), "what is still held can be accepted again")
 }
 
-// acceptThere asks the other instances, until what is meant is accepted. why says that there is nothing to accept on the last one.
+// acceptThere asks the other instances, each without what those before it have answered for. why says that there is nothing to accept
+// on the last one.
 func (a API) acceptThere(c echo.Context, id string, asked consumer.Acceptance, page *AcceptedPage) (why *Problem) {
-	body, err := json.Marshal(asked)
-	if err != nil {
-		return nil
-	}
 	for _, p := range a.peers(id) {
-		if enough(asked, page.Accepted) {
+		if asked.Partition >= 0 && len(page.Accepted) > 0 { // the one that was meant
 			return nil
 		}
-		var more AcceptedPage
-		err := p.ask(c.Request().Context(), http.MethodPost, c.Request().URL.RequestURI(), string(body), &more)
+		asked.Done = nil
+		for _, x := range page.Accepted {
+			asked.Done = append(asked.Done, consumer.TopicPartition{Topic: x.Topic, Partition: x.Partition})
+		}
+		more, err := p.accept(c, asked)
 		var told *Problem
 		switch {
 		case errors.As(err, &told) && told.Status == http.StatusConflict:
@@ -111,17 +112,16 @@ func (a API) acceptThere(c echo.Context, id string, asked consumer.Acceptance, p
 	return why
 }
 
-// enough tells whether nothing is left to accept elsewhere: the one partition that was meant is accepted, or one instance spoke for
-// all, as it does for a topic that was made anew. Asked again, another one would commit over what was read since.
-func enough(asked consumer.Acceptance, accepted []consumer.Accepted) bool {
-	return asked.Partition >= 0 && len(accepted) > 0 ||
-		slices.ContainsFunc(accepted, func(x consumer.Accepted) bool { return x.Cause == consumer.HoldRecreated })
-}
+// acceptTimeout bounds what one instance is waited for: it may be looking at its topics, and then asks Kafka what is to be accepted.
+const acceptTimeout = 15 * time.Second
 
-// lost tells whether the job is held as a whole on this instance, since its group has no offsets. Then no instance has joined the
-// group, and one speaks for all.
-func (a API) lost(id string) bool {
-	return slices.ContainsFunc(a.Jobs.Here(), func(j JobHere) bool {
-		return j.ID == id && slices.ContainsFunc(j.Holds, func(h consumer.Hold) bool { return h.Cause == consumer.HoldOffsetsLost })
-	})
+func (p Peer) accept(c echo.Context, asked consumer.Acceptance) (page AcceptedPage, err error) {
+	body, err := json.Marshal(asked)
+	if err != nil {
+		return page, err
+	}
+	ctx, cancel := context.WithTimeout(c.Request().Context(), acceptTimeout)
+	defer cancel()
+	err = p.ask(ctx, http.MethodPost, c.Request().URL.RequestURI(), string(body), &page)
+	return page, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,16 +16,7 @@ import (
 type gaps struct {
 	runs
 	cause consumer.HoldCause
-	whole bool
 	asked *[]string
-}
-
-func (g gaps) Here() []JobHere {
-	here := g.runs.Here()
-	if g.whole {
-		here[0].Holds = []consumer.Hold{{Cause: consumer.HoldOffsetsLost}}
-	}
-	return here
 }
 
 func (g gaps) Gaps(job string) (Gaps, bool) { return g, job == "visits" }
@@ -37,7 +29,14 @@ func (g gaps) Accept(_ context.Context, a consumer.Acceptance, by string) (out [
 	case a.At == "7":
 		return nil, errors.New("kafka is away")
 	}
-	for _, p := range g.partitions {
+	mine := g.partitions
+	if g.cause == consumer.HoldRecreated { // one speaks for all
+		mine = []int32{0, 1}
+	}
+	for _, p := range mine {
+		if slices.Contains(a.Done, consumer.TopicPartition{Topic: "visit", Partition: p}) {
+			continue
+		}
 		if g.cause != "" && (a.Partition < 0 || a.Partition == p) {
 			out = append(out, consumer.Accepted{Topic: "visit", Partition: p, Cause: g.cause, Before: 3, After: 9, Skipped: 6})
 		}
@@ -48,42 +47,41 @@ func (g gaps) Accept(_ context.Context, a consumer.Acceptance, by string) (out [
 	return out, nil
 }
 
-// Partitions of a job are held on two instances. Whoever is asked, all are accepted that are meant, each once: an instance that spoke
-// for the whole job, or for a whole topic, is not followed by another one.
+// Partitions of a job are held on two instances. Whoever is asked, all are accepted that are meant, each once: also where one instance
+// speaks for all of a topic that was made anew, and the other one holds the same topic, or another.
 func TestAccept(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		name        string
 		here, there consumer.HoldCause
-		whole       bool
 		body        string
 		status      int
 		says        string
 		asked       int
 	}{
-		{"all", consumer.HoldExpired, consumer.HoldLogCut, false, `{"at":"earliest"}`, 200, `"partition":1,"cause":"log cut","before":3,"after":9,"skipped":6}],"dry_run":false}`, 2},
-		{"a dry run", consumer.HoldExpired, consumer.HoldLogCut, false, `{"at":"latest","dry_run":true}`, 200, `"dry_run":true}`, 2},
-		{"one here", consumer.HoldExpired, consumer.HoldLogCut, false, `{"at":"latest","topic":"visit","partition":0}`, 200, `"partition":0`, 1},
-		{"one there", consumer.HoldExpired, consumer.HoldLogCut, false, `{"at":"latest","topic":"visit","partition":1}`, 200, `{"accepted":[{"topic":"visit","partition":1,`, 2},
-		{"only there", "", consumer.HoldLogCut, false, `{"at":"latest"}`, 200, `{"accepted":[{"topic":"visit","partition":1,`, 2},
-		{"none", "", "", false, `{"at":"latest"}`, 409, "nothing is held on this instance; streamer jobs show visits says what is held", 2},
-		{"a topic made anew", consumer.HoldRecreated, consumer.HoldRecreated, false, `{"at":"earliest"}`, 200, `"cause":"topic recreated"`, 1},
-		{"the whole job", consumer.HoldOffsetsLost, consumer.HoldOffsetsLost, true, `{"at":"earliest"}`, 200, `"cause":"offsets lost"`, 1},
-		{"single partitions lost", consumer.HoldOffsetsLost, consumer.HoldOffsetsLost, false, `{"at":"earliest"}`, 200, `"partition":1,"cause":"offsets lost"`, 2},
-		{"kafka is away", consumer.HoldExpired, "", false, `{"at":"7"}`, 503, "kafka is away; what is still held can be accepted again", 1},
-		{"no place", consumer.HoldExpired, "", false, `{"at":"soon"}`, 400, `at: "soon" says not where to go on`, 1},
-		{"no place given", consumer.HoldExpired, "", false, `{}`, 400, "at: is missing", 0},
-		{"a partition of no topic", consumer.HoldExpired, "", false, `{"at":"latest","partition":1}`, 400, "topic: is missing", 0},
-		{"a negative partition", consumer.HoldExpired, "", false, `{"at":"latest","partition":-2}`, 400, "partition: -2 is less than 0", 0},
-		{"a misspelt key", consumer.HoldExpired, "", false, `{"at":"latest","partitions":1}`, 400, "did you mean partition?", 0},
+		{"all", consumer.HoldExpired, consumer.HoldLogCut, `{"at":"earliest"}`, 200, `"partition":1,"cause":"log cut","before":3,"after":9,"skipped":6}],"dry_run":false}`, 2},
+		{"a dry run", consumer.HoldExpired, consumer.HoldLogCut, `{"at":"latest","dry_run":true}`, 200, `"dry_run":true}`, 2},
+		{"one here", consumer.HoldExpired, consumer.HoldLogCut, `{"at":"latest","topic":"visit","partition":0}`, 200, `"partition":0`, 1},
+		{"one there", consumer.HoldExpired, consumer.HoldLogCut, `{"at":"latest","topic":"visit","partition":1}`, 200, `{"accepted":[{"topic":"visit","partition":1,`, 2},
+		{"only there", "", consumer.HoldLogCut, `{"at":"latest"}`, 200, `{"accepted":[{"topic":"visit","partition":1,`, 2},
+		{"none", "", "", `{"at":"latest"}`, 409, "nothing is held on this instance; streamer jobs show visits says what is held", 2},
+		{"a topic made anew", consumer.HoldRecreated, consumer.HoldRecreated, `{"at":"earliest"}`, 200, `"partition":1,"cause":"topic recreated","before":3,"after":9,"skipped":6}],"dry_run":false}`, 2},
+		{"a topic made anew there", consumer.HoldExpired, consumer.HoldRecreated, `{"at":"earliest"}`, 200, `"partition":0,"cause":"records expired","before":3,"after":9,"skipped":6},{"topic":"visit","partition":1,"cause":"topic recreated"`, 2},
+		{"single partitions lost", consumer.HoldOffsetsLost, consumer.HoldOffsetsLost, `{"at":"earliest"}`, 200, `"partition":1,"cause":"offsets lost"`, 2},
+		{"kafka is away", consumer.HoldExpired, "", `{"at":"7"}`, 503, "kafka is away; what is still held can be accepted again", 1},
+		{"no place", consumer.HoldExpired, "", `{"at":"soon"}`, 400, `at: "soon" says not where to go on`, 1},
+		{"no place given", consumer.HoldExpired, "", `{}`, 400, "at: is missing", 0},
+		{"a partition of no topic", consumer.HoldExpired, "", `{"at":"latest","partition":1}`, 400, "topic: is missing", 0},
+		{"a negative partition", consumer.HoldExpired, "", `{"at":"latest","partition":-2}`, 400, "partition: -2 is less than 0", 0},
+		{"a misspelt key", consumer.HoldExpired, "", `{"at":"latest","partitions":1}`, 400, "did you mean partition?", 0},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var asked []string
-			there := startAPI(t, "127.0.0.1:0", API{Fleet: lonely{"two"}, Jobs: gaps{runs{[]int32{1}, nil}, c.there, c.whole, &asked}})
+			there := startAPI(t, "127.0.0.1:0", API{Fleet: lonely{"two"}, Jobs: gaps{runs{[]int32{1}, nil}, c.there, &asked}})
 			base := startAPI(t, "127.0.0.1:0", API{Fleet: fleet{me: "one", peers: []Peer{{ID: "two", Advertise: there}}},
-				Jobs: gaps{runs{[]int32{0}, nil}, c.here, c.whole, &asked}})
+				Jobs: gaps{runs{[]int32{0}, nil}, c.here, &asked}})
 			status, text, p := request(t, http.MethodPost, base+"/api/v1/jobs/visits/offsets/accept", c.body)
 			if status != c.status || !strings.Contains(text, c.says) && !strings.Contains(p.Error(), c.says) || len(asked) != c.asked {
 				t.Errorf("got %d %s; asked %q", status, text, asked)
@@ -97,7 +95,7 @@ func TestAcceptUnreached(t *testing.T) {
 	t.Parallel()
 	var asked []string
 	base := startAPI(t, "127.0.0.1:0", API{Fleet: fleet{me: "one", peers: []Peer{{ID: "two", Advertise: "http://127.0.0.1:1"}}},
-		Jobs: gaps{runs{[]int32{0}, nil}, consumer.HoldExpired, false, &asked}})
+		Jobs: gaps{runs{[]int32{0}, nil}, consumer.HoldExpired, &asked}})
 	status, text, _ := request(t, http.MethodPost, base+"/api/v1/jobs/visits/offsets/accept", `{"at":"earliest"}`)
 	if status != 200 || !strings.Contains(text, `"unreached":[{"instance":"two","cause":"instance two at http://127.0.0.1:1 does not answer: `) {
 		t.Errorf("got %d %s", status, text)
