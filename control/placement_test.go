@@ -38,7 +38,7 @@ func TestPlacement(t *testing.T) {
 		for c.runs("a") == "" {
 			time.Sleep(100 * time.Millisecond)
 		}
-		if took := time.Since(died); took > 15*time.Second || took < 6*time.Second {
+		if took := time.Since(died); took > 9500*time.Millisecond || took < 5*time.Second {
 			t.Errorf("taken over after %v", took)
 		}
 		next := c.runs("a")

@@ -79,8 +79,8 @@ func TestClock(t *testing.T) {
 			t.Errorf("one that ended a day ago is %v old", got)
 		}
 		hear("b", true)
-		for range 3 {
-			time.Sleep(5 * time.Second)
+		for range 5 {
+			time.Sleep(3 * time.Second)
 			hear("a", true)
 		}
 		if got := age("b"); got != 15*time.Second {

@@ -16,7 +16,7 @@ const (
 	// reportAge is when a report is forgotten, as the topic forgets it.
 	reportAge = time.Hour
 	// longestSilence is the most that a pause of all reports counts in their ages. See clock.
-	longestSilence = 7 * time.Second
+	longestSilence = 4 * time.Second
 )
 
 // clock tells how old reports are. Clocks of machines differ, so it counts only what the broker stamped on the records of .status:
