@@ -92,6 +92,7 @@ func newWorld(t *testing.T, c *consumertest.Cluster, partitions int32) *world {
 	w.topic = c.Topic(t, "chaos", partitions)
 	id := consumertest.Name("chaos")
 	w.group = "streamer." + id
+	usualTimes(t, c, w.group)
 	w.write("job.yaml", fmt.Sprintf(`
 id: %s
 owner: chaos
@@ -108,6 +109,15 @@ delivery:
   breaker: {failures: 1000}
 `, id, w.topic, api.URL()))
 	return w
+}
+
+// usualTimes lets a group of the consumer protocol give members up as soon as the classic one does; it would be after 45 s. A freeze that
+// is short for one is then short for both, and the checker takes no more for explained.
+func usualTimes(t *testing.T, c *consumertest.Cluster, group string) {
+	t.Helper()
+	if consumertest.GroupProtocol == "consumer" {
+		c.GroupTimes(t, group, sessionTimeout, 2*time.Second)
+	}
 }
 
 // seedOf gives the seed of a run, and prints it.

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -52,6 +53,7 @@ func launch(t *testing.T, name, dir string, brokers []string, env ...string) *in
 		"STREAMER_KAFKA_BROKERS=" + strings.Join(brokers, ","),
 		"STREAMER_LISTEN=127.0.0.1:0",
 		"STREAMER_ALLOW_CIDRS=127.0.0.0/8",
+		"STREAMER_KAFKA_GROUP_PROTOCOL=" + cmp.Or(consumertest.GroupProtocol, "classic"),
 		"STREAMER_LOG_FORMAT=json"}, env...)
 	i.cmd.Stdout, i.cmd.Stderr = i.log, i.log
 	if err := i.cmd.Start(); err != nil {

@@ -60,7 +60,7 @@ const (
 	rowsPerSecond = 750
 	// shortest is how long the trouble lasts at least.
 	shortest = 32 * time.Second
-	// sessionTimeout is streamer's; a shorter freeze costs nobody a partition.
+	// sessionTimeout is streamer's, and that of the groups of the consumer protocol here; a shorter freeze costs nobody a partition.
 	sessionTimeout = 10 * time.Second
 )
 
@@ -171,6 +171,7 @@ delivery:
 	if err := os.WriteFile(filepath.Join(r.dir, name+".yaml"), []byte(text), 0o600); err != nil {
 		r.Fatal(err)
 	}
+	usualTimes(r.T, r.cluster, j.group)
 	j.commits = r.cluster.WatchCommits(r, j.group, time.Second)
 	return j
 }

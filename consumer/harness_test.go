@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -16,9 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"streamer/consumer/consumertest"
@@ -116,7 +113,7 @@ func (f *fixture) run(cfg Config) *running {
 func (f *fixture) instance(c Client, memory int64) *Instance {
 	f.Helper()
 	c.MetadataMinAge = 20 * time.Millisecond
-	c.GroupProtocol = cmp.Or(c.GroupProtocol, testedProtocol)
+	c.GroupProtocol = cmp.Or(c.GroupProtocol, GroupProtocol(consumertest.GroupProtocol))
 	i, err := newInstance(c, memory, prometheus.NewRegistry(), logTo(f.T), 2*time.Second)
 	if err != nil {
 		f.Fatal(err)
@@ -124,33 +121,10 @@ func (f *fixture) instance(c Client, memory int64) *Instance {
 	return i
 }
 
-// testedProtocol is the group protocol of all jobs that do not say another one.
-var testedProtocol = GroupProtocol(os.Getenv("STREAMER_TEST_GROUP_PROTOCOL"))
-
 // lively gives a group of the consumer protocol times that tests can wait for. Of the classic one, members say their times themselves.
 func (f *fixture) lively(group string) {
 	f.Helper()
-	f.groupTimes(group, "6000", "1000")
-}
-
-func (f *fixture) groupTimes(group, session, heartbeat string) {
-	f.Helper()
-	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
-	of := kmsg.NewIncrementalAlterConfigsRequestResource()
-	of.ResourceType, of.ResourceName = kmsg.ConfigResourceTypeGroupConfig, group
-	for name, value := range map[string]string{"consumer.session.timeout.ms": session, "consumer.heartbeat.interval.ms": heartbeat} {
-		c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-		c.Name, c.Value = name, kmsg.StringPtr(value)
-		of.Configs = append(of.Configs, c)
-	}
-	req.Resources = append(req.Resources, of)
-	resp, err := req.RequestWith(f.Context(), f.producer)
-	if err == nil {
-		err = kerr.ErrorForCode(resp.Resources[0].ErrorCode)
-	}
-	if err != nil {
-		f.Fatal(err)
-	}
+	f.cluster.GroupTimes(f, group, 6*time.Second, time.Second)
 }
 
 func (f *fixture) runOn(i *Instance, cfg Config, change ...func(*Runner)) *running {

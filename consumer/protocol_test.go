@@ -26,7 +26,7 @@ import (
 // classicOnly skips a test that speaks to the broker's side of the classic protocol.
 func classicOnly(t *testing.T) {
 	t.Helper()
-	if testedProtocol == GroupConsumer {
+	if consumertest.GroupProtocol == string(GroupConsumer) {
 		t.Skip("a story of the classic protocol")
 	}
 }
@@ -96,7 +96,7 @@ func TestTheClientNeverFallsBackToTheClassicProtocol(t *testing.T) {
 func TestAGroupWhoseSessionIsTooShortIsRefused(t *testing.T) {
 	f := setup(t, consumertest.Fake(t), nil)
 	cfg := f.job(f.cluster.Topic(t, "t", 1))
-	f.groupTimes(cfg.Group, "1500", "1200")
+	f.cluster.GroupTimes(f, cfg.Group, 1500*time.Millisecond, 1200*time.Millisecond)
 	i := f.instance(Client{Brokers: f.cluster.Brokers, GroupProtocol: GroupConsumer}, 0)
 	defer i.Close()
 	if err := i.NewRunner(cfg).Run(t.Context(), t.Context()); err == nil || !strings.Contains(err.Error(), "session timeout of 1.5s and a heartbeat every 1.2s") {
