@@ -43,13 +43,16 @@ chaos: ## kill, freeze, cut and slow everything while CHAOS_ROWS (200000) rows a
 	CHAOS_ROWS=$(CHAOS_ROWS) CHAOS_REPORTS=$(CHAOS_REPORTS) go test -count=1 -run '^TestKafkaChaos$$' -timeout 40m $(TESTFLAGS) ./chaos
 	@echo "report: $$(ls -t $(CHAOS_REPORTS)/*.txt | head -1)"; head -6 "$$(ls -t $(CHAOS_REPORTS)/*.txt | head -1)"
 
+# Go before 1.27 may end with "context deadline exceeded" when FUZZTIME is over (golang/go#75804). That is no finding: one is written
+# to testdata/fuzz and says so.
 fuzz: ## every fuzz target for FUZZTIME (10s)
-	@found=0; \
+	@found=0; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r dirname | sort -u); do \
 	  targets=$$(go test -list '^Fuzz' $$dir); \
 	  for target in $$(grep '^Fuzz' <<< "$$targets"); do \
 	    found=$$((found + 1)); echo "== $$dir $$target"; \
-	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$dir; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$dir 2>&1 | tee $$log || \
+	      { grep -q '^ *context deadline exceeded$$' $$log && ! grep -q testdata/fuzz $$log; }; \
 	  done; \
 	done; \
 	[ $$found -gt 0 ] || { echo "no fuzz target found" >&2; exit 1; }

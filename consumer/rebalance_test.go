@@ -170,7 +170,7 @@ func TestARevokeWhilePaused(t *testing.T) {
 func TestARebalanceEveryTwoSeconds(t *testing.T) {
 	t.Parallel()
 	f := setup(t, consumertest.Fake(t), func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Delay: 20 * time.Millisecond} })
-	const partitions, keys, times = 6, 12, 8
+	const partitions, keys, times = 6, 12, 15 // two rebalances each: a minute
 	topic := f.cluster.Topic(t, "t", partitions)
 	n := 0
 	produce := func() {
