@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+
 	"streamer/consumer/consumertest"
 	"streamer/sink/sinktest"
 )
@@ -33,17 +35,33 @@ func TestKafkaTheDeadLetterTopicIsDeleted(t *testing.T) {
 			cfg := f.job(topic, func(c *Config) { c.DeadLetterShare, c.DeadLetterPark, c.DeadLetterRetention = 1, park, 3*24*time.Hour })
 			j := f.run(cfg)
 			f.committed(cfg, topic)
-			if _, err := f.cluster.Admin(t).DeleteTopic(t.Context(), cfg.DeadLetterTopic); err != nil {
+			adm := f.cluster.Admin(t)
+			id := func() (id kadm.TopicID) {
+				meta, err := adm.Metadata(t.Context(), cfg.DeadLetterTopic)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return meta.Topics[cfg.DeadLetterTopic].ID
+			}
+			before, n := id(), 0
+			if _, err := adm.DeleteTopic(t.Context(), cfg.DeadLetterTopic); err != nil {
 				t.Fatal(err)
 			}
-			for n := range 5 {
-				consumertest.Produce(t, f.producer, rec(topic, 0, fmt.Sprint("k", n), n))
+			one := func() { consumertest.Produce(t, f.producer, rec(topic, 0, fmt.Sprint("k", n), n)); n++ }
+			// For a moment a broker may still take letters for the old topic: rows are given up until there is another one.
+			consumertest.WaitFor(t, within, "another dead-letter topic", func() (any, bool) {
+				one()
+				now := id()
+				return now, now != before && now != kadm.TopicID{}
+			})
+			for range 5 {
+				one()
 			}
 			f.committed(cfg, topic)
 			if n := len(f.deadLetters(cfg)); n < 5 {
 				t.Errorf("%d dead letters in the new topic, want 5", n)
 			}
-			configs, err := f.cluster.Admin(t).DescribeTopicConfigs(t.Context(), cfg.DeadLetterTopic)
+			configs, err := adm.DescribeTopicConfigs(t.Context(), cfg.DeadLetterTopic)
 			if err != nil || len(configs) != 1 {
 				t.Fatal(err)
 			}
