@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"errors"
-	"net"
 	"sync"
 	"time"
 
@@ -60,11 +59,6 @@ func (f *fence) setSession(session time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.limit = fenceLimit(session)
-}
-
-// wrap makes the answers of the coordinator seen, error codes and all.
-func (f *fence) wrap(conn net.Conn) net.Conn {
-	return &groupConn{Conn: conn, told: f.told, asked: map[int32]kmsg.Key{}}
 }
 
 // told takes the error code of an answer, before the hook reports that there was one. A refusal proves no membership; those that say that

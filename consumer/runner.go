@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"log/slog"
+	"net"
 	"regexp"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"streamer/sink"
 )
@@ -68,9 +70,11 @@ type Runner struct {
 	recalling   sync.Mutex // one Recall at a time
 	regulating  sync.Mutex // no pause may come after the resume of a newer assignment; guards compression's size too
 	compression compression
-	memoryFull  atomic.Bool // the job may hold nothing more
-	ample       atomic.Bool // the sink has rows enough
-	limits      limits      // of what the broker takes with a commit
+	patience    patience
+	memoryFull  atomic.Bool  // the job may hold nothing more
+	ample       atomic.Bool  // the sink has rows enough
+	busy        atomic.Int64 // partitions that hold something
+	limits      limits       // of what the broker takes with a commit
 	unfinished  atomic.Int64
 }
 
@@ -146,6 +150,11 @@ func (r *Runner) session(soft, hard context.Context) error {
 	return r.member.refusal()
 }
 
+// wrap makes the answers of the coordinator seen, error codes and all, and fetches wait as they should.
+func (r *Runner) wrap(conn net.Conn) net.Conn {
+	return &groupConn{Conn: conn, told: r.fence.told, wait: func() time.Duration { return r.patience.wait(time.Now()) }, asked: map[int32]kmsg.Key{}}
+}
+
 // join makes the client, which joins the group at once. The client ends with ctx; drains of a revoke are cut short by hard;
 // expelled ends the session.
 func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
@@ -160,7 +169,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 	r.sink = s
 	r.delivering.Store(s)
 	r.unlimit = r.instance.limit(r.cfg.Job, &limited{sink: s, part: 1, work: r.work})
-	opts, err := r.instance.kafka.options(r.clientID(), r.instance.log, r.fence.wrap)
+	opts, err := r.instance.kafka.options(r.clientID(), r.instance.log, r.wrap)
 	if err != nil {
 		r.unlimit()
 		s.Close()
@@ -180,6 +189,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtCommitted()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.BrokerMaxReadBytes(maxReadBytes),
+		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(r.compression.asked),
 		kgo.FetchMaxPartitionBytes(r.compression.asked),
 		kgo.OnPartitionsAssigned(r.onAssigned),

@@ -156,13 +156,14 @@ func fetchCause(err error) string {
 	return "fetch: " + err.Error()
 }
 
-// share is what one partition may hold in memory: its part of what the job may.
+// share is what one partition may hold in memory: its part of what the job may. What is read ahead is shared by those that have
+// something.
 func (r *Runner) share() int64 {
-	limit := r.account.limit()
+	limit, partitions := r.account.limit(), r.assigned.Load()
 	if r.ample.Load() {
-		limit = min(limit, aheadBytes)
+		limit, partitions = min(limit, aheadBytes), min(partitions, r.busy.Load())
 	}
-	return max(limit/max(r.assigned.Load(), 1), minShareBytes)
+	return max(limit/max(partitions, 1), minShareBytes)
 }
 
 // regulate pauses the fetch of partitions that are full or cannot be read, and resumes it when there is room. It is the one
@@ -171,12 +172,13 @@ func (r *Runner) regulate() {
 	r.regulating.Lock()
 	defer r.regulating.Unlock()
 	r.ample.Store(r.sink.Ample())
+	r.countBusy()
 	level, share, now := r.account.level(), r.share(), time.Now()
 	r.memoryFull.Store(level >= 1)
 	if size, changed := r.compression.adjust(r.account.fetchable()); changed {
 		r.client.UpdateFetchMaxBytes(size, size)
 	}
-	pause, resume := map[string][]int32{}, map[string][]int32{}
+	pause, resume, paused := map[string][]int32{}, map[string][]int32{}, false
 	for _, p := range r.all() {
 		p.mu.Lock()
 		used := float64(p.held+p.queued) / float64(share)
@@ -190,17 +192,32 @@ func (r *Runner) regulate() {
 			resume[p.topic] = append(resume[p.topic], p.id)
 		}
 		waits := len(p.queue) > 0
+		paused = paused || p.paused
 		p.mu.Unlock()
 		if waits {
 			p.signal() // room may have come from another partition or job
 		}
 	}
+	r.patience.note(paused, len(pause) > 0, now) // first: a fetch may be sent at any time
 	if len(pause) > 0 {
 		r.client.PauseFetchPartitions(pause)
 	}
 	if len(resume) > 0 {
 		r.client.ResumeFetchPartitions(resume)
 	}
+}
+
+// countBusy counts the partitions that hold something.
+func (r *Runner) countBusy() {
+	var n int64
+	for _, p := range r.all() {
+		p.mu.Lock()
+		if p.held+p.queued > 0 {
+			n++
+		}
+		p.mu.Unlock()
+	}
+	r.busy.Store(n)
 }
 
 // number is the partition as a label.

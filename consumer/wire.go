@@ -1,21 +1,25 @@
 package consumer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // groupConn looks at what the coordinator answers to the requests that keep a membership alive. The client's hooks say that there was an
 // answer, and not that it was a refusal: an answer with an error code proves no membership, and some say at once that it has ended.
+// And it sets how long a broker may hold a fetch back, which the client knows one value for in all its life: see patience.
 //
 // It counts through the frames of the protocol (a length of four bytes, then so many) and reads the first bytes of the answers it
 // waits for. What it does not understand it lets pass.
 type groupConn struct {
 	net.Conn
 	told func(key kmsg.Key, code int16)
+	wait func() time.Duration // of a fetch
 
 	mu    sync.Mutex
 	asked map[int32]kmsg.Key // by correlation id
@@ -39,6 +43,9 @@ var flexible = map[kmsg.Key]int16{kmsg.JoinGroup: 6, kmsg.Heartbeat: 4, kmsg.Syn
 func (c *groupConn) Write(b []byte) (int, error) {
 	if len(b) >= 12 && int(binary.BigEndian.Uint32(b)) == len(b)-4 {
 		key, version := kmsg.Key(binary.BigEndian.Uint16(b[4:])), int16(binary.BigEndian.Uint16(b[6:]))
+		if key == kmsg.Fetch && version >= fetchVersion {
+			b = c.patient(b)
+		}
 		if first, ok := flexible[key]; ok && version >= first {
 			c.mu.Lock()
 			c.asked[int32(binary.BigEndian.Uint32(b[8:]))] = key
@@ -46,6 +53,28 @@ func (c *groupConn) Write(b []byte) (int, error) {
 		}
 	}
 	return c.Conn.Write(b)
+}
+
+// fetchVersion is the first version of Fetch that begins with the wait, behind its header.
+const fetchVersion = 15
+
+// patient gives a fetch with the present wait in it.
+func (c *groupConn) patient(b []byte) []byte {
+	const idAt = 12 // length, key, version, correlation id; then the client's id, behind its length, and no tags
+	if len(b) < idAt+2 {
+		return b
+	}
+	at := idAt + 2 + max(int(int16(binary.BigEndian.Uint16(b[idAt:]))), 0)
+	if len(b) < at+5 || b[at] != 0 {
+		return b
+	}
+	wait := uint32(c.wait().Milliseconds())
+	if at++; binary.BigEndian.Uint32(b[at:]) == wait {
+		return b
+	}
+	b = bytes.Clone(b) // a Writer must not change what it is given
+	binary.BigEndian.PutUint32(b[at:], wait)
+	return b
 }
 
 // Read implements net.Conn.

@@ -1,0 +1,45 @@
+package consumer
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// patience is how long a broker may hold a fetch back while there is nothing new. The story that it ends:
+//
+//  1. Partition A has a backlog, B of the same broker has nothing new. A is full, and paused.
+//  2. The client asks the broker for B alone. The broker holds that fetch back for five seconds.
+//  3. A has room again a moment later. A client has one fetch at a broker at a time, so A is asked for when that of B has come
+//     back: for up to five seconds nothing is delivered.
+//
+// So while a partition is paused, fetches are held back for a tenth of the time that has passed since the last pause: what is paused
+// and resumed many times a second loses little, and what is paused for hours costs no requests.
+type patience struct {
+	paused atomic.Int64 // Unix nanoseconds of the last pause; 0: no partition is paused
+}
+
+const (
+	// fetchWait is how long a fetch is held back otherwise: a request every five seconds for each job and broker at rest.
+	fetchWait = 5 * time.Second
+	// leastFetchWait bounds the requests while partitions stop and go.
+	leastFetchWait = 20 * time.Millisecond
+)
+
+// note says that partitions are paused, or none; fresh: one was just now.
+func (p *patience) note(paused, fresh bool, now time.Time) {
+	switch {
+	case !paused:
+		p.paused.Store(0)
+	case fresh:
+		p.paused.Store(now.UnixNano())
+	}
+}
+
+// wait is how long a fetch that is sent now may be held back.
+func (p *patience) wait(now time.Time) time.Duration {
+	at := p.paused.Load()
+	if at == 0 {
+		return fetchWait
+	}
+	return min(max(time.Duration(now.UnixNano()-at)/10, leastFetchWait), fetchWait)
+}
