@@ -65,6 +65,11 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 		return
 	}
 	if p.runner.cfg.DeadLetterTopic == "" {
+		if r.endBy.Load() != nil { // it was decided about already
+			p.mu.Unlock()
+			p.ack(r, outcomeGivenUp)
+			return
+		}
 		r.stage = stuck
 		if p.stuck++; p.stuck == 1 {
 			p.stuckSince = time.Now()
@@ -73,7 +78,7 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 		return
 	}
 	r.stage = burying
-	p.deadLetter.Add(1)
+	p.letters++
 	p.mu.Unlock()
 	p.runner.dead.write(&letter{row: r, outcome: o})
 }
@@ -81,7 +86,7 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 // write hands a letter to the Kafka client; what comes of it reaches written.
 func (d *deadLetters) write(l *letter) {
 	if k := d.runner.parking; k != nil && !k.begins(l) {
-		l.row.partition.deadLetter.Done()
+		l.row.partition.wrote()
 		return
 	}
 	rec := l.record()
@@ -100,7 +105,7 @@ func (d *deadLetters) written(l *letter, rec *kgo.Record, err error) {
 		} else {
 			p.ack(l.row, outcomeDeadLettered)
 		}
-		p.deadLetter.Done()
+		p.wrote()
 		return
 	case errors.Is(err, kerr.MessageTooLarge) && !l.bare:
 		l.bare, l.fresh = true, true
@@ -113,13 +118,13 @@ func (d *deadLetters) written(l *letter, rec *kgo.Record, err error) {
 		}
 	}
 	if p.isClosed() {
-		p.deadLetter.Done()
+		p.wrote()
 		return
 	}
 	d.mu.Lock()
 	if d.ended {
 		d.mu.Unlock()
-		p.deadLetter.Done()
+		p.wrote()
 		return
 	}
 	d.failed = append(d.failed, l)
@@ -180,7 +185,7 @@ func (d *deadLetters) take(which func(*letter) bool) (out []*letter) {
 	for _, l := range d.failed {
 		switch {
 		case l.row.partition.isClosed():
-			l.row.partition.deadLetter.Done()
+			l.row.partition.wrote()
 		case which(l):
 			out = append(out, l)
 		default:
@@ -196,7 +201,7 @@ func (d *deadLetters) take(which func(*letter) bool) (out []*letter) {
 func (d *deadLetters) drop() {
 	d.setEnded(true)
 	for _, l := range d.take(func(*letter) bool { return true }) {
-		l.row.partition.deadLetter.Done()
+		l.row.partition.wrote()
 	}
 }
 
@@ -283,6 +288,30 @@ func (d *deadLetters) sourceRecordBytes(ctx context.Context) int64 {
 		}
 	}
 	return largest
+}
+
+// wrote notes that a dead letter of p is on its way no more.
+func (p *partition) wrote() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.letters--; p.letters == 0 && p.noLetters != nil {
+		close(p.noLetters)
+		p.noLetters = nil
+	}
+}
+
+// written gives a channel that is closed when no dead letter of p is on its way. An operator may give a row up at any time, so there may
+// be another one later.
+func (p *partition) written() <-chan struct{} {
+	over := make(chan struct{})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.letters == 0 {
+		close(over)
+	} else {
+		p.noLetters = over
+	}
+	return over
 }
 
 func (p *partition) isClosed() bool {

@@ -31,21 +31,28 @@ func (p Position) String() string {
 // FoundState says where a record or row is on its way.
 type FoundState string
 
-// The states, from the last to the first. Committed and finished ones are final: below the committed offset, and above it.
+// The states, from the last to the first. Committed and finished ones are final: below the committed offset, and above it. What is final
+// without having been delivered says so instead: filtered, dead-lettered, parked.
 const (
-	FoundCommitted FoundState = "committed"
-	FoundFinished  FoundState = "finished"
-	FoundBurying   FoundState = "dead letter on its way"
-	FoundStuck     FoundState = "waiting for an operator"
-	FoundKept      FoundState = "kept by the guard"
-	FoundInFlight  FoundState = "in flight"
-	FoundUnproven  FoundState = "unproven"
-	FoundBackOff   FoundState = "waiting for its next attempt"
-	FoundBehind    FoundState = "waiting behind another row"
-	FoundQueued    FoundState = "read, waiting to be decoded"
-	FoundNotRead   FoundState = "not read yet"
-	FoundExpired   FoundState = "expired"
-	FoundBeyond    FoundState = "not in the log"
+	FoundCommitted    FoundState = "committed"
+	FoundFinished     FoundState = "finished"
+	FoundFiltered     FoundState = "filtered"
+	FoundDeadLettered FoundState = "dead-lettered"
+	FoundParked       FoundState = "parked" // in the dead-letter topic, behind a dead letter of its key
+	FoundParking      FoundState = "being parked"
+	FoundNoRoom       FoundState = "waiting for room to be parked"
+	FoundBurying      FoundState = "dead letter on its way"
+	FoundStuck        FoundState = "waiting for an operator"
+	FoundKept         FoundState = "kept by the guard"
+	FoundInFlight     FoundState = "in flight"
+	FoundUnproven     FoundState = "unproven"
+	FoundBackOff      FoundState = "waiting for its next attempt"
+	FoundBehind       FoundState = "waiting behind another row"
+	FoundQueued       FoundState = "read, waiting to be decoded"
+	FoundNotRead      FoundState = "not read yet"
+	FoundExpired      FoundState = "expired"
+	FoundBeyond       FoundState = "not in the log"
+	FoundNoRow        FoundState = "no such row"
 )
 
 // Found is what is known of a row, or of a record as a whole.
@@ -62,8 +69,11 @@ type Found struct {
 	Counted  int        `json:"counted,omitempty"`
 	Last     string     `json:"last,omitempty"`
 	Next     *time.Time `json:"next,omitempty"`
-	// Behind is the row that it waits for.
-	Behind *Position `json:"behind,omitempty"`
+	// Behind is the row that it waits for, BehindLetter the dead letter that its key is parked behind.
+	Behind       *Position      `json:"behind,omitempty"`
+	BehindLetter *LetterAddress `json:"behind_letter,omitempty"`
+	// Letter is its dead letter, the newest that counts.
+	Letter *FoundLetter `json:"letter,omitempty"`
 	// Committed is the partition's committed offset, HighWatermark the end of what may be read; -1: unknown.
 	Committed     int64 `json:"committed"`
 	HighWatermark int64 `json:"high_watermark"`
@@ -71,16 +81,29 @@ type Found struct {
 	wait string // what its next attempt waits for, in the sink's word
 }
 
+// FoundLetter is the dead letter of a row.
+type FoundLetter struct {
+	LetterAddress
+	State LetterState `json:"state"`
+	// Outcome says more about a state that is final, such as delivered or filtered for a redriven one.
+	Outcome string     `json:"outcome,omitempty"`
+	Class   sink.Class `json:"class"`
+	Reason  string     `json:"reason"`
+	At      time.Time  `json:"at"`
+}
+
 // String gives the position and where it is.
 func (f Found) String() string {
 	return fmt.Sprintf("%s: %s (%s), %d attempts, %d counted, last %q", f.Position, f.State, f.Reason, f.Attempts, f.Counted, f.Last)
 }
 
-// Query asks for the rows of one record, or for the pending rows of a key.
+// Query asks for the rows of one record, or for what there is of a key.
 type Query struct {
 	Topic     string
 	Partition int32
 	Offset    int64
+	// Row is the row of the record that is asked for; nil: all of them.
+	Row *int32
 	// Key, when set, asks for pending rows in any assigned partition whose record has this key, or which wait in the lane of this
 	// value; position is ignored.
 	Key *string
@@ -91,65 +114,114 @@ type Query struct {
 // ErrNotAssigned says that the partition is not read by this instance.
 var ErrNotAssigned = errors.New("the partition is not assigned to this instance")
 
-// Find says where a record is on its way. A record in many rows gives one Found for each that is not final. It looks at all pending
-// rows of a partition: milliseconds, for an operator's question.
+func notAssigned(topic string, partition int32) error {
+	return fmt.Errorf("%s/%d: %w", topic, partition, ErrNotAssigned)
+}
+
+// Find says where a record is on its way. A record in many rows gives one Found for each that is not final, one for each that has a dead
+// letter, and one for the others. It looks at all pending rows of a partition: milliseconds, for an operator's question. Of what is final
+// it reads the record and the dead letters: seconds. Of a partition that is not assigned to this instance it says ErrNotAssigned.
 func (r *Runner) Find(ctx context.Context, q Query) ([]Found, error) {
 	if q.Limit <= 0 {
 		q.Limit = DefaultPage
 	}
-	if q.Key == nil {
-		p := r.partition(q.Topic, q.Partition)
-		if p == nil {
-			return nil, fmt.Errorf("%s/%d: %w", q.Topic, q.Partition, ErrNotAssigned)
-		}
-		found, final := p.find(q.Offset)
-		if final {
-			found[0].Reason = r.became(ctx, q)
+	if q.Key != nil {
+		var found []Found
+		for _, p := range r.all() {
+			found = append(found, p.findKey([]byte(*q.Key), q.Limit-len(found))...)
 		}
 		return found, nil
 	}
-	var found []Found
-	for _, p := range r.all() {
-		found = append(found, p.findKey([]byte(*q.Key), q.Limit-len(found))...)
+	p := r.partition(q.Topic, q.Partition)
+	if p == nil {
+		return nil, notAssigned(q.Topic, q.Partition)
 	}
-	return found, nil
+	s, ok := p.whereabouts(q.Offset)
+	if !ok {
+		return nil, notAssigned(q.Topic, q.Partition)
+	}
+	return s.tell(ctx, r.instance, &r.cfg, encodeTopicID(p.topicID), q.Row), nil
 }
 
-// find gives what is known of the record at offset; final: that it is.
-func (p *partition) find(offset int64) (found []Found, final bool) {
+// whereabouts is what is known of a record without looking at it or at its dead letters.
+type whereabouts struct {
+	// whole is the record; State is set when it holds for all of it.
+	whole Found
+	// pending are the rows that are not final, and those that became it here while others are not.
+	pending []Found
+	// final says that the record is; else the rows are for which it is not nil and true, by an earlier owner.
+	final   bool
+	earlier func(row int32) bool
+	// readable says that the record can be looked at although nothing of it is final, to say what it will become.
+	readable bool
+}
+
+// whereabouts gives what is known of the record at offset; false if the partition was taken away.
+func (p *partition) whereabouts(offset int64) (s whereabouts, ok bool) {
 	p.mu.Lock()
-	whole := Found{Position: Position{p.topic, p.id, offset, wholeRecord}, Committed: p.committed, HighWatermark: p.highWater}
-	if p.tracker == nil {
+	if p.life == closed {
 		p.mu.Unlock()
-		whole.State, whole.Reason = FoundNotRead, "the partition was just assigned; its committed offset is not known yet"
-		return []Found{whole}, false
+		return s, false
 	}
-	if offset >= p.tracker.Next() {
-		whole.State, whole.Reason = FoundNotRead, p.wait.cause
-		for _, rec := range p.queue {
-			if rec.Offset == offset {
-				whole.State = FoundQueued
-			}
-		}
-		if p.highWater >= 0 && offset >= p.highWater {
-			whole.State, whole.Reason = FoundBeyond, fmt.Sprintf("the log ends at %d", p.highWater)
-		}
+	s.whole = Found{Position: Position{p.topic, p.id, offset, wholeRecord}, Committed: p.committed, HighWatermark: p.highWater}
+	if p.tracker == nil || offset >= p.tracker.Next() {
+		p.ahead(&s)
 		p.mu.Unlock()
-		return []Found{whole}, false
+		return s, true
 	}
 	rows := rowsAt(p.tracker, offset)
 	p.mu.Unlock()
 	for _, row := range rows {
-		found = append(found, p.describe(row))
+		s.pending = append(s.pending, p.describe(row))
 	}
-	if len(found) > 0 {
-		return found, false
+	s.final = len(rows) == 0
+	s.whole.State = finalState(offset, s.whole.Committed)
+	return s, true
+}
+
+// finalState is that of a record that is final.
+func finalState(offset, committed int64) FoundState {
+	if offset < committed {
+		return FoundCommitted
 	}
-	whole.State = FoundFinished
-	if offset < whole.Committed {
-		whole.State = FoundCommitted
+	return FoundFinished
+}
+
+// ahead is about a record that was not taken yet. The caller holds mu.
+func (p *partition) ahead(s *whereabouts) {
+	offset, w := s.whole.Offset, &s.whole
+	w.State = FoundNotRead
+	if p.tracker != nil {
+		if s.final, s.earlier = p.tracker.Earlier(offset); s.final {
+			w.State = FoundFinished
+			return
+		}
 	}
-	return []Found{whole}, true
+	switch {
+	case p.wait.kind == HoldExpired && offset >= p.wait.gap.from && offset < p.wait.gap.to:
+		w.State, w.Reason = FoundExpired, p.wait.cause+"; "+p.wait.next
+	case p.wait.hold:
+		w.Reason = p.wait.cause + "; " + p.wait.next
+	case p.tracker == nil:
+		w.Reason = "the partition was just assigned; its committed offset is not known yet"
+	case offset < p.fetched:
+		w.State = FoundQueued
+		if p.parkWait {
+			w.Reason = "the dead letters are being read, to know which keys are parked"
+		}
+	case p.highWater >= 0 && offset >= p.highWater:
+		w.State, w.Reason = FoundBeyond, fmt.Sprintf("the log ends at %d", p.highWater)
+	default:
+		w.Reason = fmt.Sprintf("the partition was read up to %d", p.fetched)
+		switch {
+		case p.wait.cause != "":
+			w.Reason += "; " + p.wait.cause
+		case p.transaction != nil && offset >= p.transaction.at:
+			w.Reason += "; " + p.transaction.cause
+		case p.paused:
+			w.Reason += "; the memory for what is pending is full: it is read on when rows are final"
+		}
+	}
 }
 
 // rowsAt gives the rows of the pending record at offset in their order; none if it is not pending.
@@ -172,7 +244,7 @@ func rowsAt(t *track.Tracker, offset int64) (rows []*row) {
 func (p *partition) findKey(key []byte, limit int) (found []Found) {
 	var rows []*row
 	p.mu.Lock()
-	if p.tracker != nil {
+	if p.tracker != nil && p.life != closed {
 		for rec := range p.tracker.All() {
 			for row := rec.Caller.(*record).rows; row != nil; row = row.sibling {
 				inLane := row.lane != nil && !row.lane.own && row.lane.value == string(key)
@@ -189,7 +261,7 @@ func (p *partition) findKey(key []byte, limit int) (found []Found) {
 	return found
 }
 
-// describe says how far a row is. The sink is asked without the partition's lock, so the row may have gone on meanwhile.
+// describe says how far a row is. The sink and the parking are asked without the partition's lock, so the row may have gone on meanwhile.
 func (p *partition) describe(r *row) Found {
 	p.mu.Lock()
 	polled := r.record.Polled
@@ -197,21 +269,34 @@ func (p *partition) describe(r *row) Found {
 	at := r.stage
 	switch at {
 	case behind:
-		first := r.lane.first.position()
-		f.State, f.Behind = FoundBehind, &first
-		f.Reason = "rows of a lane are delivered one after the other; ask for the row it waits behind"
+		f.State, f.Reason = FoundBehind, "rows of a lane are delivered one after the other; ask for the row it waits behind"
+		if first := r.lane.first; first != r {
+			before := first.position()
+			f.Behind = &before
+		} else {
+			f.Reason = "the partition is being given back: its next owner delivers it"
+		}
 	case kept:
 		f.State, f.Reason = FoundKept, "it would be given up, but the dead-letter guard holds the job; it is delivered again when the job is resumed"
 	case burying:
 		f.State, f.Reason = FoundBurying, "it is final when the broker has its dead letter"
+	case shelving:
+		f.State, f.Reason = FoundParking, "its key has a dead letter that is neither redriven nor given up; it is final when its own letter stands behind that"
 	case stuck:
 		f.State, f.Reason = FoundStuck, "it cannot be delivered, and dead letters are off: retry it or give it up"
 	case done:
 		f.State, f.Reason = FoundFinished, "it is final; other rows of its record are not"
 	}
 	p.mu.Unlock()
-	if at == delivering {
+	switch at {
+	case delivering:
 		f.look(p.scope.Look(&r.Delivery))
+		fallthrough
+	case shelving:
+		p.runner.parking.tell(r, &f)
+	}
+	if at == delivering && r.endBy.Load() != nil {
+		f.Reason += "; it was given up: it ends when that has"
 	}
 	return f
 }
@@ -230,170 +315,30 @@ func (f *Found) look(l sink.Look) {
 	case l.Unproven:
 		f.State = FoundUnproven
 		f.Reason = "nothing shows whether the target or this row is to blame: it is tried on until another row is delivered, or somebody decides (retry, give-up)"
+	case !l.Here:
+		f.State, f.Reason = FoundBackOff, "between two steps; ask again"
 	default:
 		f.State, f.Reason = FoundBackOff, l.Wait
 	}
 }
 
-func (r *row) position() Position {
-	return Position{r.partition.topic, r.partition.id, r.record.Offset, r.index}
-}
-
-// became says what became of a final record, as far as the log and the present definition tell.
-func (r *Runner) became(ctx context.Context, q Query) string {
-	rec, err := ReadRecord(ctx, r.instance.kafka, q.Topic, q.Partition, q.Offset, r.log)
-	if err != nil {
-		return err.Error()
-	}
-	rows := Render(r.cfg, rec)
-	count := map[string]int{}
-	for _, row := range rows {
-		count[row.Verdict]++
-	}
-	switch {
-	case len(rows) == 0:
-		return "no request: a tombstone, or a record without rows"
-	case count["send"] == len(rows):
-		return fmt.Sprintf("%d rows, each delivered or given up", len(rows))
-	}
-	return fmt.Sprintf("%d rows; as the job is defined now: %d to send, %d filtered, %d not emitted, %d that can make no request",
-		len(rows), count["send"], count["filtered"], count["not emitted"], count["payload error"])
-}
-
-// Decision is what an operator wants of one row.
-type Decision string
-
-// Retry starts the next attempt now. GiveUp ends the row: with a dead letter, or where these are off, without a trace but the audit
-// line.
-const (
-	Retry  Decision = "retry"
-	GiveUp Decision = "give-up"
-)
-
-// Decide does what an operator decided about one pending row. The error says why it cannot be done: the row is final, or waits
-// behind another one. A row with an attempt running is given up when that has ended, unless it was delivered.
-func (r *Runner) Decide(ctx context.Context, at Position, d Decision, by string) error {
-	p := r.partition(at.Topic, at.Partition)
-	if p == nil {
-		return fmt.Errorf("%s/%d: %w", at.Topic, at.Partition, ErrNotAssigned)
-	}
-	p.mu.Lock()
-	row, err := p.decidable(at, d)
-	p.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	_, err = r.instance.store.Remember(ctx, r.cfg.Job, Audit{By: by, Action: string(d), Detail: map[string]any{"row": at}}, func(*Memory) error { return nil })
-	if err != nil {
-		return fmt.Errorf("nothing was done, since it cannot be written to the audit log: %w", err)
-	}
-	r.log.Info("an operator decided about a row", "decision", string(d), "by", by, "row", at.String())
-	if d == Retry {
-		return p.retry(row)
-	}
-	return p.endBy(row, by)
-}
-
-// decidable gives the row at a position if something can be decided about it. The caller holds mu.
-func (p *partition) decidable(at Position, d Decision) (*row, error) {
-	if p.tracker == nil {
-		return nil, fmt.Errorf("%s: the partition was just assigned; try again in a moment", at)
-	}
-	for _, r := range rowsAt(p.tracker, at.Offset) {
-		if r.index != at.Row {
-			continue
-		}
-		switch {
-		case r.stage == done:
-			return nil, fmt.Errorf("%s: the row is final", at)
-		case r.stage == burying:
-			return nil, fmt.Errorf("%s: the row is given up already; its dead letter is on its way", at)
-		case r.stage == behind:
-			return nil, fmt.Errorf("%s: the row waits behind %s; decide about that one", at, r.lane.first.position())
-		case r.stage == kept && d == Retry:
-			return nil, fmt.Errorf("%s: the dead-letter guard holds the job; resume the job, or give the row up", at)
-		}
-		return r, nil
-	}
-	if at.Offset < p.tracker.Next() {
-		return nil, fmt.Errorf("%s: the row is final", at)
-	}
-	return nil, fmt.Errorf("%s: the record was not read yet", at)
-}
-
-// retry starts the row's next attempt now.
-func (p *partition) retry(r *row) error {
-	p.mu.Lock()
-	again := r.stage == stuck
-	if again {
-		p.stuck--
-		r.stage = delivering
-	}
-	p.mu.Unlock()
-	if again {
-		p.deliver(r)
-	} else {
-		p.scope.Hurry(&r.Delivery)
-	}
-	return nil
-}
-
-// endBy gives a row up because somebody said so.
-func (p *partition) endBy(r *row, by string) error {
-	p.mu.Lock()
-	at := r.stage
-	switch at {
-	case stuck:
-		p.stuck--
-	case kept:
-		for i, other := range p.kept {
-			if other == r {
-				p.kept = append(p.kept[:i], p.kept[i+1:]...)
-				break
-			}
-		}
-	case delivering:
-		r.endBy = by
-	default:
-		p.mu.Unlock()
-		return fmt.Errorf("%s: the row went on meanwhile", r.position())
-	}
-	p.mu.Unlock()
-	if at != delivering {
-		p.end(r, sink.Outcome{Class: sink.Target, Reason: "given up by " + by})
-		return nil
-	}
-	last := p.scope.Look(&r.Delivery)
-	if p.scope.Withdraw(&r.Delivery) { // else its attempt ends, and final does the rest
-		p.end(r, endedBy(last.Last, by))
-	}
-	return nil
-}
-
-// decided ends a row that was given up by somebody while its attempt ran, and says whether it was.
-func (p *partition) decided(r *row, o sink.Outcome) bool {
-	p.mu.Lock()
-	by := r.endBy
-	p.mu.Unlock()
-	if by != "" {
-		p.end(r, endedBy(o, by))
-	}
-	return by != ""
-}
-
-func endedBy(o sink.Outcome, by string) sink.Outcome {
-	if o.Class == "" || o.Class == sink.Interrupted {
-		o.Class = sink.Target
-	}
-	o.Reason = "given up by " + by + ": " + o.Reason
-	return o
-}
-
-// end makes a row final that somebody has decided about: the guard is not asked.
-func (p *partition) end(r *row, o sink.Outcome) {
-	if p.runner.cfg.DeadLetterTopic == "" {
-		p.ack(r, outcomeGivenUp)
+// tell adds what parking knows of a row.
+func (k *parking) tell(r *row, f *Found) {
+	if k == nil || r.lane == nil {
 		return
 	}
-	p.bury(r, o)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	over := slices.Contains(k.over, r)
+	if over {
+		f.State, f.Reason = FoundNoRoom, fmt.Sprintf("its key has a dead letter that is neither redriven nor given up, and %d dead letters are open, more than "+
+			"an instance keeps an eye on: it waits until some are redriven or given up", len(k.fold.letters))
+	}
+	if at, parked := k.fold.parked(r.laneID()); parked && (over || f.State == FoundParking) {
+		f.BehindLetter = &at
+	}
+}
+
+func (r *row) position() Position {
+	return Position{r.partition.topic, r.partition.id, r.record.Offset, r.index}
 }

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -96,36 +97,43 @@ func (r *Runner) place(p *partition) track.Place {
 // restore gives what earlier owners had finished above the commits of these partitions, as far as it can be believed; what is not is
 // sent again. It fails only when ctx ends, which a rebalance does: it is called again then, for what is still assigned.
 func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.Offset) (map[TopicPartition]track.Finished, error) {
-	found := map[TopicPartition]track.Finished{}
-	var ask kadm.OffsetForLeaderEpochRequest
+	all := commits{}
 	for topic, ids := range fetched {
 		for id, o := range ids {
-			p := r.partition(topic, id)
-			if p == nil {
-				continue
+			if p := r.partition(topic, id); p != nil {
+				c := commit{r.place(p), r.metadata[TopicPartition{topic, id}]}
+				c.Offset, c.Epoch = o.EpochOffset().Offset, o.EpochOffset().Epoch
+				all[TopicPartition{topic, id}] = c
 			}
-			place := r.place(p)
-			place.Offset, place.Epoch = o.EpochOffset().Offset, o.EpochOffset().Epoch
-			f, left, err := track.Decode(r.metadata[TopicPartition{topic, id}], place)
-			switch {
-			case errors.Is(err, track.ErrElsewhere):
-				r.log.Info("what the commit's metadata says is finished is of another topic, group or offset: it is not believed", "topic", topic, "partition", id)
-			case err != nil:
-				r.log.Warn("what was finished above the commit cannot be read, and is sent again", "topic", topic, "partition", id, "cause", err)
-			case !f.Empty():
-				found[TopicPartition{topic, id}] = f
-				_, epoch := f.Top()
-				ask.Add(topic, id, epoch)
-			}
-			if left > 0 {
-				r.log.Info("finished work did not fit into the commit's metadata, and is sent again", "topic", topic, "partition", id, "finished", left)
-			}
+		}
+	}
+	return r.instance.believe(ctx, r.log, all)
+}
+
+// believe gives what commits say was finished above them, as far as it can be believed. It fails only when ctx ends.
+func (i *Instance) believe(ctx context.Context, log *slog.Logger, all commits) (map[TopicPartition]track.Finished, error) {
+	found := map[TopicPartition]track.Finished{}
+	var ask kadm.OffsetForLeaderEpochRequest
+	for at, c := range all {
+		f, left, err := track.Decode(c.metadata, c.Place)
+		switch {
+		case errors.Is(err, track.ErrElsewhere):
+			log.Info("what the commit's metadata says is finished is of another topic, group or offset: it is not believed", "topic", at.Topic, "partition", at.Partition)
+		case err != nil:
+			log.Warn("what was finished above the commit cannot be read, and is sent again", "topic", at.Topic, "partition", at.Partition, "cause", err)
+		case !f.Empty():
+			found[at] = f
+			_, epoch := f.Top()
+			ask.Add(at.Topic, at.Partition, epoch)
+		}
+		if left > 0 {
+			log.Info("finished work did not fit into the commit's metadata, and is sent again", "topic", at.Topic, "partition", at.Partition, "finished", left)
 		}
 	}
 	if len(found) == 0 {
 		return nil, nil
 	}
-	ends, err := r.epochEnds(ctx, ask)
+	ends, err := i.epochEnds(ctx, ask)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -134,15 +142,15 @@ func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.O
 		answer, ok := ends[at.Topic][at.Partition]
 		switch {
 		case !ok || answer.Err != nil:
-			r.log.Warn("the leader does not say whether the log was cut; what was finished above the commit is sent again",
+			log.Warn("the leader does not say whether the log was cut; what was finished above the commit is sent again",
 				"topic", at.Topic, "partition", at.Partition, "cause", errors.Join(err, answer.Err))
 			delete(found, at)
 		case answer.LeaderEpoch != epoch:
-			r.log.Warn("the log was written anew since rows above the commit were finished; they are sent again",
+			log.Warn("the log was written anew since rows above the commit were finished; they are sent again",
 				"topic", at.Topic, "partition", at.Partition, "epoch", epoch)
 			delete(found, at)
 		case answer.EndOffset < end:
-			r.log.Warn("the log was cut since rows above the commit were finished; those above the cut are not believed",
+			log.Warn("the log was cut since rows above the commit were finished; those above the cut are not believed",
 				"topic", at.Topic, "partition", at.Partition, "epoch", epoch, "cut", answer.EndOffset)
 			f.Clip(answer.EndOffset)
 			found[at] = f
@@ -153,12 +161,12 @@ func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.O
 
 // epochEnds asks where epochs end in the logs. A leader that is away, or moving, is asked again for a while: this comes just after a
 // rebalance, which is often due to the very trouble that took the leader. The error is the last one, of what has no answer.
-func (r *Runner) epochEnds(ctx context.Context, ask kadm.OffsetForLeaderEpochRequest) (kadm.OffsetsForLeaderEpochs, error) {
+func (i *Instance) epochEnds(ctx context.Context, ask kadm.OffsetForLeaderEpochRequest) (kadm.OffsetsForLeaderEpochs, error) {
 	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
 	defer cancel()
 	all := kadm.OffsetsForLeaderEpochs{}
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		ends, err := r.instance.admin.OffsetForLeaderEpoch(ctx, ask)
+		ends, err := i.admin.OffsetForLeaderEpoch(ctx, ask)
 		left := kadm.OffsetForLeaderEpochRequest{}
 		for topic, ids := range ask {
 			if all[topic] == nil {

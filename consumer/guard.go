@@ -142,27 +142,32 @@ func (r *Runner) saveHolds(ctx context.Context) {
 func (p *partition) giveUp(r *row, o sink.Outcome) {
 	run := p.runner
 	if run.gate.held(HoldGuard) {
-		p.keep(r)
+		p.keep(r, o)
 		return
 	}
 	if h := run.guard.judge(time.Now(), o); h != nil {
 		if run.gate.hold(*h) {
 			run.log.Error("job held: too many rows would be given up; nothing is sent until it is resumed", "reason", h.Reason, "next", h.Next)
 		}
-		p.keep(r)
+		p.keep(r, o)
 		return
 	}
 	p.bury(r, o)
 }
 
 // keep holds on to a row until the guard's hold has ended: its lane waits, its record stays before the committed offset.
-func (p *partition) keep(r *row) {
+func (p *partition) keep(r *row, o sink.Outcome) {
 	p.mu.Lock()
-	if p.life == open {
+	given := r.endBy.Load() != nil // by somebody, and not for the guard to keep
+	if p.life == open && !given {
 		r.stage = kept
 		p.kept = append(p.kept, r)
 	}
 	p.mu.Unlock()
+	if given {
+		p.decided(r, o)
+		return
+	}
 	if !p.runner.gate.held(HoldGuard) { // it ended between the question and the list
 		p.deliverKept()
 	}

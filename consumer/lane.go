@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -52,14 +53,16 @@ type row struct {
 	sink.Delivery
 	partition *partition
 	record    *record
-	index     int32  // place in the record, from 0; wholeRecord if the record could not be decoded
-	lane      *lane  // nil: waits for nobody
-	next      *row   // the row behind it in its lane
-	sibling   *row   // another row of its record
-	stage     stage  // guarded by the partition's lock
-	endBy     string // who gave it up while its attempt ran; guarded by the partition's lock
+	index     int32 // place in the record, from 0; wholeRecord if the record could not be decoded
+	lane      *lane // nil: waits for nobody
+	next      *row  // the row behind it in its lane
+	sibling   *row  // another row of its record
+	stage     stage // guarded by the partition's lock
 	bytes     int64
 	payload   error // why it can make no request; nil for a row that is delivered
+	// endBy is who gave it up while it was in somebody's hands; see partition.endBy. It is set under the partition's lock, while the stage
+	// is delivering, and stays.
+	endBy atomic.Pointer[string]
 }
 
 // stage is how far a row has come.
@@ -67,9 +70,10 @@ type stage uint8
 
 const (
 	behind     stage = iota // another row of its lane
-	delivering              // the sink has it
+	delivering              // the sink has it, or is about to; or it finds no room among the parked rows
 	kept                    // it would be given up, but the guard holds the job
 	burying                 // its dead letter is on its way
+	shelving                // its letter is, behind a dead letter of its lane
 	stuck                   // it cannot be delivered, and dead letters are off
 	done
 )

@@ -100,8 +100,6 @@ type LetterFilter struct {
 	Where *mapping.Path
 	// State is any of these; none: all. A redrive takes open and parked letters only, whatever is said here.
 	State []LetterState
-	// Source is the record whose rows were given up; with a Row ≥ 0 that row of it.
-	Source *Position
 	// At is one letter, by its own address.
 	At *LetterAddress
 }

@@ -263,8 +263,6 @@ func (w *letterMatcher) matches(l *Letter, rec *kgo.Record) bool {
 		return false
 	case f.Key != nil && *f.Key != string(l.Key):
 		return false
-	case f.Source != nil && !f.Source.covers(l.Source):
-		return false
 	case f.At != nil && *f.At != LetterAddress{l.Partition, l.Offset}:
 		return false
 	}
@@ -329,18 +327,13 @@ func sourceRecord(l *Letter, o original) *kgo.Record {
 		Key: o.key, Value: o.value, Headers: o.headers}
 }
 
-// covers tells whether a letter is of this row, or of any row of the record if p has none.
-func (p Position) covers(l LetterSource) bool {
-	return p.Topic == l.Topic && p.Partition == l.Partition && p.Offset == l.Offset && (p.Row == wholeRecord || p.Row == l.Row)
-}
-
 func (f *LetterFilter) hasState(s LetterState) bool {
 	return len(f.State) == 0 || slices.Contains(f.State, s)
 }
 
 // foreign says whether records that are no dead letters can be chosen: they have no class, key or row to try.
 func (f *LetterFilter) foreign() bool {
-	return len(f.Class) == 0 && f.Since.IsZero() && f.Until.IsZero() && f.Key == nil && f.Where == nil && f.Source == nil && f.At == nil && f.hasState(LetterForeign)
+	return len(f.Class) == 0 && f.Since.IsZero() && f.Until.IsZero() && f.Key == nil && f.Where == nil && f.At == nil && f.hasState(LetterForeign)
 }
 
 func (a LetterAddress) compare(b LetterAddress) int {

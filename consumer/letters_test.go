@@ -98,10 +98,6 @@ func TestDeadLettersAreListedAndShown(t *testing.T) {
 		"by the row, not another": {LetterFilter{Where: path(t, "$[?(@.n == 1)]")}, "", 1},
 		"by the record":           {LetterFilter{Where: path(t, "$.kafka.headers.trace")}, "a", 1},
 		"by state":                {LetterFilter{State: []LetterState{LetterRedriven}}, "", 0},
-		"by source":               {LetterFilter{Source: &Position{topic, 0, 0, wholeRecord}}, "a", 0},
-		"by source, its row":      {LetterFilter{Source: &Position{topic, 0, 0, 0}}, "a", 0},
-		"by source, another row":  {LetterFilter{Source: &Position{topic, 0, 0, 1}}, "", 0},
-		"by source, none there":   {LetterFilter{Source: &Position{topic, 1, 7, wholeRecord}}, "", 0},
 	} {
 		page := f.list(d, c.filter)
 		var keys []string

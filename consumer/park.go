@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -146,8 +147,13 @@ func (k *parking) takes(r *row) bool {
 		p.mu.Unlock()
 		return true
 	}
-	r.stage = burying
-	p.deadLetter.Add(1)
+	if r.endBy.Load() != nil {
+		p.mu.Unlock()
+		p.decided(r, sink.Outcome{Attempts: r.Made})
+		return true
+	}
+	r.stage = shelving
+	p.letters++
 	p.mu.Unlock()
 	k.runner.dead.write(&letter{row: r, behind: at.String(), outcome: sink.Outcome{Class: ClassParked,
 		Reason: "its key has a dead letter before it that is neither redriven nor given up: " + at.String()}})
@@ -283,6 +289,39 @@ func (k *parking) void(r *row, at LetterAddress) {
 	o := outcome{word: outcomeWordVoid, job: k.runner.cfg.Job, of: at, source: r.rowAddress(), lane: r.laneValue(), by: BySelf,
 		reason: "its key was free again before it was parked: the row was delivered in its place"}
 	k.runner.instance.producer.TryProduce(context.Background(), o.record(k.runner.cfg.DeadLetterTopic), nil)
+}
+
+// withdraw takes back a row for which there is no room among the parked ones; false: it is not there.
+func (k *parking) withdraw(r *row) bool {
+	if k == nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if i := slices.Index(k.over, r); i >= 0 {
+		k.over = slices.Delete(k.over, i, i+1)
+		return true
+	}
+	again := settlement{row: r} // to be tried again
+	if i := slices.Index(k.settled, again); i >= 0 {
+		k.settled = slices.Delete(k.settled, i, i+1)
+		return true
+	}
+	return false
+}
+
+// overRows are the rows for which there is no room among the parked ones.
+func (k *parking) overRows() map[*row]bool {
+	if k == nil {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	over := make(map[*row]bool, len(k.over))
+	for _, r := range k.over {
+		over[r] = true
+	}
+	return over
 }
 
 // delivers notes that a row goes to the sink after all; false if the partition is no longer ours.

@@ -44,7 +44,7 @@ func TestALetterThatWasWrittenInSpiteOfItsErrorIsNotWrittenAgain(t *testing.T) {
 	r := parker(setup(t, consumertest.Fake(t), nil))
 	x := parkedRow(r, 0)
 	l := &letter{row: x, outcome: sink.Outcome{Class: sink.Rejected}}
-	x.partition.deadLetter.Add(1)
+	x.partition.letters = 1
 	if !r.parking.begins(l) { // the write itself is left out: its answer is told below
 		t.Fatal("the letter is not begun")
 	}

@@ -30,7 +30,6 @@ type partition struct {
 	wake       chan struct{} // capacity 1: the worker looks again
 	stop       context.CancelFunc
 	workerDone chan struct{}
-	deadLetter sync.WaitGroup // writes on their way
 
 	mu         sync.Mutex
 	life       life
@@ -43,11 +42,13 @@ type partition struct {
 	pending    int           // decoded rows that are not final
 	stuck      int           // rows that wait for an operator, since dead letters are off
 	stuckSince time.Time
-	fetched    int64  // the offset after the last record handed over
-	skipTo     int64  // what is below was accepted as lost; see goOn
-	kept       []*row // that would be given up, but the guard holds the job
-	paused     bool   // not fetched, since its buffer is full or it waits
-	parkWait   bool   // nothing is taken until it is known which lanes are parked
+	letters    int           // dead letters on their way
+	noLetters  chan struct{} // closed when there are none; nil: nobody waits for that
+	fetched    int64         // the offset after the last record handed over
+	skipTo     int64         // what is below was accepted as lost; see goOn
+	kept       []*row        // that would be given up, but the guard holds the job
+	paused     bool          // not fetched, since its buffer is full or it waits
+	parkWait   bool          // nothing is taken until it is known which lanes are parked
 	wait       wait
 
 	// Of this assignment: every record polled is final, or pending: in the queue, in the worker's hands, or in the tracker.
@@ -245,10 +246,8 @@ func (p *partition) drain(ctx context.Context) (c commit, changed bool) {
 	p.stop()
 	<-p.workerDone
 	p.scope.Drain(ctx)
-	written := make(chan struct{})
-	go func() { p.deadLetter.Wait(); close(written) }()
 	select {
-	case <-written:
+	case <-p.written():
 	case <-ctx.Done():
 	}
 	return p.close()

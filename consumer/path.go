@@ -143,14 +143,19 @@ func (p *partition) enter(own *record, rows []*row, lanes []laneValue) []*row {
 
 // deliver starts what a row needs to become final. It never waits.
 func (p *partition) deliver(r *row) {
-	if r.payload != nil {
+	if p.decided(r, sink.Outcome{Attempts: r.Made}) { // somebody gave it up before it came here
+		return
+	}
+	switch {
+	case r.payload != nil:
 		p.giveUp(r, sink.Outcome{Class: sink.Payload, Reason: r.payload.Error()})
-		return
+	case p.runner.parking.takes(r): // behind a dead letter of its key
+	default:
+		p.scope.Deliver(&r.Delivery)
 	}
-	if p.runner.parking.takes(r) { // behind a dead letter of its key
-		return
+	if r.endBy.Load() != nil { // meanwhile
+		p.endInHand(r)
 	}
-	p.scope.Deliver(&r.Delivery)
 }
 
 // final takes the outcome of a delivered row from the sink.

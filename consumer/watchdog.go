@@ -173,7 +173,9 @@ func (v view) diagnose() (StallCause, string) {
 	}
 	if v.head != nil {
 		switch {
-		case v.head.State == FoundBurying:
+		case v.head.State == FoundNoRoom:
+			return StallDeadLetters, row() + "; " + v.head.Reason
+		case v.head.State == FoundBurying || v.head.State == FoundParking:
 			return StallDeadLetters, "the dead letter of row " + v.head.Position.String() + " is not acknowledged"
 		case v.head.State == FoundStuck || v.head.State == FoundUnproven || v.head.State == FoundKept:
 			return StallLane, row() + "; " + v.head.Reason

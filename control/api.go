@@ -28,8 +28,9 @@ type API struct {
 	Fleet Fleet
 	// Audits reads who did what.
 	Audits Audits
-	// Letters gives the dead letters of a job.
+	// Letters gives the dead letters of a job, Ledger what Kafka alone tells of its records.
 	Letters func(consumer.Config) DeadLetters
+	Ledger  func(consumer.Config) Ledger
 }
 
 // Jobs are the jobs of one instance.

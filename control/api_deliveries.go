@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -23,7 +22,15 @@ type Deliveries interface {
 	Decide(ctx context.Context, at consumer.Position, d consumer.Decision, by string) error
 }
 
-// FoundRow is a row, or a record as a whole, with the instance that knows of it.
+// Ledger says where records of a job are that no instance has in hand. *consumer.Ledger does.
+type Ledger interface {
+	// Find says where a record is; why says why nobody has it in hand. The error is a *consumer.NoPartitionError, or Kafka's.
+	Find(ctx context.Context, q consumer.Query, why string) ([]consumer.Found, error)
+	// FindKey gives what is open among the dead letters of a key; cut says why there may be more.
+	FindKey(ctx context.Context, key string, limit int) (found []consumer.Found, cut string)
+}
+
+// FoundRow is a row, or a record as a whole, with the instance that has it in hand; none: Kafka alone told.
 type FoundRow struct {
 	consumer.Found
 	Instance string `json:"instance,omitempty"`
@@ -32,8 +39,8 @@ type FoundRow struct {
 // FoundPage is what was found.
 type FoundPage struct {
 	Found []FoundRow `json:"found"`
-	// Letters are the dead letters of a record that is final.
-	Letters []LetterView `json:"letters,omitempty"`
+	// Problem says why there may be more open dead letters of a key.
+	Problem string `json:"problem,omitempty"`
 	// Unreached are instances that may know more and did not answer.
 	Unreached []Unreached `json:"unreached,omitempty"`
 }
@@ -65,57 +72,54 @@ func (a API) findDelivery(c echo.Context) error {
 	if err := needPosition(asked.Topic, asked.Partition, asked.Offset); err != nil {
 		return err
 	}
+	if q.has("row") {
+		asked.Row = &row
+	}
 	return a.atOwner(c, id, asked.Topic, asked.Partition, func(ctx context.Context, d Deliveries) error {
 		found, err := d.Find(ctx, asked)
 		if err != nil {
 			return err
 		}
-		if row != wholeRecord {
-			found = slices.DeleteFunc(found, func(f consumer.Found) bool { return f.Row != row && f.Row != wholeRecord })
-		}
-		page := FoundPage{Found: a.here(found)}
-		if len(found) == 1 && (found[0].State == consumer.FoundCommitted || found[0].State == consumer.FoundFinished) {
-			at := found[0].Position
-			at.Row = row
-			page.Letters, err = a.lettersOf(ctx, id, at)
-			page.Found[0].Reason += lettersText(len(page.Letters), err)
-		}
-		return c.JSON(http.StatusOK, page)
-	})
+		return c.JSON(http.StatusOK, FoundPage{Found: a.here(found)})
+	}, func(why string, missing ...Unreached) error { return a.findInLedger(c, id, asked, why, missing) })
 }
 
-// lettersWithin bounds the look into the dead letters of a record that is final.
-const lettersWithin = 10 * time.Second
-
-var errManyLetters = errors.New("there are too many to look through at once; streamer deadletters list goes on page by page")
-
-// lettersOf gives the dead letters of a record, or of one row of it.
-func (a API) lettersOf(ctx context.Context, id string, at consumer.Position) (found []LetterView, err error) {
+// findInLedger answers what Kafka alone tells of a record whose partition is in nobody's hands: the job is stopped, its instances are gone,
+// or do not answer.
+func (a API) findInLedger(c echo.Context, id string, q consumer.Query, why string, missing []Unreached) error {
 	cfg, valid := a.Jobs.Config(id)
-	if !valid || cfg.DeadLetterTopic == "" {
-		return nil, nil
+	if !valid {
+		return invalidJob(id, "where its records are is not known")
 	}
-	ctx, cancel := context.WithTimeout(ctx, lettersWithin)
-	defer cancel()
-	page, err := a.Letters(cfg).List(ctx, consumer.LetterFilter{Source: &at}, "", consumer.MaxPage)
-	if err == nil && !page.Complete {
-		err = errManyLetters
+	found, err := a.Ledger(cfg).Find(c.Request().Context(), q, why)
+	var none *consumer.NoPartitionError
+	switch {
+	case errors.As(err, &none):
+		return refuse(http.StatusNotFound, none.Field, none.Cause, fmt.Sprintf("streamer jobs show %s names its partitions", id))
+	case errors.Is(err, context.DeadlineExceeded):
+		return err
+	case err != nil:
+		return refuse(http.StatusBadGateway, "", "Kafka does not tell where the record is: "+err.Error(), "look at /readyz, and try again")
 	}
-	for _, l := range page.Letters {
-		found = append(found, LetterView{Letter: l, Key: l.Key})
+	page := FoundPage{Unreached: missing}
+	for _, f := range found {
+		page.Found = append(page.Found, FoundRow{Found: f})
 	}
-	return found, err
+	return c.JSON(http.StatusOK, page)
 }
 
-// lettersText ends the sentence on a final record with what its dead letters tell.
-func lettersText(n int, err error) string {
-	switch {
-	case err != nil:
-		return fmt.Sprintf("; its dead letters were not all looked at: %v", err)
-	case n == 0:
-		return "; there is no dead letter of it"
+// nobody says why no instance reads a partition of a job, as far as this one knows.
+func (a API) nobody(id string) string {
+	why := "no instance reads the partition"
+	for _, j := range a.Jobs.Here() {
+		if j.ID == id {
+			why += "; the job is " + string(j.State) + " here"
+			if j.Cause != "" {
+				why += ": " + j.Cause
+			}
+		}
 	}
-	return fmt.Sprintf("; %d dead letters of it are there", n)
+	return why + fmt.Sprintf(" (streamer jobs show %s has all instances)", id)
 }
 
 // wholeRecord is the row of what is known of a record as a whole.
@@ -141,7 +145,7 @@ func (a API) here(found []consumer.Found) []FoundRow {
 	return rows
 }
 
-// findKey asks every instance that runs the job: a key may stand in any partition.
+// findKey asks every instance that runs the job: a key may stand in any partition. What is open among its dead letters is added.
 func (a API) findKey(c echo.Context, id string, q consumer.Query) error {
 	page := FoundPage{Found: []FoundRow{}}
 	if d, running := a.Jobs.Deliveries(id); running {
@@ -156,6 +160,15 @@ func (a API) findKey(c echo.Context, id string, q consumer.Query) error {
 		pages, page.Unreached = askAll[FoundPage](c.Request().Context(), a.peers(id), http.MethodGet, c.Request().URL.RequestURI(), "")
 		for _, p := range pages {
 			page.Found = append(page.Found, p.Found...)
+		}
+		if cfg, valid := a.Jobs.Config(id); valid {
+			var letters []consumer.Found
+			letters, page.Problem = a.Ledger(cfg).FindKey(c.Request().Context(), *q.Key, q.Limit)
+			for _, l := range letters { // one of a row that is pending was not read back yet
+				if !slices.ContainsFunc(page.Found, func(f FoundRow) bool { return f.Position == l.Position }) {
+					page.Found = append(page.Found, FoundRow{Found: l})
+				}
+			}
 		}
 	}
 	slices.SortFunc(page.Found, func(a, b FoundRow) int {
@@ -198,12 +211,20 @@ func (a API) decide(d consumer.Decision) echo.HandlerFunc {
 				return refuse(http.StatusConflict, "", err.Error(), "")
 			}
 			return c.JSON(http.StatusOK, Decided{Position: at, Decision: d})
+		}, func(why string, missing ...Unreached) error {
+			if len(missing) > 0 {
+				return refuse(http.StatusBadGateway, "", missing[0].Cause, "")
+			}
+			return refuse(http.StatusServiceUnavailable, "partition", fmt.Sprintf("nobody has %s in hand, so there is nothing to decide about: %s", at, why),
+				"streamer deliveries find says where it is")
 		})
 	}
 }
 
-// atOwner does something where a partition is read: here, or else at the instance that reports it.
-func (a API) atOwner(c echo.Context, id, topic string, partition int32, do func(context.Context, Deliveries) error) error {
+// atOwner does something where a partition is read: here, or else at the instance that reports it. otherwise is called if there is none, or
+// it does not answer; why says so.
+func (a API) atOwner(c echo.Context, id, topic string, partition int32, do func(context.Context, Deliveries) error,
+	otherwise func(why string, missing ...Unreached) error) error {
 	rows, running := a.Jobs.Deliveries(id)
 	if running && a.reads(id, topic, partition) {
 		err := do(c.Request().Context(), rows)
@@ -211,16 +232,19 @@ func (a API) atOwner(c echo.Context, id, topic string, partition int32, do func(
 			return err
 		}
 	}
-	name := fmt.Sprintf("%s/%d", topic, partition)
 	if hopped(c) {
-		return refuse(http.StatusServiceUnavailable, "partition", name+" is moving between instances", "try again in a moment")
+		return otherwise("the partition is moving between instances: try again in a moment")
 	}
 	owner, found := a.Fleet.OwnerOf(id, topic, partition)
 	if !found || owner.ID == a.Fleet.Me().ID {
-		return refuse(http.StatusServiceUnavailable, "partition", fmt.Sprintf("no instance reads %s for job %q now", name, id),
-			fmt.Sprintf("streamer jobs show %s says which partitions it has, and what it waits for; after a start or a crash try again in some seconds", id))
+		return otherwise(a.nobody(id))
 	}
-	return Peer{owner.ID, owner.Advertise}.forward(c)
+	err := Peer{owner.ID, owner.Advertise}.forward(c)
+	var p *Problem
+	if errors.As(err, &p) && p.Status == http.StatusBadGateway {
+		return otherwise("the instance that reads the partition does not answer", Unreached{Instance: owner.ID, Cause: p.Error()})
+	}
+	return err
 }
 
 // reads tells whether this instance has a partition.

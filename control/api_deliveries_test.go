@@ -23,7 +23,7 @@ func (r runs) Here() []JobHere {
 	for _, p := range r.partitions {
 		j.Assigned = append(j.Assigned, PartitionView{Topic: "visit", Partition: p})
 	}
-	return []JobHere{j, {JobStatus: JobStatus{ID: "people", State: Stopped, Since: morning}}}
+	return []JobHere{j, {JobStatus: JobStatus{ID: "people", State: Stopped, Since: morning, Cause: "an operator stopped it"}}}
 }
 
 func (r runs) Deliveries(job string) (Deliveries, bool) { return r, job == "visits" }
@@ -44,6 +44,9 @@ func (r runs) Find(_ context.Context, q consumer.Query) (found []consumer.Found,
 		return nil, consumer.ErrNotAssigned
 	}
 	for row := range int32(2) {
+		if q.Row != nil && *q.Row != row+1 {
+			continue
+		}
 		found = append(found, consumer.Found{Position: consumer.Position{Topic: q.Topic, Partition: q.Partition, Offset: q.Offset, Row: row + 1},
 			State: consumer.FoundInFlight, Attempts: 3})
 	}
@@ -85,10 +88,11 @@ func (f fleet) OwnerOf(_, _ string, partition int32) (Self, bool) {
 func TestCallsReachTheOwner(t *testing.T) {
 	t.Parallel()
 	var decided []string
-	there := startAPI(t, "127.0.0.1:0", API{Jobs: runs{[]int32{1}, &decided}, Fleet: fleet{me: "two", owners: map[int32]Peer{
+	books := func(consumer.Config) Ledger { return ledger{} }
+	there := startAPI(t, "127.0.0.1:0", API{Ledger: books, Jobs: runs{[]int32{1}, &decided}, Fleet: fleet{me: "two", owners: map[int32]Peer{
 		5: {ID: "one", Advertise: "http://127.0.0.1:1"}}}})
 	two := Peer{ID: "two", Advertise: there}
-	base := startAPI(t, "127.0.0.1:0", API{Jobs: runs{[]int32{0}, &decided}, Fleet: fleet{
+	base := startAPI(t, "127.0.0.1:0", API{Ledger: books, Jobs: runs{[]int32{0}, &decided}, Fleet: fleet{
 		me: "one",
 		owners: map[int32]Peer{
 			1: two,
@@ -110,13 +114,17 @@ func TestCallsReachTheOwner(t *testing.T) {
 		{"read elsewhere", "topic=visit&partition=1&offset=7", 200, `"instance":"two"`},
 		{"read on another machine", "topic=visit&partition=2&offset=7", 403,
 			"instance three at http://192.0.2.7:9013, and calls are passed on over loopback only, as long as nobody has to log in; call that instance on its own machine"},
-		{"read by an instance that just died", "topic=visit&partition=3&offset=7", 502, "instance four at http://127.0.0.1:1 does not answer: dial tcp 127.0.0.1:1: connect: connection refused; it may"},
-		{"given back by this instance a moment ago", "topic=visit&partition=4&offset=7", 503, "no instance reads visit/4 for job \"visits\" now"},
-		{"each takes the other for the owner", "topic=visit&partition=5&offset=7", 503, "visit/5 is moving between instances; try again"},
-		{"read by nobody", "topic=visit&partition=6&offset=7", 503, "streamer jobs show visits says which partitions it has"},
-		{"at an address that is none", "topic=visit&partition=7&offset=7", 502, `instance five says that it is called by "ftp:x", which is no URL`},
+		{"read by an instance that just died", "topic=visit&partition=3&offset=7", 200, `the instance that reads the partition does not answer","committed":5,"high_watermark":40}],` +
+			`"unreached":[{"instance":"four","cause":"instance four at http://127.0.0.1:1 does not answer: dial tcp 127.0.0.1:1: connect: connection refused; it may`},
+		{"given back by this instance a moment ago", "topic=visit&partition=4&offset=7", 200, `"reason":"no instance reads the partition; the job is running here (streamer jobs show visits has all instances)","committed":5`},
+		{"each takes the other for the owner", "topic=visit&partition=5&offset=7", 200, `"reason":"the partition is moving between instances: try again in a moment"`},
+		{"read by nobody", "topic=visit&partition=6&offset=7", 200, `{"found":[{"topic":"visit","partition":6,"offset":7,"row":-1,"state":"not read yet","reason":"no instance reads`},
+		{"at an address that is none", "topic=visit&partition=7&offset=7", 200, `instance five says that it is called by \"ftp:x\", which is no URL`},
+		{"of a topic that the job does not read", "topic=none&partition=6&offset=7", 404, "topic: job visits does not read topic none"},
+		{"while Kafka does not answer", "topic=away&partition=6&offset=7", 502, "Kafka does not tell where the record is: broker 1 has gone away"},
 		{"a key, of all instances", "key=k", 200, `{"found":[{"topic":"visit","partition":0,"offset":100,"row":0,"state":"waiting behind another row","committed":0,"high_watermark":0,"instance":"one"},` +
-			`{"topic":"visit","partition":1,"offset":99,"row":0,"state":"waiting behind another row","committed":0,"high_watermark":0,"instance":"two"}],` +
+			`{"topic":"visit","partition":1,"offset":99,"row":0,"state":"waiting behind another row","committed":0,"high_watermark":0,"instance":"two"},` +
+			`{"topic":"visit","partition":3,"offset":2,"row":0,"state":"dead-lettered","committed":-1,"high_watermark":-1}],"problem":"there are many",` +
 			`"unreached":[{"instance":"four","cause":"instance four at`},
 		{"a key and a position", "key=k&topic=visit", 400, "give either key, or topic, partition and offset"},
 		{"no topic", "partition=1&offset=1", 400, "topic: is missing"},
@@ -131,7 +139,8 @@ func TestCallsReachTheOwner(t *testing.T) {
 			t.Errorf("%s: got %d %s", c.name, status, text)
 		}
 	}
-	if status, text, _ := request(t, http.MethodGet, base+"/api/v1/jobs/people/deliveries?topic=visit&partition=9&offset=1", ""); status != 503 {
+	status, text, _ := request(t, http.MethodGet, base+"/api/v1/jobs/people/deliveries?topic=visit&partition=9&offset=1", "")
+	if status != 200 || !strings.Contains(text, "no instance reads the partition; the job is stopped here: an operator stopped it (streamer") {
 		t.Errorf("a stopped job: got %d %s", status, text)
 	}
 
@@ -142,6 +151,8 @@ func TestCallsReachTheOwner(t *testing.T) {
 	}{
 		{"here", "give-up", `{"topic":"visit","partition":0,"offset":3,"row":0}`, 200, `{"topic":"visit","partition":0,"offset":3,"row":0,"decision":"give-up"}`},
 		{"elsewhere", "retry", `{"topic":"visit","partition":1,"offset":4,"row":2}`, 200, `"decision":"retry"`},
+		{"read by nobody", "retry", `{"topic":"visit","partition":6,"offset":3,"row":0}`, 503, "nobody has visit/6/3/0 in hand, so there is nothing to decide about: no instance reads"},
+		{"at an instance that just died", "give-up", `{"topic":"visit","partition":3,"offset":3,"row":0}`, 502, "instance four at http://127.0.0.1:1 does not answer"},
 		{"too late", "retry", `{"topic":"visit","partition":0,"offset":9,"row":0}`, 409, "visit/0/9/0: the row is final"},
 		{"no row", "retry", `{"topic":"visit","partition":0,"offset":9}`, 400, "row: is missing"},
 		{"a word for a number", "retry", `{"topic":"visit","partition":"a","offset":9}`, 400, "partition: is a string, not a number in its range"},
@@ -156,6 +167,27 @@ func TestCallsReachTheOwner(t *testing.T) {
 	if got := fmt.Sprint(decided); got != "[give-up visit/0/3/0 by operator retry visit/1/4/2 by operator]" {
 		t.Errorf("decided %s", got)
 	}
+}
+
+// ledger has a record of every offset below 9, and a dead letter that one of the rows found has too.
+type ledger struct{}
+
+func (ledger) Find(_ context.Context, q consumer.Query, why string) ([]consumer.Found, error) {
+	switch q.Topic {
+	case "none":
+		return nil, &consumer.NoPartitionError{Field: "topic", Cause: "job visits does not read topic none"}
+	case "away":
+		return nil, errors.New("broker 1 has gone away")
+	}
+	return []consumer.Found{{Position: consumer.Position{Topic: q.Topic, Partition: q.Partition, Offset: q.Offset, Row: -1}, State: consumer.FoundNotRead,
+		Reason: why, Committed: 5, HighWatermark: 40}}, nil
+}
+
+func (ledger) FindKey(context.Context, string, int) ([]consumer.Found, string) {
+	at := func(partition int32, offset int64) consumer.Found {
+		return consumer.Found{Position: consumer.Position{Topic: "visit", Partition: partition, Offset: offset}, State: consumer.FoundDeadLettered, Committed: -1, HighWatermark: -1}
+	}
+	return []consumer.Found{at(3, 2), at(0, 100)}, "there are many"
 }
 
 // A name can be made to point anywhere between the check of an address and its use, so what is dialled is checked as well.

@@ -159,10 +159,14 @@ func (a API) letters(c echo.Context) (DeadLetters, error) {
 	}
 	cfg, valid := a.Jobs.Config(id)
 	if !valid {
-		return nil, refuse(http.StatusConflict, "job", fmt.Sprintf("job %q is not valid, so where its dead letters are is not known", id),
-			fmt.Sprintf("streamer jobs show %s says what is wrong with it", id))
+		return nil, invalidJob(id, "where its dead letters are is not known")
 	}
 	return a.Letters(cfg), nil
+}
+
+// invalidJob refuses what a job has to be valid for.
+func invalidJob(id, so string) *Problem {
+	return refuse(http.StatusConflict, "job", fmt.Sprintf("job %q is not valid, so %s", id, so), fmt.Sprintf("streamer jobs show %s says what is wrong with it", id))
 }
 
 // lettersProblem says what an error of the dead letters asks of the caller.

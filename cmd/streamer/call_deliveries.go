@@ -56,8 +56,9 @@ func deliveriesFind(environ []string) *cobra.Command {
 		Use:   "find JOB (--topic NAME --partition N --offset N [--row N] | --key KEY)",
 		Short: "says where a record is: in flight, waiting and for what, final, not read",
 		Long: "Says where a record is on its way, row by row: committed, finished above the committed offset, in flight with the number of its\n" +
-			"attempt, waiting and for what, behind which row, dead-lettered, expired, not read yet. With --key it shows the rows of that\n" +
-			"key (or of that lane) that are not final, in all partitions.",
+			"attempt, waiting and for what, behind which row, filtered, dead-lettered, parked, expired, not read yet; also while the job is\n" +
+			"stopped. With --key it shows the rows of that key (or of that lane) that are not final, and its open dead letters, in all\n" +
+			"partitions; delivered ones are not listed.",
 		Args: oneJob,
 	}
 	var p positionFlags
@@ -83,13 +84,18 @@ func deliveriesFind(environ []string) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return output.print(c.OutOrStdout(), page, func(w io.Writer) { foundText(w, page) })
+		return output.print(c.OutOrStdout(), page, func(w io.Writer) {
+			foundText(w, page)
+			if given("key") {
+				_, _ = fmt.Fprintln(w, "rows of the key that are delivered, filtered, or not read yet are not listed; ask for them by --topic, --partition and --offset")
+			}
+		})
 	})
 }
 
 func foundText(w io.Writer, page control.FoundPage) {
 	if len(page.Found) == 0 {
-		_, _ = fmt.Fprintln(w, "no row of it is on its way: what there was is final, or not read yet")
+		_, _ = fmt.Fprintln(w, "no row of it is on its way, and no dead letter of it is open")
 	}
 	for _, f := range page.Found {
 		_, _ = fmt.Fprintf(w, "%s: %s\n", f.Position, f.State)
@@ -101,6 +107,12 @@ func foundText(w io.Writer, page control.FoundPage) {
 		}
 		if f.Behind != nil {
 			line("behind", "%s", *f.Behind)
+		}
+		if f.BehindLetter != nil {
+			line("behind", "dead letter %s", *f.BehindLetter)
+		}
+		if l := f.Letter; l != nil {
+			line("letter", "%s, written %s, %s: %s", l.LetterAddress, moment(l.At), l.Class, l.Reason)
 		}
 		if f.Attempts > 0 {
 			line("attempts", "%d, %d of them counted", f.Attempts, f.Counted)
@@ -114,13 +126,15 @@ func foundText(w io.Writer, page control.FoundPage) {
 		if f.Polled != nil {
 			line("read", "%s", moment(*f.Polled))
 		}
-		line("partition", "committed %s, end %s", offsetText(f.Committed), offsetText(f.HighWatermark))
+		if f.Committed >= 0 || f.HighWatermark >= 0 {
+			line("partition", "committed %s, end %s", offsetText(f.Committed), offsetText(f.HighWatermark))
+		}
 		if f.Instance != "" {
 			line("instance", "%s", f.Instance)
 		}
 	}
-	for _, l := range page.Letters {
-		_, _ = fmt.Fprintf(w, "dead letter %s of row %d: %s, %s\n    %s: %s\n", letterAddress(l), l.Source.Row, letterState(l), moment(l.At), l.Class, l.Reason)
+	if page.Problem != "" {
+		_, _ = fmt.Fprintf(w, "not all dead letters were looked at: %s\n", page.Problem)
 	}
 	unreachedText(w, page.Unreached)
 }

@@ -120,10 +120,10 @@ func TestKafkaOperatorsNight(t *testing.T) {
 			return fmt.Sprintf("deliveries find %s --topic %s --partition %d --offset %d", job, topic, p, offset)
 		}
 		for _, o := range []operator{first, second} {
-			o.sees(at(0), "of row 0: open", "rejected: answered 422")
+			o.sees(at(0), ": dead-lettered", " is open", "rejected: answered 422")
 			o.sees(at(1), fmt.Sprintf("%s/%d/1/0: ", topic, p), "target: answered 503", "of them counted")
 			o.sees(at(2), "waiting behind another row", fmt.Sprintf("behind:    %s/%d/1/0", topic, p))
-			o.sees(at(3), "each delivered or given up; there is no dead letter of it")
+			o.sees(at(3), "rows: 1 delivered")
 			o.sees(at(99), "not in the log")
 		}
 	}
@@ -140,7 +140,7 @@ func TestKafkaOperatorsNight(t *testing.T) {
 		t.Errorf("redrive: %s", text)
 	}
 	second.sees("deadletters list "+job, "2      rejected  redriven")
-	second.sees(fmt.Sprintf("deliveries find %s --topic %s --partition 0 --offset 0", job, topic), "of row 0: redriven")
+	second.sees(fmt.Sprintf("deliveries find %s --topic %s --partition 0 --offset 0", job, topic), ": dead-lettered", " was redriven: ")
 	if !delivered("bad") {
 		t.Error("the redriven row did not reach the API")
 	}
@@ -151,7 +151,7 @@ func TestKafkaOperatorsNight(t *testing.T) {
 		second.types(0, "deliveries retry"+row)
 		second.types(0, "deliveries give-up"+row)
 		consumertest.WaitFor(t, time.Minute, "the lane behind the row", func() (any, bool) { return api.Len(), delivered(fmt.Sprintf("behind-%d", p)) })
-		first.sees(fmt.Sprintf("deliveries find %s --topic %s --partition %d --offset 1", job, topic, p), "of row 0: open", "given up by operator")
+		first.sees(fmt.Sprintf("deliveries find %s --topic %s --partition %d --offset 1", job, topic, p), ": dead-lettered", " is open", "given up by operator")
 		if text := second.types(1, "deliveries give-up"+row); !strings.Contains(text, "the row is final") {
 			t.Errorf("given up twice: %s", text)
 		}

@@ -29,7 +29,8 @@ func instance(ts *testscript.TestScript, _ bool, _ []string) {
 		Listen: "127.0.0.1:0", Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Readiness: func() control.Readiness { return control.Readiness{Ready: true} },
 		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{},
-			Letters: func(c consumer.Config) control.DeadLetters { return nightLetters{c.Job, ts.MkAbs("sending")} }},
+			Letters: func(c consumer.Config) control.DeadLetters { return nightLetters{c.Job, ts.MkAbs("sending")} },
+			Ledger:  func(consumer.Config) control.Ledger { return nightLedger{} }},
 	})
 	ts.Check(s.Start())
 	ts.Defer(func() { s.Stop(context.Background()) })
@@ -197,7 +198,9 @@ func (nightRows) Find(_ context.Context, q consumer.Query) ([]consumer.Found, er
 		return nil, nil
 	case q.Offset < 1000:
 		return []consumer.Found{{Position: at(q.Offset, -1), State: consumer.FoundCommitted, Committed: 1000, HighWatermark: 2200,
-			Reason: "8 rows, each delivered or given up"}}, nil
+			Reason: "rows: 7 delivered, 1 with a dead letter"}, {Position: at(q.Offset, 7), State: consumer.FoundDeadLettered, Committed: 1000, HighWatermark: 2200,
+			Reason: "dead letter 0/6 was redriven: delivered", Letter: &consumer.FoundLetter{LetterAddress: consumer.LetterAddress{Offset: 6}, State: consumer.LetterRedriven,
+				Outcome: "delivered", Class: sink.Target, Reason: "answered 500 Internal Server Error", At: night.Add(-10 * time.Minute)}}}, nil
 	case q.Offset == 1000:
 		return []consumer.Found{stuck}, nil
 	}
@@ -209,6 +212,28 @@ func (nightRows) Decide(_ context.Context, at consumer.Position, _ consumer.Deci
 		return errors.New("visit/0/7/0: the row is final")
 	}
 	return nil
+}
+
+// nightLedger is what Kafka tells of partitions that nobody reads, and of the key k-17.
+type nightLedger struct{}
+
+func (nightLedger) Find(_ context.Context, q consumer.Query, why string) ([]consumer.Found, error) {
+	if q.Topic != "visit" {
+		return nil, &consumer.NoPartitionError{Field: "topic", Cause: "job births does not read topic " + q.Topic}
+	}
+	return []consumer.Found{{Position: consumer.Position{Topic: q.Topic, Partition: q.Partition, Offset: q.Offset, Row: -1}, State: consumer.FoundNotRead,
+		Reason: "the job would go on at offset 5; " + why, Committed: 5, HighWatermark: 40}}, nil
+}
+
+func (nightLedger) FindKey(_ context.Context, key string, _ int) ([]consumer.Found, string) {
+	if key != "k-17" {
+		return nil, ""
+	}
+	return []consumer.Found{{Position: consumer.Position{Topic: "visit", Partition: 1, Offset: 40}, State: consumer.FoundParked, Committed: -1, HighWatermark: -1,
+			Reason: "it is sent when what is before it is: dead letter 0/9 is parked behind 0/3", BehindLetter: &consumer.LetterAddress{Offset: 3},
+			Letter: &consumer.FoundLetter{LetterAddress: consumer.LetterAddress{Offset: 9}, State: consumer.LetterParked, Class: consumer.ClassParked,
+				Reason: "its key has a dead letter before it that is neither redriven nor given up: 0/3", At: night.Add(-30 * time.Minute)}}},
+		"100000 records were; streamer deadletters list goes on page by page"
 }
 
 // nightLetters are dead letters of visits; births has none, and keeps rows that cannot be delivered.
@@ -232,8 +257,6 @@ func (l nightLetters) List(_ context.Context, f consumer.LetterFilter, cursor st
 		return page, consumer.ErrLettersOff
 	case cursor == "bad":
 		return page, &consumer.CursorError{Cursor: cursor}
-	case f.Source != nil:
-		return consumer.LetterPage{Letters: all[2:], Complete: true}, nil
 	case len(f.Class) == 1 && f.Class[0] == sink.Target:
 		return consumer.LetterPage{Counts: []consumer.LetterCount{}, Complete: true}, nil
 	case !f.Since.IsZero():

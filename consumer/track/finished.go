@@ -94,6 +94,12 @@ func (f *Finished) Take(offset int64) (finished bool, final func(row int32) bool
 	return false, spans[0].rows.has
 }
 
+// Has is Take for any offset, and forgets nothing.
+func (f *Finished) Has(offset int64) (finished bool, final func(row int32) bool) {
+	at := Finished{spans: f.spans}
+	return at.Take(offset)
+}
+
 // The most that is looked at and written: more would not fit into any metadata. What is beyond is left out from the high end.
 const (
 	maxSpans   = 16 << 10

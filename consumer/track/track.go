@@ -141,5 +141,11 @@ func (t *Tracker) Known(offset int64, epoch int32) (finished bool, final func(ro
 	return t.restored.Take(offset)
 }
 
+// Earlier says what an earlier owner had finished of the record at offset, which must not be below Next: as Known does, but it may be
+// asked in any order, and believes what an epoch may still refute.
+func (t *Tracker) Earlier(offset int64) (finished bool, final func(row int32) bool) {
+	return t.restored.Has(offset)
+}
+
 // Oldest is the first pending record, nil if there is none.
 func (t *Tracker) Oldest() *Record { return t.head }

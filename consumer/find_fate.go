@@ -1,0 +1,226 @@
+package consumer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// fateRead bounds the reading of a record, to tell what became of it.
+const fateRead = 5 * time.Second
+
+// fate is what a record itself and its dead letters tell of what became of its rows.
+type fate struct {
+	cfg     *Config
+	rows    []Rendered // by the present definition
+	at      time.Time  // the record's
+	problem string     // why the record cannot be looked at
+	letters map[int32]*Letter
+	cut     string // why not all dead letters were looked at; empty: they were
+}
+
+// fate looks at a record and at its dead letters. Letters of another topic of that name are passed over.
+func (i *Instance) fate(ctx context.Context, cfg *Config, at Position, topicID string) *fate {
+	f := &fate{cfg: cfg, letters: map[int32]*Letter{}}
+	read, cancel := context.WithTimeout(ctx, fateRead)
+	defer cancel()
+	rec, err := ReadRecord(read, i.kafka, at.Topic, at.Partition, at.Offset, i.log)
+	switch {
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		f.problem = "it is not in the log any more"
+	case err != nil:
+		f.problem = err.Error()
+	default:
+		f.rows, f.at = Render(*cfg, rec), rec.Timestamp
+	}
+	if cfg.DeadLetterTopic == "" {
+		return f
+	}
+	letters, cut := i.DeadLetters(*cfg).choose(ctx, f.at, func(l *Letter) bool {
+		s := &l.Source
+		return s.Topic == at.Topic && s.TopicID == topicID && s.Partition == at.Partition && s.Offset == at.Offset
+	})
+	f.cut = cut
+	for n := range letters {
+		if l := &letters[n]; l.State != LetterVoid {
+			f.letters[l.Source.Row] = l
+		}
+	}
+	return f
+}
+
+// tell gives what is known of a record. It looks at it, and at its dead letters, if something of it is final.
+func (s *whereabouts) tell(ctx context.Context, i *Instance, cfg *Config, topicID string, row *int32) []Found {
+	wanted := func(f Found) bool { return row == nil || f.Row == *row || f.Row == wholeRecord }
+	final := s.final || s.earlier != nil
+	for _, f := range s.pending {
+		final = final || f.State == FoundFinished && wanted(f)
+	}
+	found := s.pending
+	if row != nil {
+		found = slices.DeleteFunc(found, func(f Found) bool { return !wanted(f) })
+	}
+	switch {
+	case len(s.pending) > 0 && len(found) > 0 && !final:
+		return found
+	case len(s.pending) == 0 && !final && !s.readable:
+		return []Found{s.whole}
+	}
+	fate := i.fate(ctx, cfg, s.whole.Position, topicID)
+	switch {
+	case len(s.pending) == 0 && row == nil:
+		return fate.all(s)
+	case len(found) == 0:
+		return []Found{fate.row(s, *row)}
+	}
+	for n := range found {
+		if l := fate.letters[found[n].Row]; l != nil && found[n].State == FoundFinished {
+			found[n].tellLetter(l)
+		}
+	}
+	return found
+}
+
+// isFinal says whether a row of a record is final of which none is pending here.
+func (s *whereabouts) isFinal(row int32) bool { return s.final || s.earlier != nil && s.earlier(row) }
+
+// all tells of every row: one Found for the record, unless that is one row with a dead letter, and one for each row with a dead letter,
+// or which is not final while others are.
+func (f *fate) all(s *whereabouts) (found []Found) {
+	for row := range f.letters {
+		one := s.whole
+		one.Row = row
+		one.tellLetter(f.letters[row])
+		if !s.isFinal(row) && row != wholeRecord {
+			one.Reason += "; its offset is not committed: it is read again"
+		}
+		found = append(found, one)
+	}
+	delivered, filtered, impossible, again := 0, 0, 0, 0
+	for _, r := range f.rows {
+		row := int32(r.Row)
+		switch {
+		case f.letters[row] != nil:
+		case r.Verdict == "filtered" || r.Verdict == "not emitted":
+			filtered++
+		case !s.isFinal(row):
+			if again++; s.earlier != nil {
+				one := s.whole
+				one.Row, one.Reason = row, "other rows of its record are final; "+s.whole.Reason
+				found = append(found, one)
+			}
+		case r.Verdict == "payload error":
+			impossible++
+		default:
+			delivered++
+		}
+	}
+	slices.SortFunc(found, func(a, b Found) int { return cmp.Compare(a.Row, b.Row) })
+	if f.letters[wholeRecord] != nil || len(f.letters) == 1 && len(f.rows) == 1 {
+		found[0].Reason += f.doubts(false)
+		return found
+	}
+	whole := s.whole
+	if s.final && len(f.letters) == 0 && filtered == len(f.rows) && f.problem == "" {
+		whole.State = FoundFiltered
+	}
+	whole.Reason = strings.TrimPrefix(whole.Reason+"; "+f.count(delivered, filtered, impossible, again), "; ") + f.doubts(delivered > 0)
+	return append([]Found{whole}, found...)
+}
+
+// count says how many rows became what.
+func (f *fate) count(delivered, filtered, impossible, again int) string {
+	switch {
+	case f.problem != "":
+		return f.problem
+	case len(f.rows) == 0:
+		return "it makes no request: a tombstone, or a record without rows"
+	}
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{delivered, f.delivered()}, {filtered, "filtered out, as the job is defined now"}, {impossible, "that can make no request, as the job is defined now"},
+		{len(f.letters), "with a dead letter"}, {again, "to send"}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+		}
+	}
+	return fmt.Sprintf("rows: %s", strings.Join(parts, ", "))
+}
+
+// delivered is what became of a row that is final and has no dead letter.
+func (f *fate) delivered() string {
+	if f.cfg.DeadLetterTopic == "" {
+		return "delivered, or given up by an operator (streamer audit), since dead letters are off"
+	}
+	return "delivered"
+}
+
+// doubts is what keeps an answer from being sure, to end its sentence with.
+func (f *fate) doubts(delivered bool) (text string) {
+	if f.cut != "" {
+		text = "; not all dead letters were looked at: " + f.cut
+	}
+	if delivered && f.cfg.DeadLetterTopic != "" && time.Since(f.at) > f.cfg.DeadLetterRetention {
+		text += fmt.Sprintf("; a dead letter of it would be gone by now (dead_letter.retention %s)", f.cfg.DeadLetterRetention)
+	}
+	if delivered && (f.cfg.Start.Latest || !f.cfg.Start.Time.IsZero()) {
+		text += fmt.Sprintf("; or it stood there before the job began (start: %s)", f.cfg.Start)
+	}
+	return text
+}
+
+// row tells of one row of a record that is not pending.
+func (f *fate) row(s *whereabouts, row int32) Found {
+	one := s.whole
+	one.Row = row
+	at := slices.IndexFunc(f.rows, func(r Rendered) bool { return int32(r.Row) == row })
+	switch {
+	case f.letters[row] != nil:
+		one.tellLetter(f.letters[row])
+		one.Reason += f.doubts(false)
+	case f.letters[wholeRecord] != nil:
+		one.tellLetter(f.letters[wholeRecord])
+		one.Reason += "; it is of the record as a whole" + f.doubts(false)
+	case f.problem != "":
+		one.Reason = strings.TrimPrefix(one.Reason+"; "+f.problem, "; ")
+	case at < 0:
+		one.State, one.Reason = FoundNoRow, fmt.Sprintf("the record has %d rows, as the job is defined now", len(f.rows))
+	case f.rows[at].Verdict != "send" && !s.final && s.earlier == nil && len(s.pending) == 0:
+		one.Reason += "; " + f.rows[at].Verdict + ", as the job is defined now"
+	case f.rows[at].Verdict == "filtered" || f.rows[at].Verdict == "not emitted":
+		one.State, one.Reason = FoundFiltered, f.rows[at].Verdict+", as the job is defined now"
+	case len(s.pending) > 0: // others are, and this one was final when the record was read
+		one.State, one.Reason = FoundFinished, "it was final when its record was read: an earlier owner has delivered it"
+	case s.isFinal(row):
+		one.State = finalState(one.Offset, one.Committed)
+		one.Reason = f.delivered() + f.doubts(true)
+	}
+	return one
+}
+
+// tellLetter says that a row has a dead letter.
+func (f *Found) tellLetter(l *Letter) {
+	at := LetterAddress{l.Partition, l.Offset}
+	f.State, f.Letter = FoundDeadLettered, &FoundLetter{LetterAddress: at, State: l.State, Outcome: l.Outcome, Class: l.Class, Reason: l.Reason, At: l.At}
+	f.Reason = "dead letter " + at.String() + " is " + string(l.State)
+	switch l.State {
+	case LetterRedriven:
+		f.Reason = "dead letter " + at.String() + " was redriven: " + cmp.Or(l.Outcome, "delivered")
+	case LetterGivenUp:
+		f.Reason = "dead letter " + at.String() + " was given up by " + l.OutcomeBy
+	case LetterParked:
+		f.State = FoundParked
+		if behind, err := parseLetterAddress(l.behind); err == nil {
+			f.BehindLetter = &behind
+			f.Reason = "it is sent when what is before it is: dead letter " + at.String() + " is parked behind " + behind.String()
+		}
+	}
+}
