@@ -248,7 +248,7 @@ func TestRedriveIsBoundedAndAlone(t *testing.T) {
 	if _, err := d.Redrive(t.Context(), LetterFilter{}, RedriveOptions{}, nil); !errors.Is(err, ErrRedriving) {
 		t.Errorf("a second one in this process: %v", err)
 	}
-	if _, err := d.GiveUp(t.Context(), LetterFilter{}, "ann"); !errors.Is(err, ErrRedriving) {
+	if _, err := d.GiveUp(t.Context(), LetterFilter{}, GiveUpOptions{By: "ann"}); !errors.Is(err, ErrRedriving) {
 		t.Errorf("giving up what is being sent: %v", err)
 	}
 	soon, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -271,7 +271,7 @@ func TestLettersAreGivenUp(t *testing.T) {
 	f.run(cfg)
 	f.committed(cfg, topic)
 	d := f.letters(cfg)
-	if n, err := d.GiveUp(t.Context(), LetterFilter{Key: new("a"), Class: []sink.Class{sink.Rejected}}, "ann"); n != 1 || err != nil {
+	if n, err := d.GiveUp(t.Context(), LetterFilter{Key: new("a"), Class: []sink.Class{sink.Rejected}}, GiveUpOptions{By: "ann"}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	got := strings.Split(brief(f.list(d, LetterFilter{})), ", ") // the two were given up at the same time

@@ -25,7 +25,7 @@ type DeadLetters interface {
 	List(ctx context.Context, f consumer.LetterFilter, cursor string, limit int) (consumer.LetterPage, error)
 	Show(ctx context.Context, partition int32, offset int64) (consumer.Letter, error)
 	Redrive(ctx context.Context, f consumer.LetterFilter, o consumer.RedriveOptions, progress func(consumer.RedriveProgress)) (consumer.RedriveReport, error)
-	GiveUp(ctx context.Context, f consumer.LetterFilter, by string) (int, error)
+	GiveUp(ctx context.Context, f consumer.LetterFilter, o consumer.GiveUpOptions) (int, error)
 }
 
 // LetterQuery chooses dead letters; what is left out does not matter.

@@ -78,20 +78,14 @@ func (a API) redrive(c echo.Context) error {
 	case asked.Rate < 0:
 		return refuse(http.StatusBadRequest, "rate", "is less than 0", "leave it out for the job's own limit")
 	}
-	f, err := asked.filter()
-	if err != nil {
-		return err
-	}
-	letters, err := a.letters(c)
+	letters, f, err := a.chosen(c, asked.LetterQuery)
 	if err != nil {
 		return err
 	}
 	ctx := c.Request().Context()
 	if !asked.DryRun {
-		detail := map[string]any{"chosen": asked}
-		_, err := a.Store.Remember(ctx, jobOf(c), consumer.Audit{By: operator, Action: "redrive", Detail: detail}, func(*consumer.Memory) error { return nil })
-		if err != nil {
-			return notRemembered(err)
+		if err := a.noteInAudit(ctx, jobOf(c), "redrive", map[string]any{"chosen": asked}); err != nil {
+			return err
 		}
 	}
 	lines := lineWriter{c: c}
@@ -110,38 +104,62 @@ func (a API) redrive(c echo.Context) error {
 	return nil
 }
 
-// LettersGivenUp says how many dead letters became final by an operator's decision.
-type LettersGivenUp struct {
-	GivenUp int `json:"given_up"`
+// GiveUpRequest says which dead letters become final without being sent.
+type GiveUpRequest struct {
+	LetterQuery
+	// DryRun counts them, and changes nothing.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
-// giveUpLetters takes the same choice as a redrive, and sends nothing.
+// LettersGivenUp says how many dead letters became final by an operator's decision, or would with DryRun.
+type LettersGivenUp struct {
+	GivenUp int  `json:"given_up"`
+	DryRun  bool `json:"dry_run,omitempty"`
+}
+
+// giveUpLetters makes final what is chosen as for a redrive, and sends nothing.
 func (a API) giveUpLetters(c echo.Context) error {
-	var asked LetterQuery
+	var asked GiveUpRequest
 	if err := bodyOf(c, &asked); err != nil {
 		return err
 	}
 	if len(asked.State) > 0 {
 		return refuse(http.StatusBadRequest, "state", "open and parked letters can be given up, no others", "leave it out")
 	}
-	f, err := asked.filter()
-	if err != nil {
-		return err
-	}
-	letters, err := a.letters(c)
+	letters, f, err := a.chosen(c, asked.LetterQuery)
 	if err != nil {
 		return err
 	}
 	ctx := c.Request().Context()
-	_, err = a.Store.Remember(ctx, jobOf(c), consumer.Audit{By: operator, Action: "give-up", Detail: map[string]any{"dead_letters": asked}}, func(*consumer.Memory) error { return nil })
-	if err != nil {
-		return notRemembered(err)
+	if !asked.DryRun {
+		if err := a.noteInAudit(ctx, jobOf(c), "give-up", map[string]any{"dead_letters": asked.LetterQuery}); err != nil {
+			return err
+		}
 	}
-	n, err := letters.GiveUp(ctx, f, operator)
+	n, err := letters.GiveUp(ctx, f, consumer.GiveUpOptions{By: operator, DryRun: asked.DryRun})
 	if err != nil {
 		return redriveProblem(err)
 	}
-	return c.JSON(http.StatusOK, LettersGivenUp{n})
+	return c.JSON(http.StatusOK, LettersGivenUp{GivenUp: n, DryRun: asked.DryRun})
+}
+
+// chosen gives the dead letters of the job in the route's path, and a filter for those that q means.
+func (a API) chosen(c echo.Context, q LetterQuery) (DeadLetters, consumer.LetterFilter, error) {
+	f, err := q.filter()
+	if err != nil {
+		return nil, f, err
+	}
+	letters, err := a.letters(c)
+	return letters, f, err
+}
+
+// noteInAudit writes what an operator is about to do to a job, which changes nothing that is remembered of it.
+func (a API) noteInAudit(ctx context.Context, job, action string, detail map[string]any) error {
+	line := consumer.Audit{By: operator, Action: action, Detail: detail}
+	if _, err := a.Store.Remember(ctx, job, line, func(*consumer.Memory) error { return nil }); err != nil {
+		return notRemembered(err)
+	}
+	return nil
 }
 
 // redriveProblem is lettersProblem, and tells of a redrive that runs.

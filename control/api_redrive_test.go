@@ -39,8 +39,8 @@ func (l letters) Redrive(ctx context.Context, f consumer.LetterFilter, o consume
 }
 
 // GiveUp takes all it is asked for; of births there are none, and with a key a redrive runs.
-func (l letters) GiveUp(_ context.Context, f consumer.LetterFilter, by string) (int, error) {
-	*l.asked = append(*l.asked, fmt.Sprintf("give up %v by=%s", f.Class, by))
+func (l letters) GiveUp(_ context.Context, f consumer.LetterFilter, o consumer.GiveUpOptions) (int, error) {
+	*l.asked = append(*l.asked, fmt.Sprintf("give up %v by=%s dry=%v", f.Class, o.By, o.DryRun))
 	switch {
 	case l.job == "births":
 		return 0, consumer.ErrLettersOff
@@ -61,6 +61,7 @@ func TestGiveUpLetters(t *testing.T) {
 		status          int
 		says            string
 	}{
+		{"counted only", "visits", `{"class":["rejected"],"dry_run":true}`, 200, `{"given_up":3,"dry_run":true}`},
 		{"some", "visits", `{"class":["rejected"]}`, 200, `{"given_up":3}`},
 		{"while a redrive runs", "visits", `{"key":"k"}`, 409, "another redrive of this job's dead letters is running"},
 		{"off", "births", `{}`, 409, "dead letters of this job are off"},
@@ -73,7 +74,8 @@ func TestGiveUpLetters(t *testing.T) {
 			t.Errorf("%s: got %d %s", c.name, status, text)
 		}
 	}
-	if asked[0] != "give up [rejected] by=operator" || store.did[0] != "operator give-up visits" {
+	if asked[0] != "give up [rejected] by=operator dry=true" || asked[1] != "give up [rejected] by=operator dry=false" || store.did[0] != "operator give-up visits" ||
+		len(store.did) != 3 {
 		t.Errorf("asked %q, audit %q", asked, store.did)
 	}
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"streamer/consumer"
 	"streamer/control"
 	"streamer/control/client"
 )
@@ -30,19 +29,19 @@ func lettersGiveUp(environ []string) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		plan, err := api.Redrive(ctx, args[0], control.RedriveRequest{LetterQuery: q, DryRun: true, PastGuard: true}, func(consumer.RedriveProgress) {})
+		plan, err := api.GiveUpLetters(ctx, args[0], control.GiveUpRequest{LetterQuery: q, DryRun: true})
 		if err != nil {
 			return err
 		}
-		if s.dryRun || plan.Left == 0 {
+		if s.dryRun || plan.GivenUp == 0 {
 			return output.print(c.OutOrStdout(), plan, func(w io.Writer) {
-				_, _ = fmt.Fprintf(w, "%d would be given up\n", plan.Left)
+				_, _ = fmt.Fprintf(w, "%d would be given up\n", plan.GivenUp)
 			})
 		}
-		if err := s.ask(c, fmt.Sprintf("give %d dead letters of %s up?", plan.Left, args[0])); err != nil {
+		if err := s.ask(c, fmt.Sprintf("give %d dead letters of %s up?", plan.GivenUp, args[0])); err != nil {
 			return err
 		}
-		given, err := api.GiveUpLetters(ctx, args[0], q)
+		given, err := api.GiveUpLetters(ctx, args[0], control.GiveUpRequest{LetterQuery: q})
 		if err != nil {
 			return err
 		}

@@ -287,7 +287,7 @@ func (l nightLetters) Show(ctx context.Context, partition int32, offset int64) (
 }
 
 // GiveUp takes both open ones.
-func (l nightLetters) GiveUp(context.Context, consumer.LetterFilter, string) (int, error) {
+func (l nightLetters) GiveUp(context.Context, consumer.LetterFilter, consumer.GiveUpOptions) (int, error) {
 	return 2, nil
 }
 

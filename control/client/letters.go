@@ -50,10 +50,10 @@ func (c *Client) DeadLetter(ctx context.Context, job string, partition int32, of
 	return v, err
 }
 
-// GiveUpLetters makes open and parked dead letters final without sending them, and gives their number.
-func (c *Client) GiveUpLetters(ctx context.Context, job string, q control.LetterQuery) (control.LettersGivenUp, error) {
+// GiveUpLetters makes open and parked dead letters final without sending them, and gives their number. A dry run only counts.
+func (c *Client) GiveUpLetters(ctx context.Context, job string, r control.GiveUpRequest) (control.LettersGivenUp, error) {
 	var out control.LettersGivenUp
-	err := c.call(ctx, http.MethodPost, []string{"jobs", job, "dead-letters", "give-up"}, nil, q, &out)
+	err := c.call(ctx, http.MethodPost, []string{"jobs", job, "dead-letters", "give-up"}, nil, r, &out)
 	return out, err
 }
 
