@@ -110,6 +110,7 @@ func lostOffset(t *testing.T, c *consumertest.Cluster) {
 	f.produceN(topic, 1, 2)
 	j = f.runWith(k, cfg)
 	j.heldFor(topic, 0, HoldOffsetsLost)
+	j.waitCause(topic + "/0 is held: offsets lost")
 	f.committedTo(cfg, topic, map[int32]int64{1: 6})
 	if got, ok := f.cluster.Committed(t, cfg.Group)[topic][0]; ok {
 		t.Fatalf("%d was committed over the lost offset", got)

@@ -132,7 +132,7 @@ func recreatedWhileRunning(t *testing.T, c *consumertest.Cluster, change ...func
 	if got, ok := f.cluster.Committed(t, cfg.Group)[topic][0]; ok && got > 1 {
 		t.Errorf("%d was committed to the new topic", got)
 	}
-	if cause := j.runner.Status().Cause; cause != "" {
+	if cause := j.runner.Status().Cause; cause != topic+"/0 is held: topic recreated" {
 		t.Errorf("the job says %q", cause)
 	}
 	for _, a := range f.api.Attempts() {

@@ -168,7 +168,48 @@ func (r *Runner) Status() Status {
 	slices.SortFunc(out.Partitions, func(a, b PartitionStatus) int {
 		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
+	for _, notable := range []string{stalledText(out.Stalls), heldText(out.Partitions)} {
+		switch {
+		case out.Cause == "":
+			out.Cause = notable
+		case notable != "":
+			out.Cause = notable + "; " + out.Cause
+		}
+	}
 	return out
+}
+
+// stalledText says in a line which partitions make no progress, but for those that are held, for who looks at many jobs at once.
+func stalledText(stalls []Stall) string {
+	n, first := 0, ""
+	for _, s := range stalls {
+		if s.Cause != StallHeld && s.Cause != StallPaused {
+			if n++; n == 1 {
+				first = fmt.Sprintf("%s/%d makes no progress: %s", s.Topic, s.Partition, s.Cause)
+			}
+		}
+	}
+	return andMore(first, n)
+}
+
+// heldText says in a line which partitions are held.
+func heldText(partitions []PartitionStatus) string {
+	n, first := 0, ""
+	for _, p := range partitions {
+		if p.Hold != nil {
+			if n++; n == 1 {
+				first = fmt.Sprintf("%s/%d is held: %s", p.Topic, p.Partition, p.Hold.Cause)
+			}
+		}
+	}
+	return andMore(first, n)
+}
+
+func andMore(first string, n int) string {
+	if n > 1 {
+		first += fmt.Sprintf(", and %d more partitions", n-1)
+	}
+	return first
 }
 
 // targetHolds is what an operator is told of targets on hold.
