@@ -48,6 +48,9 @@ func (i *Instance) RemoveMember(ctx context.Context, cfg Config) error {
 	if cfg.Instance == "" {
 		return nil
 	}
+	if i.kafka.GroupProtocol == GroupConsumer {
+		return i.removeConsumer(ctx, cfg)
+	}
 	resp, err := i.admin.LeaveGroup(ctx, kadm.LeaveGroup(cfg.Group).InstanceIDs(cfg.Instance).Reason("the job does not run on this instance any more"))
 	if err == nil {
 		err = resp.Error()

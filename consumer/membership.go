@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -234,7 +233,7 @@ func (r *Runner) leave(hard context.Context) {
 	r.client.AllowRebalance()
 	ctx, cancel := context.WithTimeout(context.Background(), stopMargin)
 	defer cancel()
-	if err := r.client.LeaveGroupContext(ctx); err != nil && !errors.Is(err, kerr.UnknownMemberID) {
+	if err := r.leaveGroup(ctx); err != nil {
 		r.log.Warn("leaving the group was not answered; it gives this member up after the session timeout", "cause", err)
 	}
 }

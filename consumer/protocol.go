@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,6 +137,60 @@ func (r *Runner) watchSession(ctx context.Context) {
 	if session, _, err := r.groupTimes(ctx); err == nil {
 		r.fence.setSession(session)
 	}
+}
+
+// leaveGroup says farewell. A static member stays in the group and may come back to its partitions: under the classic protocol it says
+// nothing, under the consumer protocol that it goes for a while. That the client says without the instance id, which the coordinator
+// refuses, so it is said here: without it the next process of that id would wait for this one's session.
+func (r *Runner) leaveGroup(ctx context.Context) error {
+	member, _ := r.client.GroupMetadata()
+	err := r.client.LeaveGroupContext(ctx)
+	switch {
+	case r.consumerProtocol() && r.cfg.Instance != "":
+		return r.instance.sayFarewell(ctx, r.cfg, member, forAWhile)
+	case errors.Is(err, kerr.UnknownMemberID):
+		return nil
+	}
+	return err
+}
+
+// What a static member of the consumer protocol says when it goes, instead of an epoch.
+const (
+	forGood   = -1
+	forAWhile = -2
+)
+
+// sayFarewell speaks for this instance's static member of a group of the consumer protocol.
+func (i *Instance) sayFarewell(ctx context.Context, cfg Config, member string, epoch int32) error {
+	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	req.Group, req.MemberID, req.MemberEpoch, req.InstanceID = cfg.Group, member, epoch, kmsg.StringPtr(cfg.Instance)
+	resp, err := req.RequestWith(ctx, i.producer)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.GroupIDNotFound) {
+		return nil // gone already, or never in it
+	}
+	return err
+}
+
+// removeConsumer takes this instance's static member out of a group of the consumer protocol: whoever names an instance id has to know its
+// member too.
+func (i *Instance) removeConsumer(ctx context.Context, cfg Config) error {
+	groups, err := i.admin.DescribeConsumerGroups(ctx, cfg.Group)
+	group := groups[cfg.Group]
+	if err = cmp.Or(err, group.Err); errors.Is(err, kerr.GroupIDNotFound) {
+		return nil
+	}
+	for _, m := range group.Members {
+		if err == nil && m.InstanceID != nil && *m.InstanceID == cfg.Instance {
+			err = i.sayFarewell(ctx, cfg, m.MemberID, forGood)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("take member %s out of group %s: %w", cfg.Instance, cfg.Group, err)
+	}
+	return nil
 }
 
 // whileMember gives a context that ends when the group may have given this member up. It is for drains under the consumer protocol,

@@ -2,7 +2,9 @@ package consumer
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -76,6 +78,110 @@ func TestKafkaConsumerProtocol(t *testing.T) {
 	f.verdict(cfg, topic, nil,
 		checker.Event{Cause: checker.Lost, At: froze, Until: woke, Within: 2 * time.Second},
 		checker.Event{Cause: checker.Lost, At: cut, Until: taken, Within: 2 * time.Second})
+}
+
+// A process with a STREAMER_INSTANCE_ID is killed, and the next one with that id comes at once. The coordinator keeps the place for the
+// dead one until its session ends; the new one says so, tries on by itself, and gets its partitions. Nothing is lost, and no row overtakes
+// its lane.
+func TestKafkaAKilledStaticMemberComesBack(t *testing.T) {
+	f := setup(t, consumertest.Kafka(t), func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Delay: 2 * time.Millisecond} })
+	if !since43(f.cluster.Version) {
+		t.Skip("needs Kafka 4.3")
+	}
+	const partitions, keys = 4, 16
+	topic := f.cluster.Topic(t, "t", partitions)
+	cfg := f.job(topic)
+	member := func(id string, dial func(context.Context, string, string) (net.Conn, error)) *running {
+		t.Helper()
+		cfg := cfg
+		cfg.Instance = id
+		return f.runOn(f.instance(Client{Brokers: f.cluster.Brokers, GroupProtocol: GroupConsumer, Dial: dial}, 0), cfg)
+	}
+	shares := func(a, b *running) {
+		t.Helper()
+		consumertest.WaitFor(t, within, "the partitions to be shared", func() (any, bool) {
+			x, y := a.runner.assigned.Load(), b.runner.assigned.Load()
+			return fmt.Sprint(x, y), x == partitions/2 && y == partitions/2
+		})
+	}
+	var up atomic.Bool
+	up.Store(true)
+	line := &cable{up: &up}
+	dead, other := member("one", line.dial), member("two", nil)
+	shares(dead, other)
+	produceKeys(f, topic, partitions, keys, 20)
+	f.attempts(50)
+	killed := time.Now()
+	line.cut()
+	next := member("one", nil)
+	consumertest.WaitFor(t, within, "the new process to say what it waits for", func() (any, bool) {
+		s := next.runner.Status()
+		return s.Cause, strings.Contains(s.Cause, "UNRELEASED_INSTANCE_ID") && strings.Contains(s.Cause, "a member with STREAMER_INSTANCE_ID=one is in it")
+	})
+	shares(next, other)
+	back := time.Now()
+	t.Logf("back %v after the kill, with a session of 6 s", back.Sub(killed).Round(100*time.Millisecond))
+	if cause := next.runner.Status().Cause; cause != "" {
+		t.Errorf("back, it still says %q", cause)
+	}
+	produceKeys(f, topic, partitions, keys, 10)
+	f.committed(cfg, topic)
+	f.verdict(cfg, topic, nil, checker.Event{Cause: checker.Lost, At: killed, Until: back, Within: 2 * time.Second})
+}
+
+// A process with a STREAMER_INSTANCE_ID is stopped and started again: its partitions wait for it, nobody else moves, and nobody waits for
+// a session to end. When its job is to run elsewhere, its member is taken out, and the others have its partitions at once.
+func TestKafkaAStaticMemberGoesForAWhileOrForGood(t *testing.T) {
+	f := setup(t, consumertest.Kafka(t), nil)
+	if !since43(f.cluster.Version) {
+		t.Skip("needs Kafka 4.3")
+	}
+	topic := f.cluster.Topic(t, "t", 4)
+	cfg := f.job(topic)
+	member := func(id string) *running {
+		t.Helper()
+		cfg := cfg
+		cfg.Instance = id
+		j := f.runOn(f.instance(Client{Brokers: f.cluster.Brokers, GroupProtocol: GroupConsumer}, 0), cfg)
+		f.cluster.GroupTimes(t, cfg.Group, time.Minute, time.Second) // longer than any wait here
+		return j
+	}
+	has := func(j *running) (ids []int32) {
+		for _, p := range j.runner.all() {
+			ids = append(ids, p.id)
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	wait := func(j *running, n int) {
+		t.Helper()
+		consumertest.WaitFor(t, within, fmt.Sprint(n, " partitions"), func() (any, bool) { ids := has(j); return fmt.Sprint(ids, j.runner.Status().Cause), len(ids) == n })
+	}
+	one, other := member("one"), member("two")
+	wait(one, 2)
+	wait(other, 2)
+	mine, theirs := has(one), has(other)
+	if err := one.stop(); err != nil {
+		t.Fatal(err)
+	}
+	one = member("one")
+	wait(one, 2)
+	if !slices.Equal(has(one), mine) || !slices.Equal(has(other), theirs) {
+		t.Errorf("%v and %v before, %v and %v after", mine, theirs, has(one), has(other))
+	}
+	if err := one.stop(); err != nil {
+		t.Fatal(err)
+	}
+	i := f.instance(Client{Brokers: f.cluster.Brokers, GroupProtocol: GroupConsumer}, 0)
+	defer i.Close()
+	gone := cfg
+	gone.Instance = "one"
+	for range 2 { // it may be gone already
+		if err := i.RemoveMember(t.Context(), gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait(other, 4)
 }
 
 // since43 says that a Kafka is of version 4.3 or later.

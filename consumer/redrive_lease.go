@@ -65,6 +65,8 @@ func (d *DeadLetters) newLease(ctx context.Context) (*lease, context.Context, er
 // redriveGroup is the group of a job's redrives. No job's own group can have a slash.
 func (d *DeadLetters) redriveGroup() string { return d.cfg.Namespace + "." + d.cfg.Job + "/redrive" }
 
+// join joins the redrive's group. It is one of the classic protocol, whatever STREAMER_KAFKA_GROUP_PROTOCOL says: that one member has
+// everything is for the members to decide, and no coordinator has an assignor for it. Every Kafka serves the classic protocol.
 func (l *lease) join(ctx context.Context, d *DeadLetters) error {
 	if err := l.othersGone(ctx, d); err != nil {
 		return err

@@ -106,8 +106,12 @@ func (r *Runner) fetchFailed(topic string, id int32, err error) {
 		return
 	case errors.As(err, &session):
 		cause := fmt.Sprintf("the group answered: %v", session.Err)
+		if errors.Is(session.Err, kerr.UnreleasedInstanceID) {
+			cause += fmt.Sprintf("; a member with STREAMER_INSTANCE_ID=%s is in it: one that was killed, until its session ends in at most %v, or another process "+
+				"that was given the same id; trying again", r.cfg.Instance, r.sessionTime)
+		}
 		if r.status.note(&r.status.group, cause) {
-			r.log.Warn("out of the group; joining again", "cause", session.Err)
+			r.log.Warn("out of the group; joining again", "cause", cause)
 		}
 		return
 	}
