@@ -290,7 +290,9 @@ func (p *partition) describe(r *row) Found {
 	p.mu.Unlock()
 	switch at {
 	case delivering:
-		f.look(p.scope.Look(&r.Delivery))
+		if f.look(p.scope.Look(&r.Delivery)); f.wait == "permit" {
+			f.Reason = p.runner.forbidden()
+		}
 		fallthrough
 	case shelving:
 		p.runner.parking.tell(r, &f)
@@ -318,8 +320,29 @@ func (f *Found) look(l sink.Look) {
 	case !l.Here:
 		f.State, f.Reason = FoundBackOff, "between two steps; ask again"
 	default:
-		f.State, f.Reason = FoundBackOff, l.Wait
+		f.State, f.Reason = FoundBackOff, waits[l.Wait]
 	}
+}
+
+// waits says in an operator's words what the sink lets a row wait for.
+var waits = map[string]string{
+	"back-off": "it backs off after its last attempt",
+	"breaker":  "the target's breaker is open: it gets probes only",
+	"hold":     "the target refuses the credentials, or its address is not allowed: it gets probes only",
+	"rate":     "the job's rate limit",
+	"slot":     "a free slot: all that delivery.concurrency allows are in use",
+	"permit":   "no attempt may start",
+}
+
+// forbidden says why no attempt may start.
+func (r *Runner) forbidden() string {
+	switch paused, _, holds := r.gate.read(); {
+	case len(holds) > 0:
+		return "the job is held: " + string(holds[0].Cause)
+	case paused:
+		return "the job is paused"
+	}
+	return "the group has not answered lately, so no attempt may start"
 }
 
 // tell adds what parking knows of a row.

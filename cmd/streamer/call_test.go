@@ -186,7 +186,7 @@ func (nightRows) Find(_ context.Context, q consumer.Query) ([]consumer.Found, er
 		return consumer.Position{Topic: "visit", Partition: q.Partition, Offset: offset, Row: row}
 	}
 	read, next, first := night.Add(-4*time.Minute), night.Add(25*time.Second), at(1000, 2)
-	stuck := consumer.Found{Position: first, State: consumer.FoundBackOff, Reason: "backs off", Polled: &read, Attempts: 7, Counted: 3,
+	stuck := consumer.Found{Position: first, State: consumer.FoundBackOff, Reason: "it backs off after its last attempt", Polled: &read, Attempts: 7, Counted: 3,
 		Last: "target: answered 500 Internal Server Error", Next: &next, Committed: 1000, HighWatermark: 2200}
 	behind := consumer.Found{Position: at(1001, 0), State: consumer.FoundBehind, Polled: &read, Behind: &first, Committed: 1000, HighWatermark: 2200,
 		Reason: "rows of a lane are delivered one after the other; ask for the row it waits behind"}
