@@ -164,8 +164,18 @@ func TestKafkaOperatorsNight(t *testing.T) {
 	second.types(0, "jobs resume", job)
 	first.sees("jobs show "+job, "state:           running")
 
+	// Of a job that is stopped it is told from Kafka alone.
+	first.types(0, "jobs stop", job)
+	consumertest.Produce(t, producer, &kgo.Record{Topic: topic, Key: []byte("b"), Value: []byte(`{"id": "late"}`)})
+	find := fmt.Sprintf("deliveries find %s --topic %s --partition 0 --offset ", job, topic)
+	second.sees(find+"4", "not read yet", "the job would go on at offset 4; no instance reads the partition; the job is stopped here: an operator stopped it", "rows: 1 to send")
+	first.sees(find+"3", ": committed", "rows: 1 delivered")
+	first.sees(find+"1", ": dead-lettered", " is open", "given up by operator")
+	first.types(0, "jobs start", job)
+	second.sees(find+"4", ": committed", "rows: 1 delivered")
+
 	audit := first.types(0, "audit --job", job)
-	for _, did := range []string{"redrive", "retry", "give-up", "pause", "resume"} {
+	for _, did := range []string{"redrive", "retry", "give-up", "pause", "resume", "stop", "start"} {
 		if !strings.Contains(audit, "operator  "+did) {
 			t.Errorf("the audit has no %s:\n%s", did, audit)
 		}
