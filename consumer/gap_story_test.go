@@ -24,6 +24,13 @@ func (f *fixture) makeAnew(topic string, partitions int32) {
 		_, err := admin.CreateTopic(f.Context(), partitions, 1, nil, topic)
 		return err, err == nil
 	})
+	consumertest.WaitFor(f, within, "the broker to serve it", func() (any, bool) {
+		ends, err := admin.ListEndOffsets(f.Context(), topic)
+		if err == nil {
+			err = ends.Error()
+		}
+		return err, err == nil && len(ends[topic]) == int(partitions)
+	})
 	f.producer = f.cluster.Producer(f)
 }
 
