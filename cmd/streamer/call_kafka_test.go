@@ -166,13 +166,18 @@ func TestKafkaOperatorsNight(t *testing.T) {
 
 	// Of a job that is stopped it is told from Kafka alone.
 	first.types(0, "jobs stop", job)
+	consumertest.WaitFor(t, time.Minute, "the group to be empty", func() (any, bool) {
+		group := namespace + "." + job
+		all, err := cluster.Admin(t).DescribeGroups(t.Context(), group)
+		return fmt.Sprint(all, err), err == nil && all[group].State == "Empty"
+	})
 	consumertest.Produce(t, producer, &kgo.Record{Topic: topic, Key: []byte("b"), Value: []byte(`{"id": "late"}`)})
 	find := fmt.Sprintf("deliveries find %s --topic %s --partition 0 --offset ", job, topic)
 	second.sees(find+"4", "not read yet", "the job would go on at offset 4; no instance reads the partition; the job is stopped here: an operator stopped it", "rows: 1 to send")
 	first.sees(find+"3", ": committed", "rows: 1 delivered")
 	first.sees(find+"1", ": dead-lettered", " is open", "given up by operator")
 	first.types(0, "jobs start", job)
-	second.sees(find+"4", ": committed", "rows: 1 delivered")
+	second.sees(find+"4", ": committed", "rows: 1 delivered", "instance:")
 
 	audit := first.types(0, "audit --job", job)
 	for _, did := range []string{"redrive", "retry", "give-up", "pause", "resume", "stop", "start"} {
