@@ -164,7 +164,7 @@ func TestTimeoutBoundsTheWholeAttempt(t *testing.T) {
 			inWorld(t, Config{Timeout: 5 * time.Second, Retry: Retry{Initial: time.Hour, Max: time.Hour}}, func(*sinktest.Attempt) sinktest.Answer { return c.answer }, func(w *world) {
 				w.row("a", "/")
 				w.pass(10 * time.Second)
-				if len(w.waits) != 1 || w.waits[0].at != 5*time.Second || w.waits[0].outcome.Reason != c.reason || w.waits[0].outcome.Class != Target {
+				if len(w.waits) != 1 || w.waits[0].at.Round(10*time.Millisecond) != 5*time.Second || w.waits[0].outcome.Reason != c.reason || w.waits[0].outcome.Class != Target {
 					t.Errorf("waits are %+v", w.waits)
 				}
 			})

@@ -154,7 +154,7 @@ func BenchmarkParse(b *testing.B) {
 		src := &bytesConn{in: bytes.NewReader(nil)}
 		for b.Loop() {
 			src.in.Reset([]byte(answer))
-			c.in.reset(src)
+			c.in.reset(src, nil)
 			if err := c.read(Limits{BodyBytes: 64 << 10}); err != nil {
 				b.Fatal(err)
 			}

@@ -66,6 +66,18 @@ func (c *Call) hold(conn net.Conn, cancel context.CancelFunc) bool {
 	return !c.aborted
 }
 
+// overtime is how long is looked for an answer when the time is up.
+const overtime = 4 * time.Millisecond
+
+// overtime lets a read whose time is up take what has arrived; false if the call was aborted. A process that was frozen, or got no CPU,
+// wakes up with the deadline over and the answer unread: it would call that a time-out, and send a request again that was answered in
+// time.
+func (c *Call) overtime() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.aborted && c.conn != nil && c.conn.SetReadDeadline(time.Now().Add(overtime)) == nil
+}
+
 // letGo is the end of hold: Abort cannot touch the connection any more. It says whether it had.
 func (c *Call) letGo() (aborted bool) {
 	c.mu.Lock()

@@ -15,7 +15,7 @@ const largeRequest = 64 << 10
 
 // Limits of one Do.
 type Limits struct {
-	// Deadline is when the call ends at the latest, from dial to the body's last byte.
+	// Deadline is when the call ends, from dial to the body's last byte. What has arrived by then is still read, see overtime.
 	Deadline time.Time
 	// BodyBytes is how much of the answer's body is read; what has more is left there and its connection closed: no error.
 	BodyBytes int64
@@ -47,7 +47,7 @@ func (c *Call) Do(l Limits) (*Response, error) {
 		}
 		return nil, ErrNotStarted
 	}
-	c.in.reset(conn)
+	c.in.reset(conn, c)
 	err = c.exchange(conn, l)
 	aborted := c.letGo()
 	switch {

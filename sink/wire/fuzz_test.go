@@ -34,7 +34,7 @@ func parse(answer []byte, step int, head bool) (*Call, error) {
 	var c Call
 	c.req.host = client.Host(Origin{Host: "api.test", Port: 80})
 	c.req.head = head
-	c.in.reset(&bytesConn{in: bytes.NewReader(answer), step: step})
+	c.in.reset(&bytesConn{in: bytes.NewReader(answer), step: step}, nil)
 	err := c.read(Limits{BodyBytes: 5000, KeepBody: true})
 	return &c, err
 }

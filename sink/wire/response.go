@@ -212,6 +212,8 @@ func malformed(what string) error { return &malformedError{what} }
 // reader reads an answer from a connection into one buffer.
 type reader struct {
 	src      net.Conn
+	call     *Call // whose time it is; nil: nobody's
+	late     bool  // the time was up, see overtime
 	buf      []byte
 	pos, end int
 	keep     int  // bytes before it stay where they are
@@ -221,12 +223,12 @@ type reader struct {
 	bare     bool // the last line ended with LF alone
 }
 
-func (r *reader) reset(src net.Conn) {
+func (r *reader) reset(src net.Conn, call *Call) {
 	buf := r.buf
 	if buf == nil || cap(buf) > keptBuffer {
 		buf = make([]byte, 4<<10)
 	}
-	*r = reader{src: src, buf: buf}
+	*r = reader{src: src, call: call, buf: buf}
 }
 
 // drained says that nothing came behind the answer.
@@ -255,6 +257,10 @@ func (r *reader) fill() error {
 			return nil
 		}
 		if err != nil {
+			if !r.late && r.call != nil && isTimeout(err) && r.call.overtime() {
+				r.late = true
+				continue
+			}
 			if errors.Is(err, io.EOF) {
 				err = ErrCut
 			}
