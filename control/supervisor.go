@@ -51,7 +51,7 @@ type supervised struct {
 	state    State
 	cause    string
 	since    time.Time
-	left     int64 // rows that ended runners left unfinished
+	left     int64 // rows that the last runner left unfinished
 	decision decision
 	extent   *extent // nil: not asked for yet
 }
@@ -153,7 +153,7 @@ func (s *Supervisor) stuck() error {
 	return fmt.Errorf("jobs %v have not stopped in time; rows in flight may be delivered again", ids)
 }
 
-// Unfinished is the number of rows that runners which have ended left undelivered; they may be delivered again.
+// Unfinished is the number of rows that the jobs' last runners left undelivered; they may be delivered again.
 func (s *Supervisor) Unfinished() int64 {
 	var n int64
 	for _, j := range s.jobs {
@@ -330,7 +330,7 @@ func (j *supervised) ended(r Runner) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.runner = nil
-	j.left += left
+	j.left = left // what the runner before it left was taken up by this one
 }
 
 // become goes to the next state and reports whether state or cause are new. A step that the diagram does not have is not taken.
