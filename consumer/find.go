@@ -170,12 +170,14 @@ func (p *partition) whereabouts(offset int64) (s whereabouts, ok bool) {
 		return s, true
 	}
 	rows := rowsAt(p.tracker, offset)
+	s.final, s.whole.State = len(rows) == 0, finalState(offset, s.whole.Committed)
+	if s.final && p.severed() { // what is at this offset now is another record
+		s.final, s.whole.Reason = false, "it was final in the topic as it was; "+p.wait.cause
+	}
 	p.mu.Unlock()
 	for _, row := range rows {
 		s.pending = append(s.pending, p.describe(row))
 	}
-	s.final = len(rows) == 0
-	s.whole.State = finalState(offset, s.whole.Committed)
 	return s, true
 }
 

@@ -295,7 +295,7 @@ func TestLettersAreLookedForFromTheirRecordOn(t *testing.T) {
 		want  int
 	}{
 		"a record of now":                          {now, 2},
-		"a record of a clock that is ahead":        {now.Add(48 * time.Hour), 2},
+		"a record with a time to come":             {now.Add(48 * time.Hour), chooseWhole + 5},
 		"a record before":                          {now.Add(-5 * time.Hour), chooseWhole + 2},
 		"a record that nobody knows the time of":   {time.Time{}, chooseWhole + 5},
 		"a record before all of them, long before": {now.Add(-100 * time.Hour), chooseWhole + 5},

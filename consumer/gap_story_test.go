@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -141,6 +142,12 @@ func recreatedWhileRunning(t *testing.T, c *consumertest.Cluster, change ...func
 	}
 	if cause := j.runner.Status().Cause; cause != topic+"/0 is held: topic recreated" {
 		t.Errorf("the job says %q", cause)
+	}
+	for offset, state := range []FoundState{FoundCommitted, FoundFinished, FoundNotRead} { // the new record at an offset says nothing of the old one
+		found, err := j.runner.Find(t.Context(), Query{Topic: topic, Offset: int64(offset)})
+		if err != nil || len(found) != 1 || found[0].State != state || !strings.Contains(found[0].Reason, "made anew") || strings.Contains(found[0].Reason, "rows:") {
+			t.Errorf("the record at %d: %+v, %v", offset, found, err)
+		}
 	}
 	for _, a := range f.api.Attempts() {
 		if a.Path == "/rows/new" {

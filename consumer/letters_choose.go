@@ -19,7 +19,7 @@ const (
 )
 
 // choose gives the letters that chosen takes, with what has become of each, in the order of their address; cut says why there may be more.
-// A large topic is looked through from since on, less clockSlack; zero: all of it. Keys of letters are cloned, values left out.
+// A large topic is looked through from since on, less clockSlack; zero, or a time to come: all of it. Keys of letters are cloned, values left out.
 func (d *DeadLetters) choose(ctx context.Context, since time.Time, chosen func(*Letter) bool) (found []Letter, cut string) {
 	ctx, cancel := context.WithTimeout(ctx, chooseWithin)
 	defer cancel()
@@ -67,7 +67,7 @@ func (d *DeadLetters) choose(ctx context.Context, since time.Time, chosen func(*
 // spansSince are the partitions of the topic from a time on. A small topic is given whole: times are those of other clocks.
 func (d *DeadLetters) spansSince(ctx context.Context, since time.Time) ([]span, error) {
 	spans, err := d.spans(ctx, LetterAddress{})
-	if err != nil || since.UnixMilli() <= 0 {
+	if err != nil || since.UnixMilli() <= 0 || since.After(time.Now()) { // records may carry a time that has not come yet: it says nothing
 		return spans, err
 	}
 	var all int64
@@ -76,9 +76,6 @@ func (d *DeadLetters) spansSince(ctx context.Context, since time.Time) ([]span, 
 	}
 	if all <= chooseWhole {
 		return spans, nil
-	}
-	if now := time.Now(); since.After(now) {
-		since = now
 	}
 	offsets, err := d.instance.admin.ListOffsetsAfterMilli(ctx, since.Add(-clockSlack).UnixMilli(), d.cfg.DeadLetterTopic)
 	if err != nil {

@@ -150,9 +150,11 @@ func (r *Runner) session(soft, hard context.Context) error {
 	return r.member.refusal()
 }
 
-// wrap makes the answers of the coordinator seen, error codes and all, and fetches wait as they should.
-func (r *Runner) wrap(conn net.Conn) net.Conn {
-	return &groupConn{Conn: conn, told: r.fence.told, wait: func() time.Duration { return r.patience.wait(time.Now()) }, asked: map[int32]kmsg.Key{}}
+// wrapping makes the answers of the coordinator seen by a session's fence, error codes and all, and fetches wait as they should.
+func (r *Runner) wrapping(f *fence) func(net.Conn) net.Conn {
+	return func(conn net.Conn) net.Conn {
+		return &groupConn{Conn: conn, told: f.told, wait: func() time.Duration { return r.patience.wait(time.Now()) }, asked: map[int32]kmsg.Key{}}
+	}
 }
 
 // join makes the client, which joins the group at once. The client ends with ctx; drains of a revoke are cut short by hard;
@@ -169,7 +171,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 	r.sink = s
 	r.delivering.Store(s)
 	r.unlimit = r.instance.limit(r.cfg.Job, &limited{sink: s, part: 1, work: r.work})
-	opts, err := r.instance.kafka.options(r.clientID(), r.instance.log, r.wrap)
+	opts, err := r.instance.kafka.options(r.clientID(), r.instance.log, r.wrapping(r.fence))
 	if err != nil {
 		r.unlimit()
 		s.Close()

@@ -138,7 +138,11 @@ func (r *Runner) Status() Status {
 	if s := r.delivering.Load(); s != nil {
 		out.Delivery = s.Stats()
 	}
-	out.Stalls = r.watchdog.read()
+	for _, s := range r.watchdog.read() {
+		if r.partition(s.Topic, s.Partition) != nil { // the watchdog looks every few seconds, and not between two sessions
+			out.Stalls = append(out.Stalls, s)
+		}
+	}
 	if out.State == Running || r.gate.held(HoldOffsetsLost) { // the latter before the group is joined
 		paused, pausedSince, holds := r.gate.read()
 		ofTargets := targetHolds(out.Delivery.Holds)

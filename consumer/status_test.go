@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -30,5 +31,27 @@ func TestACauseIsLoggedOncePerMinute(t *testing.T) {
 	}
 	if said != 32 {
 		t.Errorf("%d different causes logged at once, want the first 32", said)
+	}
+}
+
+// What the watchdog saw last of partitions that this instance has no longer is not told: in a session that waits for Kafka, or after a
+// rebalance, it would be the cause of nothing.
+func TestStallsAreOfAssignedPartitions(t *testing.T) {
+	here, gone := &partition{topic: "t", id: 0}, &partition{topic: "t", id: 1}
+	r := &Runner{partitions: map[TopicPartition]*partition{{"t", 0}: here, {"t", 1}: gone}}
+	now := time.Now()
+	for _, at := range []time.Time{now.Add(-2 * stallAfter), now} {
+		r.watchdog.look(at, []view{{of: here, lag: 1}, {of: gone, lag: 1}})
+	}
+	if s := r.Status(); len(s.Stalls) != 2 || !strings.HasPrefix(s.Cause, "t/0 makes no progress: broker, and 1 more partitions") {
+		t.Fatalf("while both are here: %+v", s)
+	}
+	delete(r.partitions, TopicPartition{"t", 1})
+	if s := r.Status(); len(s.Stalls) != 1 || s.Stalls[0].Partition != 0 || s.Cause != "t/0 makes no progress: broker" {
+		t.Errorf("while one is here: %+v", s)
+	}
+	clear(r.partitions)
+	if s := r.Status(); len(s.Stalls) != 0 || s.Cause != "" {
+		t.Errorf("between two sessions: %+v", s)
 	}
 }
