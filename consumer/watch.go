@@ -161,11 +161,11 @@ func fetchCause(err error) string {
 }
 
 // share is what one partition may hold in memory: its part of what the job may. What is read ahead is shared by those that have
-// something.
+// something, and is half of what the job may at most: what one has read while it was alone stays when another one has something too.
 func (r *Runner) share() int64 {
 	limit, partitions := r.account.limit(), r.assigned.Load()
 	if r.ample.Load() {
-		limit, partitions = min(limit, aheadBytes), min(partitions, r.busy.Load())
+		limit, partitions = min(limit/2, aheadBytes), min(partitions, r.busy.Load())
 	}
 	return max(limit/max(partitions, 1), minShareBytes)
 }
