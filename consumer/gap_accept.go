@@ -108,6 +108,10 @@ func (r *Runner) acceptHeld(ctx context.Context, a *acceptance) ([]Accepted, err
 	if err != nil {
 		return nil, err
 	}
+	done, err := r.acceptedAnew(ctx, held)
+	if err != nil {
+		return nil, err
+	}
 	var plan, anew []Accepted // of partitions; of all partitions of topics made anew
 	marks := map[string]Begun{}
 	for _, h := range held {
@@ -115,7 +119,7 @@ func (r *Runner) acceptHeld(ctx context.Context, a *acceptance) ([]Accepted, err
 			if marks[h.topic] != (Begun{}) {
 				continue
 			}
-			if r.acceptedAnew(ctx, h.topic) {
+			if done[h.topic] {
 				r.lookAgain()
 				continue
 			}
@@ -197,14 +201,30 @@ func (r *Runner) heldLogs(a Acceptance) []heldLog {
 	return held
 }
 
-// acceptedAnew says that another instance has accepted a topic that was made anew, and this one has not looked since: its marks say so.
-func (r *Runner) acceptedAnew(ctx context.Context, topic string) bool {
-	marks, err := r.marks(ctx)
+// acceptedAnew are the topics made anew that another instance has accepted, and this one has not looked since: their marks say so. What
+// this instance has read of the log may be older than that, so it is asked as for a write, of which it is the first: while the log cannot
+// be written, nothing is committed either.
+func (r *Runner) acceptedAnew(ctx context.Context, held []heldLog) (map[string]bool, error) {
+	if !slices.ContainsFunc(held, func(h heldLog) bool { return h.cause == HoldRecreated }) {
+		return nil, nil
+	}
+	newest, err := r.instance.store.Remember(ctx, r.cfg.Job, Audit{By: BySelf, Action: "look"}, func(*Memory) error { return nil })
 	if err != nil {
-		return false
+		return nil, notAccepted(err)
 	}
 	topics, err := r.existingTopics(ctx)
-	return err == nil && marks[topic].known() && marks[topic].TopicID == encodeTopicID(topics[topic].id)
+	if err != nil {
+		return nil, err
+	}
+	done := map[string]bool{}
+	for topic, b := range newest.begunBy(r.cfg.Group) {
+		done[topic] = b.known() && b.TopicID == encodeTopicID(topics[topic].id)
+	}
+	return done, nil
+}
+
+func notAccepted(err error) error {
+	return fmt.Errorf("what is accepted cannot be written to the log, so nothing is: %w", err)
 }
 
 // heldLog says what the partition is held for; without a cause if it is not.
@@ -264,7 +284,7 @@ func (r *Runner) audit(ctx context.Context, a *acceptance, plan []Accepted, mark
 			return nil
 		})
 	if err != nil {
-		return fmt.Errorf("what is accepted cannot be written to the log, so nothing is: %w", err)
+		return notAccepted(err)
 	}
 	r.log.Warn("an operator has accepted a gap", "by", a.by, "at", a.At, "partitions", fmt.Sprintf("%+v", plan))
 	return nil

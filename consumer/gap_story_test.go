@@ -1,6 +1,8 @@
 package consumer
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -13,6 +15,31 @@ import (
 	"streamer/consumer/consumertest"
 	"streamer/sink/sinktest"
 )
+
+// behindStore is the log as an instance has read it that is slow; what it writes is about the newest all the same.
+type behindStore struct {
+	*keeper
+	read atomic.Pointer[Memory]
+}
+
+// stop reads nothing more.
+func (s *behindStore) stop(t *testing.T, job string) {
+	m, err := s.keeper.Memory(t.Context(), job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.read.Store(&m)
+}
+
+func (s *behindStore) goOn() { s.read.Store(nil) }
+
+// Memory implements Store.
+func (s *behindStore) Memory(ctx context.Context, job string) (Memory, error) {
+	if m := s.read.Load(); m != nil {
+		return m.clone(), nil
+	}
+	return s.keeper.Memory(ctx, job)
+}
 
 // makeAnew deletes a topic and makes it again with so many partitions.
 func (f *fixture) makeAnew(topic string, partitions int32) {
@@ -64,7 +91,10 @@ func recreatedWhileStopped(t *testing.T, c *consumertest.Cluster) {
 	})
 	a := f.runWith(k, cfg)
 	consumertest.WaitFor(t, within, "all partitions", func() (any, bool) { n := a.runner.assigned.Load(); return n, n == 3 })
-	b := f.runWith(k, cfg)
+	slow := &behindStore{keeper: k}
+	i := f.instance(Client{Brokers: f.cluster.Brokers, MetadataMinAge: 20 * time.Millisecond}, 0)
+	i.Keep(slow)
+	b := f.runOn(i, cfg)
 	consumertest.WaitFor(t, within, "both to have partitions", func() (any, bool) {
 		x, y := a.runner.assigned.Load(), b.runner.assigned.Load()
 		return fmt.Sprint(x, y), x > 0 && y > 0 && x+y == 3
@@ -79,11 +109,23 @@ func recreatedWhileStopped(t *testing.T, c *consumertest.Cluster) {
 	}
 	a.refused(Acceptance{Topic: topic, Partition: a.runner.all()[0].id, At: AtEarliest}, "accept it as a whole")
 	a.refused(Acceptance{Topic: topic, Partition: -1, At: AtCommitted}, "its committed offsets are of the old one")
+	k.refuse(errors.New("no broker of the log answers"))
+	if got, err := a.runner.Accept(t.Context(), Acceptance{Topic: topic, Partition: -1, At: AtLatest}, "alice"); err == nil || !strings.Contains(err.Error(), "so nothing is") {
+		t.Errorf("accepted %+v, %v", got, err)
+	}
+	if got := f.cluster.Committed(t, cfg.Group)[topic]; len(got) != 1 || got[0] != 3 {
+		t.Errorf("committed %v to the new topic, though nothing was accepted", got)
+	}
+	k.refuse(nil)
+	slow.stop(t, cfg.Job)
 	if got := a.accept(Acceptance{Topic: topic, Partition: -1, At: "1"}); len(got) != 3 || got[2].After != 1 || got[2].Skipped != 1 {
 		t.Errorf("accepted %+v", got)
 	}
-	// b still holds its part, and looks anew when it is asked. Were that accepted once more, what a reads by now would be passed over.
+	// b still holds its part, has not read of it in the log, and looks anew when it is asked. Were that accepted once more, what a reads by
+	// now would be passed over.
 	b.refused(Acceptance{Topic: topic, Partition: -1, At: AtLatest}, "no partition of topic")
+	slow.goOn()
+	b.runner.lookAgain()
 	f.committed(cfg, topic)
 	sent := map[string]bool{}
 	for _, at := range f.api.Attempts() {
