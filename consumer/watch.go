@@ -22,7 +22,7 @@ const (
 	fetchRetry = 10 * time.Second
 	// aheadBytes is what a job reads ahead while its target has more rows than it takes: reading on would only fill memory. Rows that
 	// wait for others of their lane, or for a breaker, let it read on, up to the budget.
-	aheadBytes = 12 << 20
+	aheadBytes = 8 << 20
 	// minShareBytes is what a partition may buffer even if a job has many.
 	minShareBytes = 1 << 20
 )
