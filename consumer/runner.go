@@ -74,6 +74,7 @@ type Runner struct {
 	memoryFull  atomic.Bool  // the job may hold nothing more
 	ample       atomic.Bool  // the sink has rows enough
 	busy        atomic.Int64 // partitions that hold something
+	busyAt      time.Time    // when they were so many; guarded by regulating
 	limits      limits       // of what the broker takes with a commit
 	unfinished  atomic.Int64
 }

@@ -176,8 +176,9 @@ func (r *Runner) regulate() {
 	r.regulating.Lock()
 	defer r.regulating.Unlock()
 	r.ample.Store(r.sink.Ample())
-	r.countBusy()
-	level, share, now := r.account.level(), r.share(), time.Now()
+	now := time.Now()
+	r.countBusy(now)
+	level, share := r.account.level(), r.share()
 	r.memoryFull.Store(level >= 1)
 	if size, changed := r.compression.adjust(r.account.fetchable()); changed {
 		r.client.UpdateFetchMaxBytes(size, size)
@@ -211,8 +212,9 @@ func (r *Runner) regulate() {
 	}
 }
 
-// countBusy counts the partitions that hold something.
-func (r *Runner) countBusy() {
+// countBusy counts the partitions that hold something. It is the most of the last second: one that has something now and then would
+// change the share of the others each time, and they would be paused and resumed for it. The caller holds regulating.
+func (r *Runner) countBusy(now time.Time) {
 	var n int64
 	for _, p := range r.all() {
 		p.mu.Lock()
@@ -221,7 +223,10 @@ func (r *Runner) countBusy() {
 		}
 		p.mu.Unlock()
 	}
-	r.busy.Store(n)
+	if n >= r.busy.Load() || now.Sub(r.busyAt) > time.Second {
+		r.busy.Store(n)
+		r.busyAt = now
+	}
 }
 
 // number is the partition as a label.

@@ -39,7 +39,7 @@ type FoundRow struct {
 // FoundPage is what was found.
 type FoundPage struct {
 	Found []FoundRow `json:"found"`
-	// Problem says why there may be more open dead letters of a key.
+	// Problem says why there may be more of a key.
 	Problem string `json:"problem,omitempty"`
 	// Unreached are instances that may know more and did not answer.
 	Unreached []Unreached `json:"unreached,omitempty"`
@@ -80,7 +80,9 @@ func (a API) findDelivery(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		return c.JSON(http.StatusOK, FoundPage{Found: a.here(found)})
+		page := FoundPage{Found: a.here(found)}
+		a.tellPassedOver(ctx, id, page.Found)
+		return c.JSON(http.StatusOK, page)
 	}, func(why string, missing ...Unreached) error { return a.findInLedger(c, id, asked, why, missing) })
 }
 
@@ -105,6 +107,7 @@ func (a API) findInLedger(c echo.Context, id string, q consumer.Query, why strin
 	for _, f := range found {
 		page.Found = append(page.Found, FoundRow{Found: f})
 	}
+	a.tellPassedOver(c.Request().Context(), id, page.Found)
 	return c.JSON(http.StatusOK, page)
 }
 
@@ -174,8 +177,9 @@ func (a API) findKey(c echo.Context, id string, q consumer.Query) error {
 	slices.SortFunc(page.Found, func(a, b FoundRow) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Row, b.Row))
 	})
-	if len(page.Found) > q.Limit {
+	if len(page.Found) >= q.Limit {
 		page.Found = page.Found[:q.Limit]
+		page.Problem = cmp.Or(page.Problem, fmt.Sprintf("there may be more: %d are shown", q.Limit))
 	}
 	return c.JSON(http.StatusOK, page)
 }

@@ -134,7 +134,7 @@ func foundText(w io.Writer, page control.FoundPage) {
 		}
 	}
 	if page.Problem != "" {
-		_, _ = fmt.Fprintf(w, "not all dead letters were looked at: %s\n", page.Problem)
+		_, _ = fmt.Fprintf(w, "not everything is shown: %s\n", page.Problem)
 	}
 	unreachedText(w, page.Unreached)
 }
