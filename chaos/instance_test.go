@@ -105,6 +105,8 @@ func (i *instance) terminate() {
 	select {
 	case <-i.ended:
 	case <-time.After(within):
+		i.signal(syscall.SIGQUIT) // what it waits for is in its log then
+		<-i.ended
 		i.t.Fatalf("%s does not stop", i.name)
 	}
 	if code := i.cmd.ProcessState.ExitCode(); code != 0 {
