@@ -15,7 +15,7 @@ import (
 // So while a partition is paused, fetches are held back for a tenth of the time that has passed since the last pause: what is paused
 // and resumed many times a second loses little, and what is paused for hours costs no requests.
 type patience struct {
-	paused atomic.Int64 // Unix nanoseconds of the last pause; 0: no partition is paused
+	since atomic.Int64 // Unix nanoseconds of the last pause; 0: no partition is paused
 }
 
 const (
@@ -25,19 +25,15 @@ const (
 	leastFetchWait = 20 * time.Millisecond
 )
 
-// note says that partitions are paused, or none; fresh: one was just now.
-func (p *patience) note(paused, fresh bool, now time.Time) {
-	switch {
-	case !paused:
-		p.paused.Store(0)
-	case fresh:
-		p.paused.Store(now.UnixNano())
-	}
-}
+// paused says that a partition is about to be paused.
+func (p *patience) paused(now time.Time) { p.since.Store(now.UnixNano()) }
+
+// none says that no partition is paused any more.
+func (p *patience) none() { p.since.Store(0) }
 
 // wait is how long a fetch that is sent now may be held back.
 func (p *patience) wait(now time.Time) time.Duration {
-	at := p.paused.Load()
+	at := p.since.Load()
 	if at == 0 {
 		return fetchWait
 	}

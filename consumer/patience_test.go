@@ -66,20 +66,22 @@ func TestFetchesAreSentWithThePresentWait(t *testing.T) {
 func TestPatience(t *testing.T) {
 	var p patience
 	now := time.Now()
-	step := func(paused, fresh bool, after, want time.Duration) {
+	waits := func(after, want time.Duration) {
 		t.Helper()
-		p.note(paused, fresh, now)
 		if got := p.wait(now.Add(after)); got != want {
 			t.Errorf("waits %v, want %v", got, want)
 		}
 	}
-	step(false, false, 0, fetchWait)
-	step(true, true, time.Millisecond, leastFetchWait)
-	step(true, false, time.Second, 100*time.Millisecond) // the pause goes on
-	step(true, false, time.Hour, fetchWait)
+	waits(0, fetchWait)
+	p.paused(now)
+	waits(time.Millisecond, leastFetchWait)
+	waits(time.Second, 100*time.Millisecond)
+	waits(time.Hour, fetchWait)
 	now = now.Add(time.Hour)
-	step(true, true, 0, leastFetchWait) // another partition is paused
-	step(false, false, 0, fetchWait)
+	p.paused(now) // another partition
+	waits(0, leastFetchWait)
+	p.none()
+	waits(0, fetchWait)
 }
 
 // One partition has far more than memory holds, and is paused and resumed all the time; the other has nothing new. A fetch that waits for

@@ -203,12 +203,16 @@ func (r *Runner) regulate() {
 			p.signal() // room may have come from another partition or job
 		}
 	}
-	r.patience.note(paused, len(pause) > 0, now) // first: a fetch may be sent at any time
+	// A fetch may be sent at any time: it must not wait for long while the client still has a partition paused.
 	if len(pause) > 0 {
+		r.patience.paused(now)
 		r.client.PauseFetchPartitions(pause)
 	}
 	if len(resume) > 0 {
 		r.client.ResumeFetchPartitions(resume)
+	}
+	if !paused {
+		r.patience.none()
 	}
 }
 
