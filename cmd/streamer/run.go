@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -195,7 +196,11 @@ func (a *App) self() control.Self {
 // Addr is where the HTTP server listens.
 func (a *App) Addr() string { return a.server.Addr() }
 
-// Run runs the jobs and closes the App.
+// closeMargin is what all that stops may take when its time is over: each part has bounds of its own, and this is for one that is wrong.
+const closeMargin = 30 * time.Second
+
+// Run runs the jobs and closes the App. It returns at the latest closeMargin after hard has ended; the error says what has not ended
+// then, and is left behind.
 func (a *App) Run(soft, hard context.Context) error {
 	hard, now := context.WithCancel(hard)
 	defer now()
@@ -204,12 +209,35 @@ func (a *App) Run(soft, hard context.Context) error {
 		deadline := time.AfterFunc(a.drain+stopMargin, now)
 		context.AfterFunc(hard, func() { deadline.Stop() })
 	})()
+	var doing atomic.Value
+	ended := make(chan error, 1)
+	go func() { ended <- a.run(soft, hard, func(what string) { doing.Store(what) }) }() // ends before Run, or is said to have not
+	select {
+	case err := <-ended:
+		return err
+	case <-hard.Done():
+	}
+	late := time.NewTimer(closeMargin)
+	defer late.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-late.C:
+		return fmt.Errorf("%s did not end in time, and is not waited for; rows in flight may be delivered again", doing.Load())
+	}
+}
+
+// run is Run without its bound; doing is told what is done from then on.
+func (a *App) run(soft, hard context.Context, doing func(string)) error {
 	log, endLog := context.WithCancel(context.WithoutCancel(soft))
 	var following sync.WaitGroup
 	following.Go(func() { a.shared.Run(log) }) // ends with endLog, after the jobs
+	doing("running the jobs")
 	err := a.supervisor.Run(soft, hard)
+	doing("following the log in Kafka")
 	endLog()
 	following.Wait()
+	doing("closing connections")
 	a.Close()
 	if err != nil {
 		return err
