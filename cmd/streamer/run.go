@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -223,6 +224,9 @@ func (a *App) Run(soft, hard context.Context) error {
 	case err := <-ended:
 		return err
 	case <-late.C:
+		stacks := make([]byte, 256<<10)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		a.log.Error("a part did not end in time: this is a fault of streamer; please report it with this line", "doing", doing.Load(), "goroutines", string(stacks))
 		return fmt.Errorf("%s did not end in time, and is not waited for; rows in flight may be delivered again", doing.Load())
 	}
 }
