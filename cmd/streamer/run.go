@@ -211,23 +211,30 @@ func (a *App) Run(soft, hard context.Context) error {
 		context.AfterFunc(hard, func() { deadline.Stop() })
 	})()
 	var doing atomic.Value
+	return bounded(hard, func() error { return a.run(soft, hard, func(what string) { doing.Store(what) }) }, func() error {
+		stacks := make([]byte, 256<<10)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		a.log.Error("a part did not end in time: this is a fault of streamer; please report it with this line", "doing", doing.Load(), "goroutines", string(stacks))
+		return fmt.Errorf("%s did not end in time, and is not waited for; rows in flight may be delivered again", doing.Load())
+	})
+}
+
+// bounded runs what should end soon after hard has. If it has not closeMargin after that, it is left behind, and late's error is given.
+func bounded(hard context.Context, run, late func() error) error {
 	ended := make(chan error, 1)
-	go func() { ended <- a.run(soft, hard, func(what string) { doing.Store(what) }) }() // ends before Run, or is said to have not
+	go func() { ended <- run() }() // ends with run, or with the process
 	select {
 	case err := <-ended:
 		return err
 	case <-hard.Done():
 	}
-	late := time.NewTimer(closeMargin)
-	defer late.Stop()
+	over := time.NewTimer(closeMargin)
+	defer over.Stop()
 	select {
 	case err := <-ended:
 		return err
-	case <-late.C:
-		stacks := make([]byte, 256<<10)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		a.log.Error("a part did not end in time: this is a fault of streamer; please report it with this line", "doing", doing.Load(), "goroutines", string(stacks))
-		return fmt.Errorf("%s did not end in time, and is not waited for; rows in flight may be delivered again", doing.Load())
+	case <-over.C:
+		return late()
 	}
 }
 
