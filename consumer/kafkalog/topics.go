@@ -57,7 +57,9 @@ func (l *Log) ensureTopics(ctx context.Context) error {
 			switch _, err := l.admin.CreateTopic(ctx, 1, int16(replication), config, topic); {
 			case err == nil:
 				l.config.Log.Info("topic of the log created", "topic", topic, "replication", replication)
-			case !errors.Is(err, kerr.TopicAlreadyExists): // another instance was faster
+			case errors.Is(err, kerr.TopicAlreadyExists): // and is not known everywhere yet: how it was made is to be looked at
+				return fmt.Errorf("topic %s was just made: %w", topic, kerr.UnknownTopicOrPartition)
+			default:
 				return l.allowed(err, "topic "+topic+", which is to be created,")
 			}
 		default:
