@@ -176,14 +176,12 @@ func (r *Runner) regulate() {
 	r.regulating.Lock()
 	defer r.regulating.Unlock()
 	r.ample.Store(r.sink.Ample())
-	now := time.Now()
-	r.countBusy(now)
-	level, share := r.account.level(), r.share()
+	level, share, now := r.account.level(), r.share(), time.Now()
 	r.memoryFull.Store(level >= 1)
 	if size, changed := r.compression.adjust(r.account.fetchable()); changed {
 		r.client.UpdateFetchMaxBytes(size, size)
 	}
-	pause, resume, paused := map[string][]int32{}, map[string][]int32{}, false
+	pause, resume, paused, busy := map[string][]int32{}, map[string][]int32{}, false, int64(0)
 	for _, p := range r.all() {
 		p.mu.Lock()
 		used := float64(p.held+p.queued) / float64(share)
@@ -198,10 +196,19 @@ func (r *Runner) regulate() {
 		}
 		waits := len(p.queue) > 0
 		paused = paused || p.paused
+		if p.held+p.queued > 0 {
+			busy++
+		}
 		p.mu.Unlock()
 		if waits {
 			p.signal() // room may have come from another partition or job
 		}
+	}
+	// The most of the last second: a partition that has something now and then would change the share of the others each time, and they
+	// would be paused and resumed for it.
+	if busy >= r.busy.Load() || now.Sub(r.busyAt) > time.Second {
+		r.busy.Store(busy)
+		r.busyAt = now
 	}
 	// A fetch may be sent at any time: it must not wait for long while the client still has a partition paused.
 	if len(pause) > 0 {
@@ -213,23 +220,6 @@ func (r *Runner) regulate() {
 	}
 	if !paused {
 		r.patience.none()
-	}
-}
-
-// countBusy counts the partitions that hold something. It is the most of the last second: one that has something now and then would
-// change the share of the others each time, and they would be paused and resumed for it. The caller holds regulating.
-func (r *Runner) countBusy(now time.Time) {
-	var n int64
-	for _, p := range r.all() {
-		p.mu.Lock()
-		if p.held+p.queued > 0 {
-			n++
-		}
-		p.mu.Unlock()
-	}
-	if n >= r.busy.Load() || now.Sub(r.busyAt) > time.Second {
-		r.busy.Store(n)
-		r.busyAt = now
 	}
 }
 
