@@ -9,15 +9,31 @@ import (
 // Work is how busy one partition of a job is on the instance that has it.
 type Work struct {
 	TopicPartition
-	// Busy is the part of the time in which there was something to do: 0 to 1; from Instance.Work it is one of the two.
+	// Busy is the part of the time in which there was something to do: 0 to 1; from Instance.Load it is one of the two.
 	Busy float64 `json:"busy"`
+}
+
+// Load is what the partitions of a job on one instance have to do, and what was sent for them.
+type Load struct {
+	// Partitions are those that the instance has, its redrive among them.
+	Partitions []Work
+	// Rows are the rows that were read, Redrive those of redrives.
+	Rows, Redrive Sent
+}
+
+// Sent is what a limit lets pass, and whether it holds something back.
+type Sent struct {
+	// Started attempts so far.
+	Started uint64
+	// Held says that a row waits for nothing but its turn in the rate.
+	Held bool
 }
 
 // RedriveWork stands among the partitions of a job for its redrive, of which there is one at most.
 var RedriveWork = TopicPartition{Partition: -1}
 
 // rates divides the rate limits of jobs: a limit holds for all instances together, and on an instance for all sinks of the job, that
-// of its runner and that of a redrive. Who divides (control) asks Instance.Work what there is to do, and says by Instance.Divide
+// of its runner and that of a redrive. Who divides (control) asks Instance.Load what there is to do, and says by Instance.Divide
 // what this instance may take; until then a sink has the whole limit.
 type rates struct {
 	mu   sync.Mutex
@@ -28,6 +44,7 @@ type rates struct {
 type rateOf struct {
 	rows, redrive float64 // shares
 	sinks         map[*limited]struct{}
+	ended         Load // attempts of sinks that are no more
 }
 
 // limited is a sink under the limit of its job.
@@ -49,8 +66,20 @@ func (i *Instance) limit(job string, l *limited) (end func()) {
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
+		j.ended.add(l)
+		j.ended.Rows.Held, j.ended.Redrive.Held = false, false
 		delete(j.sinks, l)
 	}
+}
+
+// add counts the attempts of a sink.
+func (a *Load) add(l *limited) {
+	st, sent := l.sink.Stats(), &a.Rows
+	if l.redrive {
+		sent = &a.Redrive
+	}
+	sent.Started += st.Started
+	sent.Held = sent.Held || st.Held
 }
 
 // of gives the job's limit. The caller holds mu.
@@ -83,21 +112,24 @@ func (j *rateOf) divide(l *limited) {
 	l.sink.SetShare(min(share/l.part, 1))
 }
 
-// Work says which partitions of a job this instance has, its redrive among them, and which of them have something to do: rows that are
-// not final, or records that were not read.
-func (i *Instance) Work(job string) (out []Work) {
+// Load says which partitions of a job this instance has, its redrive among them, which of them have something to do (rows that are not
+// final, or records that were not read), and what was sent so far. The counts never fall.
+func (i *Instance) Load(job string) Load {
 	i.rates.mu.Lock()
 	var sinks []*limited
+	var load Load
 	if j := i.rates.jobs[job]; j != nil {
+		load = j.ended
 		for l := range j.sinks {
 			sinks = append(sinks, l)
+			load.add(l)
 		}
 	}
 	i.rates.mu.Unlock()
 	for _, l := range sinks {
-		out = append(out, l.work()...)
+		load.Partitions = append(load.Partitions, l.work()...)
 	}
-	return out
+	return load
 }
 
 // Divide says which part of a job's rate limit this instance may take from now on, for the rows it reads and for a redrive: 0 < share ≤ 1.
@@ -118,7 +150,7 @@ func (r *rates) share(job string) float64 {
 	return r.of(job).rows
 }
 
-// work is the runner's part of Instance.Work. A partition on hold has nothing to do, whatever is in its log.
+// work is the runner's part of Instance.Load. A partition on hold has nothing to do, whatever is in its log.
 func (r *Runner) work() []Work {
 	var out []Work
 	for _, p := range r.all() {

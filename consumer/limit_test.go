@@ -19,7 +19,7 @@ import (
 // busyOf lists the partitions of a job on an instance, those with work with a star.
 func busyOf(i *Instance, job string) string {
 	var out []string
-	for _, w := range i.Work(job) {
+	for _, w := range i.Load(job).Partitions {
 		out = append(out, fmt.Sprint(w.Partition)+map[bool]string{true: "*"}[w.Busy > 0])
 	}
 	slices.Sort(out)

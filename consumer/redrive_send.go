@@ -88,7 +88,7 @@ func (s *redriveSender) close() {
 	s.sink.Close()
 }
 
-// work is the redrive's part of Instance.Work.
+// work is the redrive's part of Instance.Load.
 func (s *redriveSender) work() []Work {
 	w := Work{TopicPartition: RedriveWork}
 	if st := s.sink.Stats(); st.InFlight+st.Waiting+st.Ready > 0 {

@@ -29,10 +29,26 @@ func at(n int32, work []consumer.Work) []consumer.Work {
 	return work
 }
 
+// wants is the claim of an instance that can use all it can get.
+func wants(work []consumer.Work) claim { return claim{work, 1, 1} }
+
+// sampled lets d see work that the limit holds back.
+func sampled(d *division, now time.Time, work []consumer.Work) {
+	load := consumer.Load{Partitions: work}
+	for _, w := range work {
+		if w.TopicPartition == consumer.RedriveWork {
+			load.Redrive.Held = true
+		} else if w.Busy > 0 {
+			load.Rows.Held = true
+		}
+	}
+	d.sample(now, load)
+}
+
 // settled is the share of an instance for which nothing has changed for some seconds.
 func settled(d *division, now time.Time, work []consumer.Work, partitions int, others ...claim) (rows, redrive float64) {
-	for i := range 100 {
-		d.sample(now.Add(time.Duration(i)*100*time.Millisecond), work)
+	for i := range 95 {
+		sampled(d, now.Add(time.Duration(i)*100*time.Millisecond), work)
 		rows, redrive = d.share(now.Add(time.Duration(i)*100*time.Millisecond), partitions, others)
 	}
 	return rows, redrive
@@ -45,21 +61,24 @@ func TestShareIsThatOfThePartitionsWithWork(t *testing.T) {
 		others        []claim
 		rows, redrive float64
 	}{
-		"alone":                          {works(1, 1, 0), nil, 1, 0.05},
-		"alone and idle":                 {works(0, 0), nil, 1, 1},
-		"two of three busy ones":         {works(1, 1, 0), []claim{at(3, works(1, 0))}, 2. / 3, 0.1 / 3},
-		"the other has nothing to do":    {works(1, 1), []claim{at(3, works(0, 0))}, 1, 0.05},
-		"nothing to do here":             {works(0, 0), []claim{at(3, works(1, 1))}, 0.05, 0.05},
-		"nothing to do anywhere":         {works(0), []claim{at(3, works(0)), at(5, works(0))}, 1. / 3, 1. / 3},
-		"a little to do elsewhere":       {works(1), []claim{at(3, works(0.25))}, 0.8, 0.08},
-		"others still claim what we own": {works(1, 1), []claim{works(1, 1)}, 1, 0.05},
-		"two others claim one":           {works(1), []claim{at(3, works(1)), at(3, works(0, 1))}, 0.5, 0.05},
-		"a redrive here":                 {append(works(1), redrive), nil, 0.5, 0.5},
-		"a redrive elsewhere":            {works(1), []claim{{redrive}}, 0.5, 0.05},
+		"alone":                           {works(1, 1, 0), nil, 1, 0.05},
+		"alone and idle":                  {works(0, 0), nil, 1, 1},
+		"two of three busy ones":          {works(1, 1, 0), []claim{wants(at(3, works(1, 0)))}, 2. / 3, 0.1 / 3},
+		"the other has nothing to do":     {works(1, 1), []claim{wants(at(3, works(0, 0)))}, 1, 0.05},
+		"nothing to do here":              {works(0, 0), []claim{wants(at(3, works(1, 1)))}, 0.05, 0.05},
+		"nothing to do anywhere":          {works(0), []claim{wants(at(3, works(0))), wants(at(5, works(0)))}, 1. / 3, 1. / 3},
+		"a little to do elsewhere":        {works(1), []claim{wants(at(3, works(0.25)))}, 0.8, 0.08},
+		"others still claim what we own":  {works(1, 1), []claim{wants(works(1, 1))}, 1, 0.05},
+		"two others claim one":            {works(1), []claim{wants(at(3, works(1))), wants(at(3, works(0, 1)))}, 0.5, 0.05},
+		"a redrive here":                  {append(works(1), redrive), nil, 0.5, 0.5},
+		"a redrive elsewhere":             {works(1), []claim{wants([]consumer.Work{redrive})}, 0.5, 0.05},
+		"another needs little":            {works(1), []claim{{at(3, works(0.6)), 0.1, 0.01}}, 0.9, 0.1 / 1.6},
+		"two others need little":          {works(1), []claim{{at(3, works(0.6)), 0.1, 0.01}, {at(5, works(1)), 0.2, 0.01}}, 0.7, 0.1 / 2.6},
+		"another needs more than its due": {works(1, 1, 1), []claim{{at(3, works(1)), 0.4, 0.01}}, 0.75, 0.025},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Now()
-			rows, redrive := settled(newDivision(now), now, c.own, 0, c.others...)
+			rows, redrive := settled(newDivision(now, 10_000), now, c.own, 0, c.others...)
 			if math.Abs(rows-c.rows) > 0.001 || math.Abs(redrive-c.redrive) > 0.001 {
 				t.Errorf("shares %.3f and %.3f, want %.3f and %.3f", rows, redrive, c.rows, c.redrive)
 			}
@@ -71,24 +90,24 @@ func TestShareIsThatOfThePartitionsWithWork(t *testing.T) {
 // moment do not take the whole limit each.
 func TestShareOfOneThatHasNotHeardOfAllPartitions(t *testing.T) {
 	now := time.Now()
-	d := newDivision(now)
+	d := newDivision(now, 10_000)
 	look := func(after time.Duration, others ...claim) float64 {
-		d.sample(now.Add(after), works(1, 1, 1, 1))
+		sampled(d, now.Add(after), works(1, 1, 1, 1))
 		rows, _ := d.share(now.Add(after), 12, others)
 		return rows
 	}
-	if s := look(0); s > leastShare {
+	if s := look(0); s > leastShare*(1+waver) {
 		t.Errorf("%v at once", s)
 	}
 	look(time.Second / 2)
 	if s := look(2 * time.Second); math.Abs(s-4./12) > 0.001 {
 		t.Errorf("%v before the others were heard", s)
 	}
-	look(3*time.Second, at(4, works(1, 0, 0, 0)), at(8, works(0, 0, 0, 0)))
-	if s := look(5*time.Second, at(4, works(1, 0, 0, 0)), at(8, works(0, 0, 0, 0))); math.Abs(s-4./5) > 0.001 {
+	look(3*time.Second, wants(at(4, works(1, 0, 0, 0))), wants(at(8, works(0, 0, 0, 0))))
+	if s := look(5*time.Second, wants(at(4, works(1, 0, 0, 0))), wants(at(8, works(0, 0, 0, 0)))); math.Abs(s-4./5) > 0.001 {
 		t.Errorf("%v when they were heard", s)
 	}
-	d = newDivision(now) // nobody else is there
+	d = newDivision(now, 10_000) // nobody else is there
 	look(0)
 	look(orphanFor)
 	if s := look(orphanFor + 2*time.Second); s != 1 {
@@ -99,15 +118,15 @@ func TestShareOfOneThatHasNotHeardOfAllPartitions(t *testing.T) {
 // A partition moves from one instance to another: whoever looks on sees it as busy as it was, also between the two.
 func TestPartitionOnItsWayCountsOn(t *testing.T) {
 	now := time.Now()
-	d := newDivision(now)
-	has, lost := at(4, works(1, 1)), at(4, works(1))
+	d := newDivision(now, 10_000)
+	has, lost := wants(at(4, works(1, 1))), wants(at(4, works(1)))
 	settled(d, now, works(1, 1), 0, has)
-	now = now.Add(10 * time.Second)
+	now = now.Add(9600 * time.Millisecond) // within orphanFor of the last look above
 	if rows, _ := settled(d, now, works(1, 1), 0, lost); math.Abs(rows-0.5) > 0.001 {
 		t.Errorf("share %v while a partition is on its way, want 1/2", rows)
 	}
 	now = now.Add(10 * time.Second)
-	if rows, _ := settled(d, now, works(1, 1), 0, lost, at(5, works(1))); math.Abs(rows-0.5) > 0.001 {
+	if rows, _ := settled(d, now, works(1, 1), 0, lost, wants(at(5, works(1)))); math.Abs(rows-0.5) > 0.001 {
 		t.Errorf("share %v when it has arrived", rows)
 	}
 	now = now.Add(10 * time.Second)
@@ -117,11 +136,11 @@ func TestPartitionOnItsWayCountsOn(t *testing.T) {
 		t.Errorf("share %v when it went to nobody", rows)
 	}
 	now = now.Add(10 * time.Second)
-	d.sample(now, works(1)) // one of our own goes
+	sampled(d, now, works(1)) // one of our own goes
 	if rows, _ := d.share(now, 0, []claim{lost}); math.Abs(rows-1./3) > 0.001 {
 		t.Errorf("share %v right after we lost a partition, want 1/3", rows)
 	}
-	d.sample(now, works(1, 1)) // and comes back, with what it brings along
+	sampled(d, now, works(1, 1)) // and comes back, with what it brings along
 	if rows, _ := d.share(now, 0, []claim{lost}); math.Abs(rows-2./3) > 0.001 {
 		t.Errorf("share %v right after we got a partition, want 2/3", rows)
 	}
@@ -133,6 +152,8 @@ type simulated struct {
 	id    int
 	parts map[int32]bool
 	share float64
+	sent  float64
+	held  bool
 	said  claim
 	at    time.Time
 	next  time.Time // sample
@@ -169,7 +190,7 @@ func TestSharesOfManyAddUpThroughChurn(t *testing.T) {
 			var air []news
 			var all []*simulated
 			join := func() {
-				s := &simulated{id: len(all), division: newDivision(now), parts: map[int32]bool{}, share: leastShare, next: now}
+				s := &simulated{id: len(all), division: newDivision(now, limit), parts: map[int32]bool{}, share: leastShare, next: now}
 				all = append(all, s)
 			}
 			spread := func() { // a third of the partitions moves, and those that nobody has
@@ -230,9 +251,11 @@ func TestSharesOfManyAddUpThroughChurn(t *testing.T) {
 							queue[p] -= took
 							can -= took
 							total += took
+							s.sent += took
 						}
 						wants = slices.DeleteFunc(wants, func(p int32) bool { return queue[p] <= 0 })
 					}
+					s.held = len(wants) > 0
 				}
 				sent = append(sent, total)
 				for len(air) > 0 && !air[0].at.After(now) {
@@ -253,7 +276,7 @@ func TestSharesOfManyAddUpThroughChurn(t *testing.T) {
 					for p := range s.parts {
 						own = append(own, consumer.Work{TopicPartition: part(p), Busy: busy[p]})
 					}
-					s.sample(now, own)
+					s.sample(now, consumer.Load{Partitions: own, Rows: consumer.Sent{Started: uint64(s.sent), Held: s.held}})
 					var others []claim
 					for from, c := range heard[i] {
 						if from != s.id {
@@ -261,8 +284,8 @@ func TestSharesOfManyAddUpThroughChurn(t *testing.T) {
 						}
 					}
 					s.share, _ = s.division.share(now, partitions, others)
-					if now.Sub(s.at) >= 500*time.Millisecond && differs(s.said, s.work()) {
-						s.at, s.said = now, s.work()
+					if now.Sub(s.at) >= 500*time.Millisecond && s.claim().differs(s.said) {
+						s.at, s.said = now, s.claim()
 						air = append(air, news{s.id, s.said, now.Add(100 * time.Millisecond)})
 					}
 				}

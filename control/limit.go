@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"streamer/consumer"
+	"streamer/sink"
 )
 
 // Limits divides the rate limits of jobs on this instance. *consumer.Instance is one.
 type Limits interface {
-	// Work says which partitions of a job this instance has, and which of them have something to do now.
-	Work(job string) []consumer.Work
+	// Load says which partitions of a job this instance has, which of them have something to do now, and what was sent so far.
+	Load(job string) consumer.Load
 	// Divide says which part of a job's rate limit this instance may take from now on.
 	Divide(job string, rows, redrive float64)
 }
@@ -31,8 +32,8 @@ const (
 type dividing struct {
 	*division
 	job   *supervised
-	key   string          // of our own claim
-	said  []consumer.Work // nil: nothing, or taken back
+	key   string // of our own claim
+	said  claim  // without partitions: nothing, or taken back
 	at    time.Time
 	heard map[string]heard
 }
@@ -48,7 +49,7 @@ func (s *Supervisor) limited() (all []*dividing) {
 	for _, j := range s.jobs {
 		if s.options.Limits != nil && j.Broken == "" && j.Config.Sink.Rate.Count > 0 {
 			s.options.Limits.Divide(j.ID, leastShare, leastShare)
-			all = append(all, &dividing{division: newDivision(time.Now()), job: j, key: workPrefix + j.ID + "/" + s.me.ID, heard: map[string]heard{}})
+			all = append(all, &dividing{division: newDivision(time.Now(), perSecond(j.Config.Sink.Rate)), job: j, key: workPrefix + j.ID + "/" + s.me.ID, heard: map[string]heard{}})
 		}
 	}
 	return all
@@ -59,7 +60,7 @@ func (s *Supervisor) divide(ctx context.Context, all []*dividing) {
 	for len(all) > 0 {
 		live, now := s.liveIDs(), time.Now()
 		for _, d := range all {
-			d.sample(now, s.options.Limits.Work(d.job.ID))
+			d.sample(now, s.options.Limits.Load(d.job.ID))
 			if live != nil { // else the log does not know the present yet
 				rows, redrive := d.share(now, d.job.partitions(), s.claims(d, live))
 				s.options.Limits.Divide(d.job.ID, rows, redrive)
@@ -71,27 +72,33 @@ func (s *Supervisor) divide(ctx context.Context, all []*dividing) {
 		}
 	}
 	for _, d := range all {
-		if d.said != nil {
+		if len(d.said.Work) > 0 {
 			s.options.Bulletin.Report(d.key, nil)
 		}
 	}
 }
 
-// claim says how busy our partitions of a job are, if that is news, or was not said for long.
+// perSecond is a rate in attempts a second, as the sink takes it.
+func perSecond(r sink.Rate) float64 {
+	r = sink.Config{Rate: r}.Defaults().Rate
+	return r.Count / r.Per.Seconds()
+}
+
+// claim says what our partitions of a job need, if that is news, or was not said for long.
 func (s *Supervisor) claim(d *dividing, now time.Time) {
-	work := d.work()
-	if since := now.Sub(d.at); since < tellEvery || since < repeatEvery && !differs(d.said, work) {
+	c := d.claim()
+	if since := now.Sub(d.at); since < tellEvery || since < repeatEvery && !c.differs(d.said) {
 		return
 	}
-	if d.at = now; len(work) == 0 {
-		if d.said != nil {
+	if d.at = now; len(c.Work) == 0 {
+		if len(d.said.Work) > 0 {
 			s.options.Bulletin.Report(d.key, nil)
 		}
-		d.said = nil
+		d.said = claim{}
 		return
 	}
-	d.said = work
-	s.report(d.key, work)
+	d.said = c
+	s.report(d.key, c)
 }
 
 // claims gives what the other live instances said of a job, the latest last.

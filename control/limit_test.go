@@ -2,6 +2,7 @@ package control
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -10,17 +11,18 @@ import (
 	"streamer/consumer"
 )
 
-// fakeLimits has the partitions that a test gives it, and remembers the share.
+// fakeLimits has the partitions that a test gives it, and remembers the share. The limit holds back those with work.
 type fakeLimits struct {
 	mu            sync.Mutex
 	work          []consumer.Work
 	rows, redrive float64
 }
 
-func (l *fakeLimits) Work(string) []consumer.Work {
+func (l *fakeLimits) Load(string) consumer.Load {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.work
+	held := slices.ContainsFunc(l.work, func(w consumer.Work) bool { return w.Busy > 0 })
+	return consumer.Load{Partitions: l.work, Rows: consumer.Sent{Held: held}}
 }
 
 func (l *fakeLimits) Divide(_ string, rows, redrive float64) {

@@ -89,6 +89,10 @@ type Stats struct {
 	InFlight, Waiting, Ready int
 	// Unproven rows are those of them that failed as often as a row may, without evidence that they are to blame.
 	Unproven int
+	// Started attempts since the sink was made, probes of a health URL left out.
+	Started uint64
+	// Held says that a row waits for nothing but its turn in the rate.
+	Held bool
 	// Targets are those in use or remembered, sorted by name.
 	Targets []TargetState
 	// Holds are the targets on hold, by name.

@@ -148,7 +148,7 @@ func (s *Sink) now() time.Duration { return time.Since(s.start) }
 func (s *Sink) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Stats{InFlight: s.inFlight, Waiting: s.waiting, Unproven: s.unproven, Holds: s.holdsNow()}
+	st := Stats{InFlight: s.inFlight, Waiting: s.waiting, Unproven: s.unproven, Started: s.number, Held: s.pace.pos > 0, Holds: s.holdsNow()}
 	for _, t := range s.targets {
 		ts := TargetState{Target: t.name, Open: t.open, Cause: t.cause, Rows: t.rows}
 		if t.open || t.hold.class != "" {
