@@ -1,0 +1,71 @@
+// Package service is the one table of what can be asked of streamer: each method with its name, route, arguments, the permission it needs
+// and the argument that permission is checked on. REST, the OpenAPI document, the clients and the command line follow from it.
+package service
+
+import (
+	"net/http"
+	"slices"
+)
+
+// Permission is what a caller may do. Each includes those before it.
+type Permission string
+
+// The permissions. The first three are on jobs, by their owner; Admin is on the system, and includes the others for every owner.
+const (
+	// View sees jobs, their state and offsets, but no contents of records.
+	View Permission = "view"
+	// Operate starts, stops and pauses jobs, resets offsets, redrives dead letters, decides about rows, and sees contents.
+	Operate Permission = "operate"
+	// Edit creates, changes and deletes jobs.
+	Edit Permission = "edit"
+	// Admin manages tokens, reads the whole audit, rotates keys.
+	Admin Permission = "admin"
+)
+
+// permissions are all, the least first.
+var permissions = []Permission{View, Operate, Edit, Admin}
+
+// Valid says that p is one of the permissions.
+func (p Permission) Valid() bool { return slices.Contains(permissions, p) }
+
+// Includes says that whoever has p may do what needs q.
+func (p Permission) Includes(q Permission) bool {
+	return p.Valid() && q.Valid() && slices.Index(permissions, p) >= slices.Index(permissions, q)
+}
+
+// Everyone is Grant.Owner of a grant on the jobs of every owner.
+const Everyone = "*"
+
+// Grant is a permission on the jobs of an owner.
+type Grant struct {
+	Permission Permission `json:"permission"`
+	// Owner is the owner of jobs it holds for, or Everyone.
+	Owner string `json:"owner"`
+}
+
+// Caller is who calls, as the credential says and nothing else does.
+type Caller struct {
+	// Name is what the audit says, with the kind of credential before it: "basic:admin", "token:deploy", "oidc:ada".
+	Name   string  `json:"name"`
+	Grants []Grant `json:"grants"`
+}
+
+// May says that the caller has a permission on the jobs of an owner. An empty owner is the system itself, on which only grants for
+// Everyone hold.
+func (c Caller) May(p Permission, owner string) bool {
+	return slices.ContainsFunc(c.Grants, func(g Grant) bool {
+		return g.Permission.Includes(p) && (g.Owner == Everyone || g.Owner == owner && owner != "")
+	})
+}
+
+// MayAnywhere says that the caller has a permission on some owner's jobs.
+func (c Caller) MayAnywhere(p Permission) bool {
+	return slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.Permission.Includes(p) })
+}
+
+// Authenticator finds out who sends a request.
+type Authenticator interface {
+	// Authenticate gives the caller of a request by its credential. The error is a *Problem: 401 without a valid credential, 429 when
+	// too many were wrong lately.
+	Authenticate(*http.Request) (Caller, error)
+}
