@@ -99,6 +99,9 @@ func (r *Runner) onAssigned(ctx context.Context, client *kgo.Client, added map[s
 			}
 		}
 	}
+	if len(added) > 0 {
+		r.patience.changes(time.Now())
+	}
 	client.ResumeFetchPartitions(added)
 	if len(added) > 0 {
 		r.log.Info("partitions assigned", "partitions", added)

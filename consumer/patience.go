@@ -12,10 +12,17 @@ import (
 //  3. A has room again a moment later. A client has one fetch at a broker at a time, so A is asked for when that of B has come
 //     back: for up to five seconds nothing is delivered.
 //
-// So while a partition is paused, fetches are held back for a tenth of the time that has passed since the last pause: what is paused
-// and resumed many times a second loses little, and what is paused for hours costs no requests.
+// So after a partition was paused, resumed or assigned, fetches are held back for a tenth of the time that has passed since: what is paused
+// and resumed many times a second loses little, and what is paused for hours costs no requests. That nothing is paused any more does not
+// end it at once:
+//
+//  1. A is paused, and the client writes down what it will ask for: B alone.
+//  2. A is resumed.
+//  3. The fetch is sent. It still leaves A out, so it must not be held back for five seconds either.
+//
+// Nor does a first assignment: the client may send a fetch when it has come to B, and not yet to A.
 type patience struct {
-	since atomic.Int64 // Unix nanoseconds of the last pause; 0: no partition is paused
+	since atomic.Int64 // Unix nanoseconds of the last change; 0: there was none
 }
 
 const (
@@ -25,11 +32,8 @@ const (
 	leastFetchWait = 20 * time.Millisecond
 )
 
-// paused says that a partition is about to be paused.
-func (p *patience) paused(now time.Time) { p.since.Store(now.UnixNano()) }
-
-// none says that no partition is paused any more.
-func (p *patience) none() { p.since.Store(0) }
+// changes says that what the client fetches is about to change. It comes before the change: a fetch is sent at any time.
+func (p *patience) changes(now time.Time) { p.since.Store(now.UnixNano()) }
 
 // wait is how long a fetch that is sent now may be held back.
 func (p *patience) wait(now time.Time) time.Duration {

@@ -2,8 +2,12 @@ package consumer
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"fmt"
 	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,15 +77,158 @@ func TestPatience(t *testing.T) {
 		}
 	}
 	waits(0, fetchWait)
-	p.paused(now)
+	p.changes(now)
 	waits(time.Millisecond, leastFetchWait)
 	waits(time.Second, 100*time.Millisecond)
 	waits(time.Hour, fetchWait)
 	now = now.Add(time.Hour)
-	p.paused(now) // another partition
+	p.changes(now) // another partition
 	waits(0, leastFetchWait)
-	p.none()
-	waits(0, fetchWait)
+}
+
+// The client writes down a fetch that leaves a paused partition out, and the partition is resumed before the fetch is sent: it was held back
+// for five seconds, since nothing was paused any more, and the partition with room waited for it. Here the sending takes long because the
+// fetch needs a new connection.
+func TestAFetchFromBeforeAResumeIsNotHeldBack(t *testing.T) {
+	hang := make(chan struct{})
+	var release sync.Once
+	f := setup(t, consumertest.Fake(t), func(*sinktest.Attempt) sinktest.Answer { <-hang; return sinktest.Answer{} })
+	free := func() { release.Do(func() { close(hang) }) }
+	t.Cleanup(free)
+	topic := f.cluster.Topic(t, "t", 2)
+	f.fill(topic, 5000) // 10 MB in partition 0; 1 stays empty
+	wire := &fetchWire{dialled: make(chan struct{}, 1), sent: make(chan kmsg.FetchRequest, 1)}
+	cfg := f.job(topic, func(c *Config) { c.Commit = time.Hour }) // a commit would wait for the connection, too
+	i := f.instance(Client{Brokers: f.cluster.Brokers}, 4<<20)
+	i.kafka.Dial = wire.dial // of the job alone
+	j := f.runOn(i, cfg)
+	isPaused := func(want bool) {
+		t.Helper()
+		consumertest.WaitFor(t, within, fmt.Sprint("partition 0 to be paused: ", want), func() (any, bool) {
+			s := j.runner.Status().Partitions
+			return s, len(s) == 2 && s[0].Paused == want
+		})
+		j.runner.regulating.Lock() // until the client was told, too
+		defer j.runner.regulating.Unlock()
+	}
+	isPaused(true)
+	for range 2 { // the second one is from after the pause
+		wire.watch.Store(true)
+		receive(t, wire.sent, "a fetch")
+	}
+	open := wire.cut()
+	t.Cleanup(open)
+	receive(t, wire.dialled, "a call for the next fetch")
+	free()
+	isPaused(false)
+	open()
+	fetch := receive(t, wire.sent, "a fetch")
+	for _, asked := range fetch.Topics { // what it does not name is as in the fetch before it
+		for _, p := range asked.Partitions {
+			if p.Partition == 0 {
+				t.Fatalf("the fetch is from after the resume: %+v", fetch.Topics)
+			}
+		}
+	}
+	if wait := time.Duration(fetch.MaxWaitMillis) * time.Millisecond; wait > fetchWait/2 {
+		t.Errorf("a fetch that leaves out a partition with room may be held back for %v", wait)
+	}
+	j.finals(5000)
+}
+
+// What is assigned together is not asked for together: the client comes to one partition after the other, and may send a fetch between.
+func TestTheFirstFetchIsNotHeldBack(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), nil)
+	topic := f.cluster.Topic(t, "t", 2)
+	wire := &fetchWire{sent: make(chan kmsg.FetchRequest, 1)}
+	wire.watch.Store(true)
+	f.runOn(f.instance(Client{Brokers: f.cluster.Brokers, Dial: wire.dial}, 0), f.job(topic))
+	fetch := receive(t, wire.sent, "a fetch")
+	if wait := time.Duration(fetch.MaxWaitMillis) * time.Millisecond; wait > fetchWait/2 {
+		t.Errorf("it may be held back for %v", wait)
+	}
+}
+
+// fill writes n records of 2 KB into partition 0, in small batches: a fetch is whole batches.
+func (f *fixture) fill(topic string, n int) {
+	f.Helper()
+	producer := f.cluster.Producer(f, kgo.ProducerBatchMaxBytes(64<<10), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	filler := bytes.Repeat([]byte("x"), 2000)
+	batch := make([]*kgo.Record, n)
+	for i := range batch {
+		batch[i] = &kgo.Record{Topic: topic, Key: fmt.Append(nil, i%500), Value: fmt.Appendf(nil, `{"id":"%d","n":%d,"filler":%q}`, i%500, i, filler)}
+	}
+	consumertest.Produce(f, producer, batch...)
+}
+
+// fetchWire is a way to the brokers that sees the fetches, as they are sent.
+type fetchWire struct {
+	watch   atomic.Bool
+	sent    chan kmsg.FetchRequest // the first one while watch
+	dialled chan struct{}          // there was a call while the wire was cut
+
+	mu      sync.Mutex
+	fetches net.Conn      // where the last fetch was sent
+	opened  chan struct{} // new connections wait for it; nil: they do not
+}
+
+func (w *fetchWire) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	w.mu.Lock()
+	opened := w.opened
+	w.mu.Unlock()
+	if opened != nil {
+		select {
+		case w.dialled <- struct{}{}:
+		default:
+		}
+		<-opened
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &fetchWireConn{conn, w}, nil
+}
+
+// cut breaks the connection of the fetches, and lets no new one through until open.
+func (w *fetchWire) cut() (open func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.opened = make(chan struct{})
+	_ = w.fetches.Close() // the client sees it
+	return sync.OnceFunc(func() { w.watch.Store(true); close(w.opened) })
+}
+
+func receive[T any](t *testing.T, from <-chan T, what string) (got T) {
+	t.Helper()
+	select {
+	case got = <-from:
+	case <-time.After(within):
+		t.Fatalf("waited %v for %s", within, what)
+	}
+	return got
+}
+
+type fetchWireConn struct {
+	net.Conn
+	wire *fetchWire
+}
+
+func (c *fetchWireConn) Write(b []byte) (int, error) {
+	if len(b) > 14 && kmsg.Key(binary.BigEndian.Uint16(b[4:])) == kmsg.Fetch {
+		c.wire.mu.Lock()
+		c.wire.fetches = c.Conn
+		c.wire.mu.Unlock()
+		var req kmsg.FetchRequest
+		req.SetVersion(int16(binary.BigEndian.Uint16(b[6:])))
+		if err := req.ReadFrom(b[15+binary.BigEndian.Uint16(b[12:]):]); err != nil {
+			return 0, err
+		}
+		if c.wire.watch.CompareAndSwap(true, false) {
+			c.wire.sent <- req
+		}
+	}
+	return c.Conn.Write(b)
 }
 
 // One partition has far more than memory holds, and is paused and resumed all the time; the other has nothing new. A fetch that waits for
@@ -89,13 +236,7 @@ func TestPatience(t *testing.T) {
 func TestAFullPartitionDoesNotWaitForAnIdleOne(t *testing.T) {
 	f := setup(t, consumertest.Fake(t), func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{} })
 	topic := f.cluster.Topic(t, "t", 2)
-	producer := f.cluster.Producer(t, kgo.ProducerBatchMaxBytes(64<<10), kgo.ProducerBatchCompression(kgo.NoCompression())) // a fetch is whole batches
-	filler := bytes.Repeat([]byte("x"), 2000)
-	batch := make([]*kgo.Record, 10_000) // 20 MB
-	for i := range batch {
-		batch[i] = &kgo.Record{Topic: topic, Key: fmt.Append(nil, i%500), Value: fmt.Appendf(nil, `{"id":"%d","n":%d,"filler":%q}`, i%500, i, filler)}
-	}
-	consumertest.Produce(t, producer, batch...)
+	f.fill(topic, 10_000) // 20 MB
 	cfg := f.job(topic)
 	f.runOn(f.instance(Client{Brokers: f.cluster.Brokers}, 4<<20), cfg)
 	f.committed(cfg, topic)

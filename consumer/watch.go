@@ -181,7 +181,7 @@ func (r *Runner) regulate() {
 	if size, changed := r.compression.adjust(r.account.fetchable()); changed {
 		r.client.UpdateFetchMaxBytes(size, size)
 	}
-	pause, resume, paused, busy := map[string][]int32{}, map[string][]int32{}, false, int64(0)
+	pause, resume, busy := map[string][]int32{}, map[string][]int32{}, int64(0)
 	for _, p := range r.all() {
 		p.mu.Lock()
 		used := float64(p.held+p.queued) / float64(share)
@@ -195,7 +195,6 @@ func (r *Runner) regulate() {
 			resume[p.topic] = append(resume[p.topic], p.id)
 		}
 		waits := len(p.queue) > 0
-		paused = paused || p.paused
 		if p.held+p.queued > 0 {
 			busy++
 		}
@@ -210,16 +209,14 @@ func (r *Runner) regulate() {
 		r.busy.Store(busy)
 		r.busyAt = now
 	}
-	// A fetch may be sent at any time: it must not wait for long while the client still has a partition paused.
+	if len(pause)+len(resume) > 0 {
+		r.patience.changes(now)
+	}
 	if len(pause) > 0 {
-		r.patience.paused(now)
 		r.client.PauseFetchPartitions(pause)
 	}
 	if len(resume) > 0 {
 		r.client.ResumeFetchPartitions(resume)
-	}
-	if !paused {
-		r.patience.none()
 	}
 }
 
