@@ -281,10 +281,7 @@ func TestKafkaLowMetadataLimit(t *testing.T) {
 	cfg := f.job(topic, patient)
 	j := f.run(cfg)
 	j.finals(rows - stuck)
-	consumertest.WaitFor(t, within, "metadata of the broker's size", func() (any, bool) {
-		n := len(f.metadataOf(cfg.Group, topic)[0])
-		return n, n > 768 && n <= 1024
-	})
+	j.commitTells(cfg, topic, rows-stuck, 1024)
 	if s := j.runner.Status(); strings.Contains(s.Cause, "commit") {
 		t.Errorf("status %q", s.Cause)
 	}
