@@ -1,6 +1,9 @@
 package job
 
 import (
+	"strings"
+
+	"streamer/control/secret"
 	"streamer/schemas"
 	"streamer/sink"
 )
@@ -52,24 +55,84 @@ func (c *compilation) basic(s reader) *sink.Basic {
 	return &sink.Basic{User: string(c.secret(s, "user")), Password: c.secret(s, "password")}
 }
 
-// secret reads a text in which references are replaced.
+// secret reads a text that is opened if it is sealed, and in which references are replaced.
 func (c *compilation) secret(r reader, name string) sink.Secret {
 	text, ok := r.text(name)
 	if !ok {
 		return ""
 	}
-	value := c.process.Secrets.expand(&c.faults, c.def.Owner, member(r.path, name), text)
+	path := member(r.path, name)
+	if secret.Sealed(text) {
+		if text, ok = c.open(path, "/"+strings.ReplaceAll(path, ".", "/")); !ok || c.process.Secrets.Masked {
+			return sink.Secret(text)
+		}
+	}
+	value := c.process.Secrets.expand(&c.faults, c.def.Owner, path, text)
 	return sink.Secret(value)
 }
 
-// headers looks at the references in the job's headers. Everything else about headers is the mapping's to check.
-func (c *compilation) headers() {
-	given, path, _ := c.field("headers")
-	for name, v := range given.Members() {
-		if text, ok := v.Str(); ok {
-			c.process.Secrets.expand(&c.faults, c.def.Owner, member(path, name), text)
+// open gives what is sealed at a path, or ******** if the process masks secrets. ok is false where that cannot be: there is a fault.
+func (c *compilation) open(path, field string) (text string, ok bool) {
+	if c.opened == nil {
+		c.opened = c.def.open(c.process.Secrets)
+	}
+	o := c.opened[field]
+	if o.err != nil {
+		c.faults.Add(path, o.err.Error(), "")
+	}
+	return o.text, o.err == nil
+}
+
+// opened is what a sealed text comes to.
+type opened struct {
+	text string
+	err  error
+}
+
+// open gives what the sealed texts of the job come to, by field, as leaf.field has it.
+func (d *Definition) open(s Secrets) map[string]opened {
+	all, targets := map[string]opened{}, d.targets()
+	for _, l := range d.leaves() {
+		switch {
+		case !secret.Sealed(l.text):
+		case s.Masked:
+			all[l.field] = opened{text: masked}
+		default:
+			value, err := s.Keyring.Open(l.text, d.place(l.field, targets))
+			all[l.field] = opened{value.Reveal(), err}
 		}
 	}
+	return all
+}
+
+// headers gives the job's headers with what is sealed opened, and looks at the references in them. Everything else about headers is the
+// mapping's to check.
+func (c *compilation) headers() schemas.Value {
+	given, path, ok := c.field("headers")
+	if !ok || given.Kind() != schemas.Object {
+		return given
+	}
+	out := schemas.NewBuilder()
+	out.BeginObject()
+	for name, v := range given.Members() {
+		out.Key(name)
+		text, ok := v.Str()
+		if !ok {
+			out.Copy(v)
+			continue
+		}
+		at, look := member(path, name), true
+		if secret.Sealed(text) {
+			text, look = c.open(at, headerField(name))
+			look = look && !c.process.Secrets.Masked
+		}
+		if look {
+			c.process.Secrets.expand(&c.faults, c.def.Owner, at, text)
+		}
+		out.String(text)
+	}
+	out.End()
+	return out.Value()
 }
 
 // misplaced warns of references where none are replaced: what was meant as a secret would be sent as it stands.

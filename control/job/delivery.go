@@ -116,6 +116,10 @@ func (r reader) breaker() sink.Breaker {
 	b.Failures = s.atMost("failures", math.MaxInt32)
 	b.Open, _ = s.duration("open", time.Millisecond, 24*time.Hour)
 	b.Health, _ = s.text("health")
+	if userInfo.MatchString(b.Health) {
+		r.faults.Add(member(s.path, "health"), "a user or password in the URL", "the job's login goes along to its own target")
+		b.Health = ""
+	}
 	return b
 }
 

@@ -86,6 +86,8 @@ type compilation struct {
 	// lenient: the job is of Aether's keys only, so what nobody knows just warns.
 	lenient bool
 	faults  fault.List
+	// opened is what sealed texts come to, by field; nil before the first is looked at.
+	opened map[string]opened
 	reader
 }
 
@@ -242,14 +244,14 @@ func (c *compilation) schemas() schemas.Config {
 
 func (c *compilation) program() *mapping.Program {
 	get := c.object.Field
-	c.headers()
+	headers := c.headers()
 	for _, name := range []string{"constant", "payload"} {
 		c.misplaced(name, get(name), 0)
 	}
 	program, faults := mapping.Compile(mapping.Config{
 		Type: get("type"), URL: get("url"), DataMap: get("datamap"), Constant: get("constant"),
 		QueryParams: get("query_params"), JSONBody: get("json_body"), FormBody: get("form_body"),
-		Headers: get("headers"), Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
+		Headers: headers, Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
 		Reference: c.reference,
 	})
 	c.add(faults)

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -81,4 +82,20 @@ func checkFaults(t *testing.T, got fault.List, want []string) {
 	for _, f := range left {
 		t.Errorf("unexpected fault (warning %v): %s", f.Warning, f.Error())
 	}
+}
+
+// sent is the header of the request that a job makes of a row {"id": 7}.
+func sent(t *testing.T, p Process, d *Definition) http.Header {
+	t.Helper()
+	cfg, faults := d.Compile(p)
+	checkFaults(t, faults, nil)
+	rows := consumer.Render(cfg, consumer.Record{Topic: "village", Value: []byte(`{"id": 7}`)})
+	if len(rows) != 1 || rows[0].Verdict != "send" {
+		t.Fatalf("rendered as %+v", rows)
+	}
+	h := http.Header{}
+	for _, line := range rows[0].Request.Header {
+		h.Add(line.Name, line.Value)
+	}
+	return h
 }

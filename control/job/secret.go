@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"unicode/utf8"
 
+	"streamer/control/secret"
 	"streamer/internal/fault"
 )
 
@@ -32,8 +33,10 @@ type Secrets struct {
 	Env func(name string) (string, bool)
 	// Dir holds one directory of secret files per owner; empty: there are no secret files.
 	Dir string
-	// Masked gives ******** for every reference, so that a job can be looked at without its secrets; a secret that is not there is
-	// only warned of.
+	// Keyring opens what is sealed; nil opens nothing.
+	Keyring *secret.Keyring
+	// Masked gives ******** for every reference and everything sealed, so that a job can be looked at without its secrets; a secret that
+	// is not there is only warned of.
 	Masked bool
 }
 

@@ -1,0 +1,220 @@
+package job
+
+import (
+	"maps"
+	"net/textproto"
+	"regexp"
+	"slices"
+	"strings"
+
+	"streamer/control/secret"
+	"streamer/schemas"
+	"streamer/sink/wire"
+)
+
+// Which fields of a job are secret is said here and nowhere else: what is sealed before it is stored, and masked when it is read.
+//
+//	token, auth_token, password, and what else secretKeys has    every text in it
+//	basic_auth, auth                                             every text in it but user
+//	headers                                                      values of headers that SecretHeader knows
+//	whatever is sealed                                           wherever it stands
+//
+// It holds at every depth, so that a field nobody knows, or of a later version, does not show what it holds; but not within the fields
+// that hold data. A text of references alone is no secret: it says where one is.
+
+// dataKeys hold what is sent or looked for, not how: no field within them is secret, and no URL within them a target.
+var dataKeys = []string{"datamap", "constant", "payload", "filter", "emit", "mask", "json_body", "form_body", "query_params"}
+
+// secretKeys are secret with all they hold.
+var secretKeys = []string{"auth", "basic_auth", "token", "auth_token", "password", "passwd", "secret", "client_secret", "api_key",
+	"access_token", "refresh_token", "private_key", "credentials"}
+
+// openKeys are not, within those.
+var openKeys = []string{"user"}
+
+// headerWords are in the names of headers that carry credentials; a name is cut into words at its dashes and underscores.
+var headerWords = []string{"authorization", "authentication", "auth", "cookie", "token", "secret", "password", "passwd", "credential",
+	"credentials", "signature", "apikey", "jwt"}
+
+// openHeaders end in Key and are no credentials.
+var openHeaders = []string{"Idempotency-Key", "Sort-Key", "Partition-Key", "Surrogate-Key", "Routing-Key", "Sec-Websocket-Key"}
+
+// SecretHeader says that a header of this name carries a credential, and is not to be shown.
+func SecretHeader(name string) bool {
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == '-' || r == '_' })
+	if slices.ContainsFunc(words, func(w string) bool { return slices.Contains(headerWords, w) }) {
+		return true
+	}
+	return len(words) > 0 && words[len(words)-1] == "key" && !slices.Contains(openHeaders, name)
+}
+
+// role is what a part of a document is, by the names above it.
+type role uint8
+
+const (
+	plain role = iota
+	data
+	secretField
+	headerList
+	secretHeader
+)
+
+// within gives the role of a member of an object that has role r.
+func (r role) within(name string) role {
+	switch {
+	case r == data, r == secretHeader, r == secretField && !slices.Contains(openKeys, name):
+		return r
+	case r == secretField:
+		return plain
+	case r == headerList && SecretHeader(name):
+		return secretHeader
+	case r == headerList:
+		return headerList
+	case name == "headers":
+		return headerList
+	case slices.Contains(dataKeys, name):
+		return data
+	case slices.Contains(secretKeys, name):
+		return secretField
+	}
+	return plain
+}
+
+// leaf is a text or number of a document that is not to be shown.
+type leaf struct {
+	// path is where it stands, as in faults; field is the same for every way to write it.
+	path, field string
+	text        string
+	role        role
+	// number: it is none a job can use, but may be a secret all the same.
+	number bool
+}
+
+// written says that the leaf is a secret in clear.
+func (l leaf) written() bool {
+	switch {
+	case l.text == "" || l.text == masked || secret.Sealed(l.text):
+		return false
+	case l.role == secretField:
+		return reference.ReplaceAllString(l.text, "") != ""
+	}
+	rest := placeholder.ReplaceAllString(reference.ReplaceAllString(l.text, "\x00"), "\x00")
+	return !referredHeader.MatchString(rest)
+}
+
+var (
+	placeholder = regexp.MustCompile(`\{[^{}]*\}`)
+	// referredHeader is a header whose secret parts are all references (\x00): alone, behind a scheme, or as values of cookies.
+	referredHeader = regexp.MustCompile(`^(?:(?i:basic|bearer|token|access_token|api-?key|digest) +)?\x00+$|^(?:[A-Za-z0-9_.-]{1,64}=\x00+(?:; ?|$))+$`)
+)
+
+// rewrite copies a document, with what change gives in place of each leaf.
+func rewrite(v schemas.Value, change func(leaf) string) schemas.Value {
+	w := rewriting{out: schemas.NewBuilder(), change: change}
+	w.value(v, "", "", plain, 0)
+	return w.out.Value()
+}
+
+type rewriting struct {
+	out    *schemas.Builder
+	change func(leaf) string
+}
+
+func (w *rewriting) value(v schemas.Value, path, field string, r role, depth int) {
+	switch {
+	case depth > maxNesting: // documents are not that deep; what is would not be looked at
+		w.out.Null()
+	case v.Kind() == schemas.Object:
+		w.out.BeginObject()
+		for name, m := range v.Members() {
+			w.out.Key(name)
+			at, of := member(path, name), field+"/"+name
+			if r == headerList {
+				of = field + "/" + strings.ToLower(name) // a header's name is the same in any case
+			}
+			w.value(m, at, of, r.within(name), depth+1)
+		}
+		w.out.End()
+	case v.Kind() == schemas.Array:
+		w.out.BeginArray()
+		i := 0
+		for e := range v.Elements() {
+			at := element("", i)
+			w.value(e, path+at, field+"/"+at, r, depth+1)
+			i++
+		}
+		w.out.End()
+	default:
+		w.leaf(v, path, field, r)
+	}
+}
+
+func (w *rewriting) leaf(v schemas.Value, path, field string, r role) {
+	text, isText := v.Str()
+	hidden := r == secretField || r == secretHeader
+	switch {
+	case isText && (hidden || r != data && secret.Sealed(text)):
+		w.out.String(w.change(leaf{path: path, field: field, text: text, role: r}))
+	case hidden && v.Kind() != schemas.Null && v.Kind() != schemas.Bool:
+		number, _ := v.AppendText(nil)
+		w.out.String(w.change(leaf{path: path, field: field, text: string(number), role: r, number: true}))
+	default:
+		w.out.Copy(v)
+	}
+}
+
+// headerField is leaf.field of one of the job's headers.
+func headerField(name string) string { return "/headers/" + strings.ToLower(name) }
+
+// leaves gives what is not to be shown, by field.
+func (d *Definition) leaves() map[string]leaf {
+	all := map[string]leaf{}
+	rewrite(d.value, func(l leaf) string {
+		all[l.field] = l
+		return l.text
+	})
+	return all
+}
+
+// targets are all places that requests of the job may go to, as scheme://host:port, sorted: in every branch, route and health URL.
+func (d *Definition) targets() []string {
+	found := map[string]bool{}
+	var walk func(v schemas.Value, r role, depth int)
+	note := func(text string) {
+		if !strings.Contains(text, "://") {
+			return
+		}
+		// The parser is the one that the requests are made with.
+		if origin, _, err := wire.ParseOrigin(text); err == nil {
+			found[origin.String()] = true
+		} else {
+			found["?"+text] = true
+		}
+	}
+	walk = func(v schemas.Value, r role, depth int) {
+		if depth > maxNesting || r == data || r == headerList || r == secretField {
+			return
+		}
+		if text, ok := v.Str(); ok {
+			note(text)
+		}
+		for name, m := range v.Members() {
+			note(name)
+			walk(m, r.within(name), depth+1)
+		}
+		for e := range v.Elements() {
+			walk(e, r, depth+1)
+		}
+	}
+	walk(d.value, plain, 0)
+	if name, ok := d.value.Field("connection").Str(); ok {
+		found["connection "+name] = true
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// place is what a sealed value of a field of the job is bound to.
+func (d *Definition) place(field string, targets []string) secret.Place {
+	return append(secret.Place{"job", d.ID, field}, targets...)
+}
