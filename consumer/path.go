@@ -224,20 +224,15 @@ func (p *partition) skip(rec *kgo.Record, outcome string) {
 }
 
 // commitLoop commits what is finished, every cfg.Commit while something changed, until ctx ends. A slow commit delays the next
-// one: there is one at a time, and it takes all that finished meanwhile.
-// It also regulates. Once member has ended, its commits no longer wait for a rebalance: the last one is made by leave.
+// one: there is one at a time, and it takes all that finished meanwhile. Once member has ended, its commits no longer wait for a
+// rebalance: the last one is made by leave.
 func (r *Runner) commitLoop(ctx, member context.Context) {
-	tick, look := time.NewTicker(r.cfg.Commit), time.NewTicker(regulateEvery)
+	tick := time.NewTicker(r.cfg.Commit)
 	defer tick.Stop()
-	defer look.Stop()
 	for {
 		select {
 		case <-tick.C:
 			r.commitFinished(ctx, member)
-		case <-look.C:
-			r.regulate()
-		case <-r.room:
-			r.regulate()
 		case <-ctx.Done():
 			return
 		}

@@ -253,3 +253,30 @@ func TestAFullPartitionDoesNotWaitForAnIdleOne(t *testing.T) {
 		t.Errorf("nothing was sent for %v", longest)
 	}
 }
+
+// A commit waits for its answer: a coordinator that is slow to give it, or a rebalance, kept a full partition paused although all it held was
+// delivered long ago. Here the first commit is not answered before everything has arrived.
+func TestAFullPartitionDoesNotWaitForACommit(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{} })
+	topic := f.cluster.Topic(t, "t", 1)
+	producer := f.cluster.Producer(t, kgo.ProducerBatchMaxBytes(64<<10), kgo.ProducerBatchCompression(kgo.NoCompression())) // a fetch is whole batches
+	filler := bytes.Repeat([]byte("x"), 2000)
+	batch := make([]*kgo.Record, 5_000) // 10 MB
+	for i := range batch {
+		batch[i] = &kgo.Record{Topic: topic, Key: fmt.Append(nil, i%500), Value: fmt.Appendf(nil, `{"id":"%d","n":%d,"filler":%q}`, i%500, i, filler)}
+	}
+	consumertest.Produce(t, producer, batch...)
+	arrived := make(chan struct{})
+	f.cluster.Fake.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		f.cluster.Fake.KeepControl()
+		if req.(*kmsg.OffsetCommitRequest).Generation >= 0 { // of a member: not that of the beginning
+			f.cluster.Fake.SleepControl(func() { <-arrived })
+		}
+		return nil, nil, false
+	})
+	cfg := f.job(topic)
+	f.runOn(f.instance(Client{Brokers: f.cluster.Brokers}, 4<<20), cfg)
+	f.attempts(len(batch))
+	close(arrived)
+	f.committed(cfg, topic)
+}

@@ -128,6 +128,7 @@ func (r *Runner) session(soft, hard context.Context) error {
 	work, endWork := context.WithCancel(context.Background())
 	var background sync.WaitGroup
 	background.Go(func() { r.commitLoop(work, member) })
+	background.Go(func() { r.regulateLoop(work) })
 	background.Go(func() { r.watch(work) })
 	background.Go(func() { r.dead.run(work) })
 	if r.parking != nil {

@@ -171,7 +171,7 @@ func (r *Runner) share() int64 {
 }
 
 // regulate pauses the fetch of partitions that are full or cannot be read, and resumes it when there is room. It is the one
-// place that pauses and resumes an assigned partition. It is called by the poll loop and by the commit loop.
+// place that pauses and resumes an assigned partition. It is called by the poll loop and by regulateLoop.
 func (r *Runner) regulate() {
 	r.regulating.Lock()
 	defer r.regulating.Unlock()
@@ -223,5 +223,22 @@ func (r *Runner) regulate() {
 // number is the partition as a label.
 func (p PartitionStatus) number() string { return strconv.Itoa(int(p.Partition)) }
 
-// signalRoom makes the commit loop regulate now.
+// regulateLoop regulates whenever a partition has room again, and now and then, until ctx ends. It is no part of the commit loop: a commit
+// waits for its answer, and for a rebalance, and a partition that has room must not wait with it.
+func (r *Runner) regulateLoop(ctx context.Context) {
+	look := time.NewTicker(regulateEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			r.regulate()
+		case <-r.room:
+			r.regulate()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// signalRoom makes regulateLoop look now.
 func (r *Runner) signalRoom() { nudge(r.room) }
