@@ -223,8 +223,8 @@ func (l *letter) record() *kgo.Record {
 		Source: LetterSource{Topic: row.partition.topic, TopicID: row.partition.address.topicID, Partition: row.partition.id,
 			Offset: rec.Offset, Row: row.index, Timestamp: rec.timestamp},
 		Class: l.outcome.Class, Status: l.outcome.Status, Attempts: l.outcome.Attempts, Reason: l.outcome.Reason, FirstAttempt: l.outcome.First,
-		LeftOut: l.bare,
-		lane:    row.laneValue(), behind: l.behind,
+		LeftOut: l.bare, Resets: int(r.resets.Load()),
+		lane: row.laneValue(), behind: l.behind,
 	}, o)
 }
 

@@ -125,6 +125,7 @@ func (r *Runner) recall(m Memory, saved bool) (released bool) {
 		r.lookAgain() // what is held here may have been accepted on another instance
 	}
 	r.known = m
+	r.resets.Store(int64(m.Resets))
 	if r.gate.pause(m.Desired == WantPaused) {
 		r.log.Info(map[bool]string{true: "paused: no new attempts", false: "no longer paused"}[m.Desired == WantPaused])
 	}

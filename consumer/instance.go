@@ -186,7 +186,7 @@ func (r *Runner) address(topic string, id int32) address {
 	topicID := encodeTopicID(r.topicID(topic))
 	partition := strconv.Itoa(int(id))
 	return address{topic: topic, topicID: topicID, partition: partition,
-		key: strings.Join([]string{r.cluster, r.cfg.Namespace, r.cfg.Group, topicID, partition, ""}, "/")}
+		key: strings.Join([]string{r.cluster, r.cfg.Namespace, r.cfg.Group, topicID, partition, ""}, "/"), suffix: keySuffix(int(r.resets.Load()), 0)}
 }
 
 // encodeTopicID writes a topic id as Kafka's own tools do.

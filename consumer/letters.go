@@ -41,6 +41,8 @@ type Letter struct {
 	FirstAttempt time.Time  `json:"first_attempt,omitzero"`
 	// Redrives is how often the row was redriven before this letter was written.
 	Redrives int `json:"redrives"`
+	// Resets is how often the job's offsets had been reset when the row was first delivered: its idempotency key ends with it.
+	Resets int `json:"resets,omitempty"`
 	// State is what has become of it; Outcome, OutcomeAt, OutcomeBy and OutcomeReason say more once it is final.
 	State         LetterState `json:"state"`
 	Outcome       string      `json:"outcome,omitempty"`

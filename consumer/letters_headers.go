@@ -63,6 +63,9 @@ func envelope(topic string, l *Letter, o original) *kgo.Record {
 		add("first-attempt", l.FirstAttempt.UTC().Format(time.RFC3339Nano))
 	}
 	add("redrives", strconv.Itoa(l.Redrives))
+	if l.Resets > 0 {
+		add("resets", strconv.Itoa(l.Resets))
+	}
 	if !l.lane.none {
 		headers = append(headers, kgo.RecordHeader{Key: "streamer-lane", Value: l.lane.header()})
 	}
@@ -114,6 +117,9 @@ func letterOf(rec *kgo.Record) Letter {
 		l.Status = int(h.number("status", 32))
 	}
 	l.Attempts, l.Redrives = int(h.number("attempts", 32)), int(h.number("redrives", 32))
+	if h.has("resets") {
+		l.Resets = int(h.number("resets", 32))
+	}
 	if h.has("first-attempt") {
 		l.FirstAttempt = h.time("first-attempt")
 	}

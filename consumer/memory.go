@@ -18,6 +18,12 @@ type Memory struct {
 	Begun map[string]Begun `json:"begun,omitempty"`
 	// Hold stops the whole job on every instance until an operator resumes it; nil: none.
 	Hold *Hold `json:"hold,omitempty"`
+	// Reset is under way: the job runs nowhere until it has ended, whatever is desired. Nil: none.
+	Reset *PendingReset `json:"reset,omitempty"`
+	// LastReset is what became of the one before.
+	LastReset *ResetOutcome `json:"last_reset,omitempty"`
+	// Resets counts those that gave rows other idempotency keys.
+	Resets int `json:"resets,omitempty"`
 
 	// Revision rises with every change; 0: nothing was ever remembered. It orders what is read of one Log. The Store fills in both.
 	Revision int64 `json:"-"`
@@ -130,6 +136,10 @@ func (m Memory) clone() Memory {
 	if m.Hold != nil {
 		h := *m.Hold
 		m.Hold = &h
+	}
+	if m.Reset != nil {
+		p := *m.Reset // its table never changes
+		m.Reset = &p
 	}
 	return m
 }

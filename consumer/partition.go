@@ -312,9 +312,9 @@ func (p *partition) waits(cause string, retry time.Duration, ask bool) bool {
 type address struct {
 	topic, topicID, partition string
 	key                       string // idempotency key up to the offset
-	redrive                   string // its end, when a dead letter is sent again
+	suffix                    string // its end, after a reset and when a dead letter is sent again
 }
 
 func (a address) idempotencyKey(offset string, row int32) string {
-	return boundKey(a.key + offset + "/" + strconv.Itoa(int(row)) + a.redrive)
+	return boundKey(a.key + offset + "/" + strconv.Itoa(int(row)) + a.suffix)
 }

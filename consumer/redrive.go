@@ -99,6 +99,11 @@ func (d *DeadLetters) Redrive(ctx context.Context, f LetterFilter, o RedriveOpti
 	if err != nil || len(spans) == 0 {
 		return r.report, err
 	}
+	m, err := d.instance.store.Memory(ctx, d.cfg.Job)
+	if err != nil {
+		return r.report, fmt.Errorf("what is remembered of the job cannot be read: %w", err)
+	}
+	r.resets = m.Resets
 	if o.DryRun {
 		err = r.dryRun(ctx, spans)
 		return r.report, err // apart: Go does not say which of two operands is read first
@@ -126,6 +131,7 @@ type redrive struct {
 	tell    func(RedriveProgress)
 	lease   *lease
 	cluster string
+	resets  int // of the job
 	report  RedriveReport
 
 	fold    *letterFold
@@ -278,7 +284,7 @@ func (r *redrive) render(l *Letter) []Rendered {
 	rec := Record{Topic: l.Source.Topic, Partition: l.Source.Partition, Offset: l.Source.Offset, Timestamp: l.Source.Timestamp, Key: l.Key, Value: l.Value,
 		Headers: l.Headers}
 	from := address{key: fmt.Sprintf("<cluster>/%s/%s/%s/%d/", r.d.cfg.Namespace, r.d.cfg.Group, l.Source.TopicID, l.Source.Partition),
-		redrive: r.suffix(l.Redrives)}
+		suffix: r.suffix(l)}
 	var out []Rendered
 	for _, row := range renderFrom(r.d.cfg, rec, from) {
 		if l.Source.Row == wholeRecord || int(l.Source.Row) == row.Row {
@@ -288,12 +294,12 @@ func (r *redrive) render(l *Letter) []Rendered {
 	return out
 }
 
-// suffix ends the idempotency keys of a row that was redriven so often before.
-func (r *redrive) suffix(redrives int) string {
+// suffix ends the idempotency keys of a letter's rows: those of the first delivery are kept, or they are new.
+func (r *redrive) suffix(l *Letter) string {
 	if r.options.KeepKeys {
-		return ""
+		return keySuffix(l.Resets, 0)
 	}
-	return fmt.Sprintf("/r%d", redrives+1)
+	return keySuffix(r.resets, l.Redrives+1)
 }
 
 // sinkConfig is the job's, at the rate of the redrive.

@@ -68,7 +68,7 @@ func (s *redriveSender) extraction(l *Letter) *extraction {
 			key: fmt.Sprintf("%s/%s/%s/%s/%s/", r.cluster, r.d.cfg.Namespace, r.d.cfg.Group, id.topicID, partition)})
 		x, s.sources[id] = &made, &made
 	}
-	x.address.redrive = r.suffix(l.Redrives)
+	x.address.suffix = r.suffix(l)
 	return x
 }
 

@@ -58,6 +58,7 @@ type Runner struct {
 	gate     gate
 	guard    *guard
 	known    Memory // the newest that was recalled; guarded by recalling
+	resets   atomic.Int64
 	gaps     gaps
 	watchdog watchdog
 

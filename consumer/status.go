@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -75,6 +76,9 @@ type TopicPartition struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 }
+
+// String gives topic/partition.
+func (a TopicPartition) String() string { return a.Topic + "/" + strconv.Itoa(int(a.Partition)) }
 
 // Lag is the records between the committed offset and the high watermark; -1 if one of them is unknown.
 func (p PartitionStatus) Lag() int64 {

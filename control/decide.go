@@ -127,6 +127,8 @@ func (s *Supervisor) decideOne(j *supervised, live []string) decision {
 	}
 	d := decision{memory: m, revision: revision, state: Stopped}
 	switch j.mu.Lock(); {
+	case m.Reset != nil:
+		d.state, d.cause = Resetting, resetCause(m.Reset, j.resetNote)
 	case m.Desired == consumer.WantStopped:
 		d.cause = "an operator stopped it"
 	case live == nil && j.decision.run: // the others have not heard us lately, and may help; the group knows whose partitions are whose

@@ -46,6 +46,7 @@ type fakeKafka struct {
 	brokers int
 	parts   map[string]int // by job
 	renewed chan string
+	fakeOffsets
 }
 
 func (k *fakeKafka) Reach(ctx context.Context) error {

@@ -66,4 +66,19 @@ type Kafka interface {
 	RemoveMember(context.Context, consumer.Config) error
 	// KeepOffsets renews the committed offsets of a job that runs nowhere, and gives their number.
 	KeepOffsets(context.Context, consumer.Config) (int, error)
+	Offsets
+}
+
+// Offsets are those of a job's group. m is what is remembered of the job; errors that are a *consumer.ResetError are of what was asked for.
+type Offsets interface {
+	// ShowOffsets gives them as they are.
+	ShowOffsets(ctx context.Context, c consumer.Config, m consumer.Memory) (consumer.OffsetsView, error)
+	// GroupMembers asks who is in the group.
+	GroupMembers(context.Context, consumer.Config) (consumer.GroupView, error)
+	// PreviewReset is PlanReset with the times of records, for a person.
+	PreviewReset(ctx context.Context, c consumer.Config, spec consumer.ResetSpec, m consumer.Memory) (consumer.ResetPlan, error)
+	// PlanReset makes a table of what was asked for.
+	PlanReset(ctx context.Context, c consumer.Config, spec consumer.ResetSpec, m consumer.Memory) (consumer.ResetPlan, error)
+	// CommitReset sets the offsets of a group without members, and reads them back. Twice is harmless.
+	CommitReset(ctx context.Context, c consumer.Config, table consumer.ResetTable) error
 }

@@ -119,9 +119,7 @@ func (s *Supervisor) renew(ctx context.Context) {
 			if j.Broken != "" || d.run || len(live) == 0 || place(j.ID, 1, live)[0] != s.me.ID || time.Since(j.kept) < s.options.KeepEvery {
 				continue
 			}
-			asked, cancel := context.WithTimeout(ctx, reachTimeout)
-			n, err := s.options.Kafka.KeepOffsets(asked, j.Config)
-			cancel()
+			n, err := s.keepOffsets(ctx, j)
 			switch {
 			case ctx.Err() != nil:
 				return
@@ -134,4 +132,16 @@ func (s *Supervisor) renew(ctx context.Context) {
 			j.kept = time.Now()
 		}
 	}
+}
+
+// keepOffsets renews the offsets of a job, unless they are being reset: what is renewed was read before.
+func (s *Supervisor) keepOffsets(ctx context.Context, j *supervised) (int, error) {
+	j.moving.Lock()
+	defer j.moving.Unlock()
+	if m, _, err := s.options.Store.look(j.ID); err != nil || m.Reset != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	return s.options.Kafka.KeepOffsets(ctx, j.Config)
 }

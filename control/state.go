@@ -18,6 +18,9 @@ import (
 //	 └──────► │  ▲
 //	          │  │ its memory cannot be read, or too few connections are left
 //	        stopped ◄── from every state: an operator stopped it, it runs on other instances, or the process ends
+//	          ▲  │
+//	          │  ▼
+//	       resetting ◄── from every state: an operator resets its offsets; starting, failed or stopped follows
 //
 // Running, paused and held are those of a member of the group, and any of them may follow another. From stopped it is a long way
 // back: a job has to start before it can run. A job whose definition is broken begins as failed and stays it. A runner that was put
@@ -39,19 +42,22 @@ const (
 	Failed State = "failed"
 	// Stopped is not in its group: an operator stopped it, it runs on other instances, or the process ends.
 	Stopped State = "stopped"
+	// Resetting has left its group on every instance, or is about to, while its offsets are set anew. It goes on as it was wanted before.
+	Resetting State = "resetting"
 )
 
 // States are all states, as the metric streamer_job_state names them.
-var States = []State{Starting, Running, Paused, Held, Failed, Stopped}
+var States = []State{Starting, Running, Paused, Held, Failed, Stopped, Resetting}
 
 // steps are the states that may follow a state.
 var steps = map[State][]State{
-	Starting: {Running, Paused, Held, Failed, Stopped},
-	Running:  {Starting, Paused, Held, Failed, Stopped},
-	Paused:   {Starting, Running, Held, Failed, Stopped},
-	Held:     {Starting, Running, Paused, Failed, Stopped},
-	Failed:   {Starting, Running, Paused, Held, Stopped},
-	Stopped:  {Starting, Failed},
+	Starting:  {Running, Paused, Held, Failed, Stopped, Resetting},
+	Running:   {Starting, Paused, Held, Failed, Stopped, Resetting},
+	Paused:    {Starting, Running, Held, Failed, Stopped, Resetting},
+	Held:      {Starting, Running, Paused, Failed, Stopped, Resetting},
+	Failed:    {Starting, Running, Paused, Held, Stopped, Resetting},
+	Stopped:   {Starting, Failed, Resetting},
+	Resetting: {Starting, Failed, Stopped},
 }
 
 // member tells whether the job is a member of its group.

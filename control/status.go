@@ -41,6 +41,8 @@ type JobStatus struct {
 	OldestPendingSeconds float64 `json:"oldest_pending_seconds"`
 	// BreakersOpen are the targets that get only probes now.
 	BreakersOpen []Breaker `json:"breakers_open,omitempty"`
+	// Reset is one that is under way.
+	Reset *ResetStatus `json:"reset,omitempty"`
 }
 
 // Breaker is a target whose breaker is open, and what opened it or its last probe failed with.

@@ -35,8 +35,9 @@ func TestStatusOfDeliveries(t *testing.T) {
 func TestIllegalSteps(t *testing.T) {
 	t.Parallel()
 	legal := map[State]string{
-		Starting: "running paused held failed stopped", Running: "starting paused held failed stopped", Paused: "starting running held failed stopped",
-		Held: "starting running paused failed stopped", Failed: "starting running paused held stopped", Stopped: "starting failed",
+		Starting: "running paused held failed stopped resetting", Running: "starting paused held failed stopped resetting",
+		Paused: "starting running held failed stopped resetting", Held: "starting running paused failed stopped resetting",
+		Failed: "starting running paused held stopped resetting", Stopped: "starting failed resetting", Resetting: "starting failed stopped",
 	}
 	for _, from := range States {
 		for _, to := range States {

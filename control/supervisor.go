@@ -46,6 +46,8 @@ type supervised struct {
 	news chan struct{} // capacity 1: there is another decision
 	kept time.Time     // when its offsets were renewed last; of renew
 
+	moving sync.Mutex // held by who commits its offsets from outside the group; taken before mu
+
 	mu       sync.Mutex
 	runner   Runner // nil before the first run and between two
 	state    State
@@ -54,6 +56,8 @@ type supervised struct {
 	left     int64 // rows that the last runner left unfinished
 	decision decision
 	extent   *extent // nil: not asked for yet
+	// resetNote is what a reset that is carried out here waits for.
+	resetNote string
 }
 
 // NewSupervisor registers the jobs and their metric. Nothing runs before Run.
@@ -103,6 +107,7 @@ func (s *Supervisor) Run(soft, hard context.Context) error {
 		all.Go(func() { s.measure(soft) })
 		all.Go(func() { s.decide(soft) })
 		all.Go(func() { s.renew(soft) })
+		all.Go(func() { s.carryOutResets(soft) })
 		sharing.Go(func() { s.share(soft, share) })
 		limited := s.limited()
 		sharing.Go(func() { s.divide(share, limited) })
@@ -371,7 +376,8 @@ func (j *supervised) look() (JobStatus, consumer.Status) {
 	if present && (next.member() || next == Starting && j.state.member()) && j.state.mayBecome(next) {
 		j.state, j.cause, j.since = next, "", rs.Since
 	}
-	out := JobStatus{ID: j.ID, Owner: j.Owner, File: j.File, State: j.state, Cause: j.cause, Since: j.since}
+	out := JobStatus{ID: j.ID, Owner: j.Owner, File: j.File, State: j.state, Cause: j.cause, Since: j.since,
+		Reset: resetStatus(j.decision.memory.Reset, j.resetNote)}
 	if !present {
 		return out, consumer.Status{}
 	}

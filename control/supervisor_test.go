@@ -49,7 +49,7 @@ func TestBrokenJobDoesNotStopTheOthers(t *testing.T) {
 # TYPE streamer_job_state gauge
 `
 		for i, now := range []State{Running, Failed, Failed, Starting} {
-			for _, state := range []State{Failed, Held, Paused, Running, Starting, Stopped} {
+			for _, state := range []State{Failed, Held, Paused, Resetting, Running, Starting, Stopped} {
 				value := 0
 				if state == now {
 					value = 1
@@ -166,7 +166,7 @@ func TestRunnerBeginsAnewByItself(t *testing.T) {
 				t.Errorf("shown as %s with the cause %q since %v, want %s with %q for a minute", j.State, j.Cause, j.Since, state, cause)
 			}
 			want := fmt.Sprintf("# HELP streamer_job_state 1 for the state that the job is in on this instance, 0 for the others.\n"+
-				"# TYPE streamer_job_state gauge\nstreamer_job_state{job=\"a\",state=\"failed\"} 0\nstreamer_job_state{job=\"a\",state=\"held\"} 0\nstreamer_job_state{job=\"a\",state=\"paused\"} 0\nstreamer_job_state{job=\"a\",state=\"running\"} %d\n"+
+				"# TYPE streamer_job_state gauge\nstreamer_job_state{job=\"a\",state=\"failed\"} 0\nstreamer_job_state{job=\"a\",state=\"held\"} 0\nstreamer_job_state{job=\"a\",state=\"paused\"} 0\nstreamer_job_state{job=\"a\",state=\"resetting\"} 0\nstreamer_job_state{job=\"a\",state=\"running\"} %d\n"+
 				"streamer_job_state{job=\"a\",state=\"starting\"} %d\nstreamer_job_state{job=\"a\",state=\"stopped\"} 0\n", one(state == Running), one(state == Starting))
 			if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "streamer_job_state"); err != nil {
 				t.Error(err)

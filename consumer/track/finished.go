@@ -64,6 +64,20 @@ func (f *Finished) Top() (end int64, epoch int32) {
 	return f.spans[len(f.spans)-1].to, f.epoch
 }
 
+// Between counts the records of [from, to) that were finished: as a whole, and partly, with other rows pending.
+func (f *Finished) Between(from, to int64) (whole, partly int64) {
+	for _, s := range f.spans {
+		switch lo, hi := max(s.from, from), min(s.to, to); {
+		case lo >= hi:
+		case s.rows != nil:
+			partly++
+		default:
+			whole += hi - lo
+		}
+	}
+	return whole, partly
+}
+
 // Clip forgets what is at or above end.
 func (f *Finished) Clip(end int64) {
 	for n := len(f.spans); n > 0; n-- {
