@@ -26,10 +26,14 @@ type Log interface {
 	Problem() string
 }
 
-// Objects are what the log keeps for ever.
+// Objects are what the log keeps for ever. kafkalog.Log says what each method does.
 type Objects interface {
 	Wait(context.Context) error
 	Get(key string) (kafkalog.Entry, bool)
+	List(prefix string) []kafkalog.Entry
+	Since(kafkalog.Mark) (changed []kafkalog.Entry, whole bool, now kafkalog.Mark)
+	Age() time.Duration
+	Transact(ctx context.Context, change func(read func(key string) (kafkalog.Entry, bool)) ([]kafkalog.Write, error)) ([]kafkalog.Entry, error)
 	Update(ctx context.Context, key string, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error)
 }
 

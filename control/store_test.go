@@ -53,22 +53,59 @@ func (l *memoryLog) Get(key string) (kafkalog.Entry, bool) {
 	return e, ok
 }
 
-func (l *memoryLog) Update(_ context.Context, key string, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error) {
+func (l *memoryLog) List(prefix string) (out []kafkalog.Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, ok := l.entries[key]
-	value, audit, err := change(now, ok)
+	for key, e := range l.entries {
+		if strings.HasPrefix(key, prefix) && e.Value != nil {
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, func(a, b kafkalog.Entry) int { return strings.Compare(a.Key, b.Key) })
+	return out
+}
+
+// Since gives everything every time.
+func (l *memoryLog) Since(kafkalog.Mark) ([]kafkalog.Entry, bool, kafkalog.Mark) {
+	return l.List(""), true, kafkalog.Mark{}
+}
+
+func (l *memoryLog) Age() time.Duration { return 0 }
+
+func (l *memoryLog) Update(ctx context.Context, key string, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error) {
+	entries, err := l.Transact(ctx, func(read func(string) (kafkalog.Entry, bool)) ([]kafkalog.Write, error) {
+		value, audit, err := change(read(key))
+		return []kafkalog.Write{{Key: key, Value: value, Audit: audit}}, err
+	})
 	if err != nil {
-		return now, err
+		return kafkalog.Entry{}, err
 	}
-	l.revision++
-	e := kafkalog.Entry{Key: key, Value: value, Revision: l.revision, At: time.Now()}
-	if audit != nil {
-		l.audit = append(l.audit, kafkalog.Entry{Key: key, Value: audit, Revision: l.revision, At: e.At})
+	return entries[0], nil
+}
+
+func (l *memoryLog) Transact(_ context.Context, change func(func(string) (kafkalog.Entry, bool)) ([]kafkalog.Write, error)) (out []kafkalog.Entry, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	writes, err := change(func(key string) (kafkalog.Entry, bool) {
+		e, ok := l.entries[key]
+		return e, ok
+	})
+	if err != nil {
+		return nil, err
 	}
-	l.entries[key] = e
+	for _, w := range writes {
+		l.revision++
+		e := kafkalog.Entry{Key: w.Key, Value: w.Value, Revision: l.revision, At: time.Now()}
+		if w.Audit != nil {
+			l.audit = append(l.audit, kafkalog.Entry{Key: w.Key, Value: w.Audit, Revision: l.revision, At: e.At})
+		}
+		if l.entries[w.Key] = e; w.Value == nil {
+			delete(l.entries, w.Key)
+		}
+		out = append(out, e)
+	}
 	l.tell()
-	return e, nil
+	return out, nil
 }
 
 func (l *memoryLog) tell() {

@@ -4,17 +4,24 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// maxAuditLines is the longest page of the audit.
-const maxAuditLines = 1000
+const (
+	// maxAuditLines is the longest page of the audit.
+	maxAuditLines = 1000
+	// auditTimeout bounds the read of a page.
+	auditTimeout = 30 * time.Second
+)
 
 // Audit gives lines of the audit whose keys keep accepts (nil: all), newest first, at most limit (1 to 1000) of them, written before
 // the given revision (0: the newest). next is the revision to go on before; 0: there are no more.
 func (l *Log) Audit(ctx context.Context, before int64, limit int, keep func(key string) bool) (lines []Entry, next int64, err error) {
 	limit = min(max(limit, 1), maxAuditLines)
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
+	defer cancel()
 	starts, err := l.admin.ListStartOffsets(ctx, l.audit)
 	if err == nil {
 		err = starts.Error()

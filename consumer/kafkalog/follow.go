@@ -1,21 +1,18 @@
 package kafkalog
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-// checkEvery is how often the follower looks whether Kafka is there and the topics are the same. A client that follows a topic by its
-// id learns of neither.
-const checkEvery = 10 * time.Second
 
 // patience is how many polls in a row may give nothing before reports that should be there are not waited for any more.
 const patience = 5
@@ -23,26 +20,12 @@ const patience = 5
 // idle is how long the follower waits for records before it looks whether those that are missing exist at all.
 const idle = time.Second
 
-// view is what the follower has read. It is changed by the follower only, under Log.mu once it is published.
-type view struct {
-	id      [16]byte // of .jobs
-	objects map[string]Entry
-	next    int64 // offset of .jobs up to which everything was read
-	reports map[string]report
-	clock   clock
-	pruned  time.Time
-}
-
 // follow reads both topics from their start and then keeps up, until ctx ends or something is wrong: then it is to be called anew,
 // and everything is read again. What readers see is replaced only when the new view has caught up with the log as it was at the
 // beginning, so that nobody sees half of it.
 func (l *Log) follow(ctx context.Context) error {
-	v := &view{objects: map[string]Entry{}, reports: map[string]report{}, pruned: time.Now()}
-	offsets, jobsEnd, statusEnd, err := l.prepare(ctx)
-	if err != nil {
-		return err
-	}
-	ids, err := l.topicIDs(ctx)
+	begun, v := time.Now(), newView()
+	offsets, jobsEnd, statusEnd, ids, err := l.prepare(ctx)
 	if err != nil {
 		return err
 	}
@@ -59,20 +42,24 @@ func (l *Log) follow(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	published, quiet, checked := false, 0, time.Now() // quiet: polls in a row that gave nothing
-	for {
-		if time.Since(checked) > checkEvery {
-			if now, err := l.topicIDs(ctx); err != nil || now != ids {
-				l.client.PurgeTopicsFromProducing(l.status) // it would go on writing reports to the id it knows
-				return cmp.Or(err, errors.New("a topic of the log was deleted and made anew"))
-			}
-			checked = time.Now()
+	ctx, stop := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer stop(nil)
+	watching.Go(func() { // ends with ctx, and ends it when it finds something wrong
+		err := l.watch(ctx, ids)
+		if ctx.Err() == nil {
+			l.unfollowed(err) // now: to end the client takes seconds while Kafka does not answer
 		}
+		stop(err)
+	})
+	published, quiet := false, 0 // quiet: polls in a row that gave nothing
+	for {
 		poll, cancel := context.WithTimeout(ctx, idle)
 		fetches := client.PollFetches(poll)
 		cancel()
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		for _, e := range fetches.Errors() {
 			if !errors.Is(e.Err, context.DeadlineExceeded) {
@@ -90,13 +77,18 @@ func (l *Log) follow(ctx context.Context) error {
 		}
 		l.mu.Lock()
 		news := false
+		foreign := int64(-1)
 		fetches.EachRecord(func(r *kgo.Record) {
 			switch r.Topic {
 			case l.jobs:
 				v.next = r.Offset + 1
-				if !r.Attrs.IsControl() {
-					l.take(v, r)
+				switch {
+				case r.Attrs.IsControl():
+				case v.take(r):
+					l.pending.look(r)
 					news = true
+				default:
+					foreign = r.Offset
 				}
 			case l.status:
 				statusNext = r.Offset + 1
@@ -108,39 +100,63 @@ func (l *Log) follow(ctx context.Context) error {
 		// Reports are worth waiting for, but not to be missed for ever: their topic may lose its end to retention.
 		if !published && v.next >= jobsEnd && (statusNext >= statusEnd || quiet >= patience) {
 			published = true
-			l.publish(v)
+			l.publish(v, begun)
 			news = true
 		}
 		if published {
 			l.tell(news)
 		}
 		l.mu.Unlock()
+		if foreign >= 0 {
+			l.trouble(troubleForeign, fmt.Sprintf("topic %s has a record that no streamer wrote, at offset %d: it has no key, or one of more than %d bytes; it is "+
+				"passed over. Nobody else is to write there", l.jobs, foreign, maxKeyBytes))
+		}
 		if published {
+			l.bar(nil)
 			l.trouble(troubleFollow, "")
 		}
 	}
 }
 
-// prepare makes the topics and gives where to begin, and the ends as they are now.
-func (l *Log) prepare(ctx context.Context) (offsets map[string]kgo.Offset, jobsEnd, statusEnd int64, err error) {
+// unfollowed notes why the log is not followed.
+func (l *Log) unfollowed(err error) {
+	if barred := new(barredError); errors.As(err, &barred) {
+		l.bar(barred)
+		l.trouble(troubleFollow, barred.cause)
+		return
+	}
+	l.trouble(troubleFollow, fmt.Sprintf("the log in Kafka cannot be followed: %v", err))
+}
+
+// prepare makes the topics and gives where to begin, the ends as they are now, and which topics these are.
+func (l *Log) prepare(ctx context.Context) (offsets map[string]kgo.Offset, jobsEnd, statusEnd int64, ids topicIDs, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	if err := l.ensureTopics(ctx); err != nil {
-		return nil, 0, 0, err
+		return nil, 0, 0, ids, err
+	}
+	if ids, err = l.ids(ctx); err != nil {
+		return nil, 0, 0, ids, err
+	}
+	if err := l.same(ids); err != nil {
+		return nil, 0, 0, ids, err
+	}
+	if slices.Contains(ids[:], kadm.TopicID{}) { // one that was just made
+		return nil, 0, 0, ids, kerr.UnknownTopicOrPartition
 	}
 	starts, err := l.admin.ListStartOffsets(ctx, l.jobs, l.status)
 	if err == nil {
 		err = starts.Error()
 	}
 	if err != nil {
-		return nil, 0, 0, err
+		return nil, 0, 0, ids, err
 	}
 	ends, err := l.admin.ListCommittedOffsets(ctx, l.jobs, l.status)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
-		return nil, 0, 0, err
+		return nil, 0, 0, ids, err
 	}
 	offsets = map[string]kgo.Offset{}
 	for _, topic := range []string{l.jobs, l.status} {
@@ -149,42 +165,23 @@ func (l *Log) prepare(ctx context.Context) (offsets map[string]kgo.Offset, jobsE
 	}
 	j, _ := ends.Lookup(l.jobs, 0)
 	s, _ := ends.Lookup(l.status, 0)
-	return offsets, j.Offset, s.Offset, nil
+	return offsets, j.Offset, s.Offset, ids, nil
 }
 
-// topicIDs are those of the topics that are followed.
-func (l *Log) topicIDs(ctx context.Context) (ids [2]kadm.TopicID, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	meta, err := l.admin.Metadata(ctx, l.jobs, l.status)
-	if err == nil {
-		err = meta.Topics.Error()
-	}
-	return [2]kadm.TopicID{meta.Topics[l.jobs].ID, meta.Topics[l.status].ID}, err
-}
-
-// take brings one record of .jobs into the view. The caller holds mu.
-func (l *Log) take(v *view, r *kgo.Record) {
-	key := string(r.Key)
-	if r.Value == nil {
-		delete(v.objects, key)
-	} else {
-		// A copy: the record's bytes are part of all that was fetched with it.
-		v.objects[key] = Entry{Key: key, Value: bytes.Clone(r.Value), Revision: r.Offset, Log: v.id, At: r.Timestamp}
-	}
-	l.pending.look(r)
-}
-
-// publish makes v what readers see. The caller holds mu.
-func (l *Log) publish(v *view) {
+// publish makes v what readers see. It has read the log as it was after begun. The caller holds mu.
+func (l *Log) publish(v *view, begun time.Time) {
+	v.number = 1
 	if l.view == nil {
 		close(l.read)
+	} else {
+		v.number += l.view.number
 	}
-	l.view = v
+	l.view, l.heard = v, begun
 }
 
 // tell wakes who waits for the follower, and with news those who wait for a change. The caller holds mu.
 func (l *Log) tell(news bool) {
+	l.settle()
 	close(l.moved)
 	l.moved = make(chan struct{})
 	if news {

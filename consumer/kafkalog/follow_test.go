@@ -1,6 +1,9 @@
 package kafkalog
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,7 +14,7 @@ import (
 	"streamer/consumer/consumertest"
 )
 
-// The topics are deleted and made anew under a running log: it follows the new ones, and writes to them.
+// .status and .audit are deleted under a running log: it makes them anew, and goes on.
 func TestRecreated(t *testing.T) {
 	t.Parallel()
 	c := consumertest.Fake(t)
@@ -19,16 +22,64 @@ func TestRecreated(t *testing.T) {
 	put(t, l, "a", "1")
 	l.Report("old", []byte("1"))
 	consumertest.WaitFor(t, within, "the report", func() (any, bool) { return l.Problem(), len(l.Reports("old")) == 1 })
-	if _, err := c.Admin(t).DeleteTopics(t.Context(), "ns.jobs", "ns.status"); err != nil {
+	if _, err := c.Admin(t).DeleteTopics(t.Context(), "ns.status", "ns.audit"); err != nil {
 		t.Fatal(err)
 	}
-	see(t, l, "a", "")
-	put(t, l, "b", "2")
-	see(t, l, "b", "2")
-	consumertest.WaitFor(t, within, "a report", func() (any, bool) {
+	consumertest.WaitFor(t, within, "a new report, and no old one", func() (any, bool) {
 		l.Report("r", []byte("1"))
-		return l.Problem(), len(l.Reports("r")) == 1
+		return l.Problem(), len(l.Reports("r")) == 1 && len(l.Reports("old")) == 0
 	})
+	see(t, l, "a", "1")
+	put(t, l, "b", "2")
+	if lines, _, err := l.Audit(t.Context(), 0, 10, nil); err != nil || len(lines) != 1 {
+		t.Errorf("audit %v, %v", lines, err)
+	}
+}
+
+// .jobs is deleted under a running log, and then made anew by somebody: what it knows stays, and nothing is written over the newcomer.
+// An instance that begins then reads the new one; one that begins in between does not take the loss for a first start.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	c := consumertest.Fake(t)
+	l := open(t, c, "ns")
+	put(t, l, "a", "1")
+	_, _, mark := l.Since(Mark{})
+	if _, err := c.Admin(t).DeleteTopics(t.Context(), "ns.jobs"); err != nil {
+		t.Fatal(err)
+	}
+	lost := func(l *Log, what ...string) {
+		t.Helper()
+		for _, part := range append(what, "Restore", "kafka-topics.sh --bootstrap-server HOST:PORT --create --topic ns.jobs") {
+			consumertest.WaitFor(t, within, "the problem to name "+part, func() (any, bool) { return l.Problem(), strings.Contains(l.Problem(), part) })
+		}
+		_, err := l.Update(t.Context(), "a", func(Entry, bool) ([]byte, []byte, error) { return []byte("2"), nil, nil })
+		if !errors.Is(err, ErrReadOnly) || !strings.Contains(err.Error(), what[0]) {
+			t.Errorf("error %v", err)
+		}
+	}
+	lost(l, "topic ns.jobs was deleted; this instance goes on with the 1 objects")
+	late := opened(t, c, "ns")
+	lost(late, "topic ns.jobs is missing, but ns.audit says that it was written to")
+	ended, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := late.Wait(ended); err == nil {
+		t.Error("a lost log was read")
+	}
+	if _, err := c.Admin(t).CreateTopic(t.Context(), 1, 1, map[string]*string{"cleanup.policy": kmsg.StringPtr("compact")}, "ns.jobs"); err != nil {
+		t.Fatal(err)
+	}
+	if err := late.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	put(t, late, "b", "1")
+	lost(l, "topic ns.jobs was deleted and made anew")
+	see(t, l, "a", "1")
+	see(t, l, "b", "")
+	see(t, late, "a", "")
+	see(t, late, "b", "1")
+	if changed, whole, _ := l.Since(mark); len(changed) > 0 || whole {
+		t.Errorf("changed %v, whole %v", changed, whole)
+	}
 }
 
 // Compaction has removed the end of the log, its last marker too: a reader must not wait for a record that is not there.
@@ -66,12 +117,11 @@ func TestClock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var v view
-		v.reports = map[string]report{}
 		broker := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) // wrong by years, and nobody minds
 		hear := func(key string, live bool) {
 			v.hear(&kgo.Record{Key: []byte(key), Value: []byte("{}"), Timestamp: broker.Add(time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)))}, live)
 		}
-		age := func(key string) time.Duration { return v.clock.age(v.reports[key].at).Round(time.Second) }
+		age := func(key string) time.Duration { return v.clock.age(v.reports.values[key].at).Round(time.Second) }
 		hear("gone", false)
 		time.Sleep(24 * time.Hour) // nobody ran
 		hear("a", true)

@@ -3,8 +3,13 @@
 // Three topics belong to a log, all named after its namespace: .jobs holds the objects, one partition, so that there is one order
 // of writes; .audit says who changed what; .status holds reports, which nobody misses when they are an hour old.
 //
-// Writes are linearizable without a leader, by one transactional id per namespace (Update). Reads are from memory: a follower keeps
-// up with the log, and a read may be as old as the network is slow. Nothing here knows a rule of jobs.
+// Writes are linearizable without a leader, by one transactional id per namespace (Transact). Reads are from memory: a follower keeps
+// up with the log, a read may be as old as the network is slow, and Age says how old. Nothing here knows a rule of jobs.
+//
+// A Log follows one .jobs for life, by its topic id. When that topic is deleted, made anew, or made to delete what is old, the log is
+// barred: what was read stays and ages, every write is an ErrReadOnly, and Problem says what happened and how to mend it. An empty
+// topic of the same name would say that there are no jobs, and everybody would stop what runs; so a lost one is restored by people, and
+// each instance started again. Nor does a Log that has read nothing make .jobs where .audit was written to already.
 package kafkalog
 
 import (
@@ -72,7 +77,7 @@ type Log struct {
 	client *kgo.Client // asks, and writes reports
 	admin  *kadm.Client
 
-	writing chan struct{} // capacity 1: held by the one Update that runs
+	writing chan struct{} // capacity 1: held by the one Transact that runs
 	writer  *kgo.Client   // of who holds writing, not fenced when it was used last; nil: not sure that we wrote last
 
 	mu       sync.Mutex
@@ -80,7 +85,10 @@ type Log struct {
 	read     chan struct{} // closed when view is set
 	changed  chan struct{} // closed at the next change
 	moved    chan struct{} // closed when the follower gets on
-	wanted   int64         // the offset of .jobs that a writer waits for
+	wanted   int64         // the offset of .jobs that somebody waits for
+	asked    asked         // where .jobs ended when it was asked last
+	heard    time.Time     // the view is not older than this
+	barred   *barredError  // why the log is not to be used; nil: it is
 	pending  pending       // the write that runs
 	problems map[trouble]string
 }
@@ -91,17 +99,18 @@ type trouble int
 const (
 	troubleTopics trouble = iota
 	troubleFollow
+	troubleForeign
 	troubleWrite
 	troubleReport
 )
 
-// Open makes a log. Nothing is dialled before Run, but for what Update and Audit ask. The error names what is wrong with Options.
+// Open makes a log. Nothing is dialled before Run, but for what Transact and Audit ask. The error names what is wrong with Options.
 func Open(c Config) (*Log, error) {
 	l := &Log{
 		config: c,
 		jobs:   c.Namespace + ".jobs", status: c.Namespace + ".status", audit: c.Namespace + ".audit",
 		writing: make(chan struct{}, 1), read: make(chan struct{}), changed: make(chan struct{}), moved: make(chan struct{}),
-		problems: map[trouble]string{},
+		problems: map[trouble]string{}, heard: time.Now(),
 	}
 	var err error
 	l.client, err = l.newClient(
@@ -135,7 +144,7 @@ func (l *Log) Run(ctx context.Context) {
 			return
 		}
 		if !kerr.IsRetriable(err) || try > 3 { // a topic that was just made is not everywhere at once
-			l.trouble(troubleFollow, fmt.Sprintf("the log in Kafka cannot be followed: %v", err))
+			l.unfollowed(err)
 		}
 		if time.Since(begun) > time.Minute {
 			try = 0
@@ -194,34 +203,50 @@ func (l *Log) Get(key string) (Entry, bool) {
 	if l.view == nil {
 		return Entry{}, false
 	}
-	e, ok := l.view.objects[key]
+	e, ok := l.view.objects.values[key]
 	if !ok {
 		e.Log = l.view.id
 	}
 	return e, ok
 }
 
-// List gives the objects whose keys begin with prefix, by key.
+// List gives the objects whose keys begin with prefix, by key, as Get gives them. What it costs grows with what it gives.
 func (l *Log) List(prefix string) []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.view == nil {
 		return nil
 	}
-	return sorted(l.view.objects, prefix)
+	return l.view.list(prefix)
 }
 
-func sorted(all map[string]Entry, prefix string) []Entry {
-	var out []Entry
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		if strings.HasPrefix(key, prefix) {
-			out = append(out, all[key])
-		}
+// Mark is a place in what this Log has read: Since goes on from there. The zero Mark is before everything. Two are equal if nothing
+// was read in between.
+type Mark struct {
+	view int
+	next int64
+}
+
+// Since gives the objects that changed after mark, in the order of the log, each once and as it is now: one without a Value was
+// deleted. It costs as much as it gives. With whole, it gives all objects instead, and what is not among them does not exist (any
+// more): at the zero Mark, after the log was read anew, and when more was deleted since mark than this Log remembers. now is the
+// Mark to go on from. Before the log was read it gives nothing, and mark again.
+func (l *Log) Since(mark Mark) (changed []Entry, whole bool, now Mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := l.view
+	if v == nil {
+		return nil, false, mark
 	}
-	return out
+	now = Mark{v.number, v.next}
+	if mark.view != v.number || mark.next < v.forgot {
+		return v.list(""), true, now
+	}
+	return v.since(mark.next), false, now
 }
 
 // Changed gives a channel that is closed when the next object or report arrives. It is to be asked for before what it guards is read.
+// What has changed, Since tells.
 func (l *Log) Changed() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -67,3 +67,12 @@ func TestKafkaBrokerDies(t *testing.T) {
 	see(t, a, "counter", "11")
 	see(t, b, "counter", "11")
 }
+
+// 10,000 jobs on a real Kafka.
+func TestKafkaTenThousand(t *testing.T) {
+	wrote, read := start(t, consumertest.Kafka(t), consumertest.Name("ns"), 10_000, 1000)
+	t.Logf("written in %v, read in %v", wrote, read)
+	if wrote > 10*time.Second || read > 10*time.Second {
+		t.Errorf("written in %v, read in %v", wrote, read)
+	}
+}

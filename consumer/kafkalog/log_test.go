@@ -2,6 +2,7 @@ package kafkalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -91,6 +93,8 @@ func conformance(t *testing.T, c *consumertest.Cluster) {
 	for name, test := range map[string]func(*testing.T, *consumertest.Cluster, string){
 		"objects":                      testObjects,
 		"audit":                        testAudit,
+		"several objects":              testTransact,
+		"a topic that deletes":         testDeletingTopic,
 		"three writers":                testThreeWriters,
 		"a writer that died":           testDeadWriter,
 		"a zombie":                     testZombie,
@@ -204,17 +208,61 @@ func testLimits(t *testing.T, c *consumertest.Cluster, ns string) {
 
 // Somebody made the topics before: the log works with them, and names what they lack.
 func testOtherTopics(t *testing.T, c *consumertest.Cluster, ns string) {
-	config := map[string]*string{"cleanup.policy": kmsg.StringPtr("delete"), "retention.ms": kmsg.StringPtr("3600000")}
+	config := map[string]*string{"cleanup.policy": kmsg.StringPtr("compact"), "delete.retention.ms": kmsg.StringPtr("3600000")}
 	if _, err := c.Admin(t).CreateTopic(t.Context(), 2, 1, config, ns+".jobs"); err != nil {
 		t.Fatal(err)
 	}
 	l := open(t, c, ns)
 	put(t, l, "a", "1")
-	for _, want := range []string{ns + ".jobs has 2 partitions", "cleanup.policy=delete; compact is wanted"} {
+	for _, want := range []string{ns + ".jobs has 2 partitions", "delete.retention.ms=3600000; 604800000 is wanted"} {
 		if !strings.Contains(l.Problem(), want) {
 			t.Errorf("problem %q does not name %q", l.Problem(), want)
 		}
 	}
+}
+
+// A topic of objects that deletes what is old is not used, neither when it was made so nor when somebody alters it later, and the
+// problem says how to mend it. Then everything goes on.
+func testDeletingTopic(t *testing.T, c *consumertest.Cluster, ns string) {
+	config := map[string]*string{"cleanup.policy": kmsg.StringPtr("compact,delete"), "retention.ms": kmsg.StringPtr("3600000")}
+	if _, err := c.Admin(t).CreateTopic(t.Context(), 1, 1, config, ns+".jobs"); err != nil {
+		t.Fatal(err)
+	}
+	l := opened(t, c, ns)
+	mend := "kafka-configs.sh --bootstrap-server HOST:PORT --alter --entity-type topics --entity-name " + ns + ".jobs --add-config cleanup.policy=compact"
+	refused := func(policy string) {
+		t.Helper()
+		consumertest.WaitFor(t, within, "the problem", func() (any, bool) {
+			return l.Problem(), strings.Contains(l.Problem(), "cleanup.policy="+policy+",") && strings.Contains(l.Problem(), mend)
+		})
+		_, err := l.Update(t.Context(), "a", func(Entry, bool) ([]byte, []byte, error) { return []byte("2"), nil, nil })
+		if !errors.Is(err, ErrReadOnly) || !strings.Contains(err.Error(), mend) {
+			t.Errorf("error %v", err)
+		}
+	}
+	alter := func(policy string) {
+		t.Helper()
+		if _, err := c.Admin(t).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "cleanup.policy", Value: &policy}}, ns+".jobs"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused("compact,delete")
+	now, cancel := context.WithCancel(t.Context())
+	cancel()
+	if l.Wait(now) == nil {
+		t.Error("a topic that deletes was read")
+	}
+	alter("compact")
+	if err := l.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	put(t, l, "a", "1")
+	alter("delete")
+	refused("delete")
+	see(t, l, "a", "1")
+	alter("compact")
+	consumertest.WaitFor(t, within, "the end of the problem", func() (any, bool) { return l.Problem(), !strings.Contains(l.Problem(), "kafka-configs.sh") })
+	put(t, l, "a", "3")
 }
 
 // What a log that begins later reads is what the one before had.

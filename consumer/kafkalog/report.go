@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -62,11 +61,14 @@ type report struct {
 func (v *view) hear(r *kgo.Record, live bool) {
 	v.clock.tick(r.Timestamp, live)
 	key := string(r.Key)
-	if r.Value == nil {
-		delete(v.reports, key)
+	if key == "" { // nobody's
 		return
 	}
-	v.reports[key] = report{bytes.Clone(r.Value), r.Offset, v.clock.now}
+	if r.Value == nil {
+		v.reports.remove(key)
+		return
+	}
+	v.reports.set(key, report{bytes.Clone(r.Value), r.Offset, v.clock.now})
 }
 
 // prune forgets old reports now and then. The caller holds Log.mu.
@@ -75,9 +77,9 @@ func (v *view) prune() {
 		return
 	}
 	v.pruned = time.Now()
-	for key, r := range v.reports {
+	for key, r := range v.reports.values {
 		if v.clock.age(r.at) > reportAge {
-			delete(v.reports, key)
+			v.reports.remove(key)
 		}
 	}
 }
@@ -97,17 +99,16 @@ func (l *Log) Report(key string, value []byte) {
 
 // Reports gives the reports whose keys begin with prefix, by key. Their At is now less their age, and the age is counted by the
 // broker's clock: see clock.
-func (l *Log) Reports(prefix string) []Entry {
+func (l *Log) Reports(prefix string) (out []Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.view == nil {
 		return nil
 	}
-	now, all := time.Now(), map[string]Entry{}
-	for key, r := range l.view.reports {
-		if strings.HasPrefix(key, prefix) {
-			all[key] = Entry{Key: key, Value: r.value, Revision: r.revision, At: now.Add(-l.view.clock.age(r.at))}
-		}
+	now := time.Now()
+	for _, key := range l.view.reports.under(prefix) {
+		r := l.view.reports.values[key]
+		out = append(out, Entry{Key: key, Value: r.value, Revision: r.revision, At: now.Add(-l.view.clock.age(r.at))})
 	}
-	return sorted(all, prefix)
+	return out
 }

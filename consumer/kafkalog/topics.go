@@ -15,6 +15,9 @@ import (
 
 const day = 24 * time.Hour
 
+// jobsSegmentBytes is how much of .jobs may be kept uncompacted: Kafka never compacts the newest segment.
+const jobsSegmentBytes = 32 << 20
+
 // settings are how the three topics are made in a cluster of so many brokers: what was acknowledged must survive the loss of one.
 func (l *Log) settings(brokers int) map[string]map[string]string {
 	all := map[string]map[string]string{
@@ -35,47 +38,74 @@ func (l *Log) settings(brokers int) map[string]map[string]string {
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
-// ensureTopics creates what is missing and names what exists otherwise than it would be created. The error says what is in the way.
-func (l *Log) ensureTopics(ctx context.Context) error {
-	topics := []string{l.jobs, l.status, l.audit}
-	meta, err := l.admin.Metadata(ctx, topics...)
+func (l *Log) topics() []string { return []string{l.jobs, l.status, l.audit} }
+
+func missing(err error) bool { return errors.Is(err, kerr.UnknownTopicOrPartition) }
+
+// inspect looks at the topics: which are missing, how topics are to be made in this cluster, and what is otherwise, which Problem says.
+func (l *Log) inspect(ctx context.Context) (missed []string, meta kadm.Metadata, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	meta, err = l.admin.Metadata(ctx, l.topics()...)
 	if err != nil {
-		return l.allowed(err, "topics")
+		return nil, meta, l.allowed(err, "topics")
 	}
-	replication := min(3, max(1, len(meta.Brokers)))
-	wanted := l.settings(len(meta.Brokers))
 	var existing []string
-	for _, topic := range topics {
+	for _, topic := range l.topics() {
 		switch err := meta.Topics[topic].Err; {
 		case err == nil:
 			existing = append(existing, topic)
-		case errors.Is(err, kerr.UnknownTopicOrPartition):
-			config := map[string]*string{}
-			for k, v := range wanted[topic] {
-				config[k] = kadm.StringPtr(v)
-			}
-			switch _, err := l.admin.CreateTopic(ctx, 1, int16(replication), config, topic); {
-			case err == nil:
-				l.config.Log.Info("topic of the log created", "topic", topic, "replication", replication)
-			case errors.Is(err, kerr.TopicAlreadyExists): // and is not known everywhere yet: how it was made is to be looked at
-				return fmt.Errorf("topic %s was just made: %w", topic, kerr.UnknownTopicOrPartition)
-			default:
-				return l.allowed(err, "topic "+topic+", which is to be created,")
-			}
+		case missing(err):
+			missed = append(missed, topic)
 		default:
-			return l.allowed(err, "topic "+topic)
+			return nil, meta, l.allowed(err, "topic "+topic)
 		}
 	}
-	l.trouble(troubleTopics, l.compare(ctx, existing, meta, replication, wanted))
+	found, err := l.compare(ctx, existing, meta)
+	l.trouble(troubleTopics, found)
+	return missed, meta, err
+}
+
+func replication(meta kadm.Metadata) int { return min(3, max(1, len(meta.Brokers))) }
+
+// ensureTopics creates what is missing and names what exists otherwise than it would be created. The error says what is in the way.
+func (l *Log) ensureTopics(ctx context.Context) error {
+	missed, meta, err := l.inspect(ctx)
+	if err != nil {
+		return err
+	}
+	for _, topic := range missed {
+		if topic == l.jobs {
+			if err := l.lost(ctx, missed); err != nil {
+				return err
+			}
+		}
+		config := map[string]*string{}
+		for k, v := range l.settings(len(meta.Brokers))[topic] {
+			config[k] = kadm.StringPtr(v)
+		}
+		if topic == l.jobs { // so that compaction gets at what is old, and a start does not read it all; as good otherwise
+			config["segment.bytes"] = kadm.StringPtr(strconv.Itoa(jobsSegmentBytes))
+		}
+		switch _, err := l.admin.CreateTopic(ctx, 1, int16(replication(meta)), config, topic); {
+		case err == nil:
+			l.config.Log.Info("topic of the log created", "topic", topic, "replication", replication(meta))
+		case errors.Is(err, kerr.TopicAlreadyExists): // and is not known everywhere yet: how it was made is to be looked at
+			return fmt.Errorf("topic %s was just made: %w", topic, kerr.UnknownTopicOrPartition)
+		default:
+			return l.allowed(err, "topic "+topic+", which is to be created,")
+		}
+	}
 	return nil
 }
 
-// compare names what is otherwise than this program would have made it.
-func (l *Log) compare(ctx context.Context, existing []string, meta kadm.Metadata, replication int, wanted map[string]map[string]string) string {
+// compare names what is otherwise than this program would have made it. The error says that the log must not be used so.
+func (l *Log) compare(ctx context.Context, existing []string, meta kadm.Metadata) (string, error) {
 	if len(existing) == 0 {
-		return ""
+		return "", nil
 	}
 	var found []string
+	replication, wanted := replication(meta), l.settings(len(meta.Brokers))
 	for _, topic := range existing {
 		parts := meta.Topics[topic].Partitions
 		if len(parts) != 1 {
@@ -87,7 +117,7 @@ func (l *Log) compare(ctx context.Context, existing []string, meta kadm.Metadata
 	}
 	configs, err := l.admin.DescribeTopicConfigs(ctx, existing...)
 	if err != nil {
-		return strings.Join(append(found, fmt.Sprintf("settings of the log's topics cannot be looked at: %v", err)), "; ")
+		return strings.Join(append(found, fmt.Sprintf("settings of the log's topics cannot be looked at: %v", err)), "; "), nil
 	}
 	for _, c := range configs {
 		if c.Err != nil {
@@ -95,6 +125,9 @@ func (l *Log) compare(ctx context.Context, existing []string, meta kadm.Metadata
 			continue
 		}
 		for _, entry := range c.Configs {
+			if c.Name == l.jobs && entry.Key == "cleanup.policy" && entry.Value != nil && deletes(*entry.Value) {
+				return strings.Join(found, "; "), l.deleting(*entry.Value)
+			}
 			want, ruled := wanted[c.Name][entry.Key]
 			if !ruled || entry.Value == nil || asGood(entry.Key, *entry.Value, want) {
 				continue
@@ -103,7 +136,7 @@ func (l *Log) compare(ctx context.Context, existing []string, meta kadm.Metadata
 		}
 	}
 	slices.Sort(found)
-	return strings.Join(found, "; ")
+	return strings.Join(found, "; "), nil
 }
 
 // asGood says that a setting is not less than what is wanted: times and sizes may be larger.
