@@ -84,4 +84,14 @@ type Guard struct {
 	Hosts []string
 	// CIDRs are private ranges that may be dialled.
 	CIDRs []netip.Prefix
+	// Narrowed, when not nil, has to allow a private address too.
+	Narrowed *Narrowed
+}
+
+// Narrowed is the part of a Guard's lists that one owner may use.
+type Narrowed struct {
+	// Owner is whose part it is, for what is said when it refuses.
+	Owner string
+	Hosts []string
+	CIDRs []netip.Prefix
 }

@@ -13,12 +13,18 @@ type AddressError struct {
 	IP   netip.Addr
 	// Never is set for addresses that no setting allows.
 	Never bool
+	// Owner is set when the process allows the address, but not to this owner.
+	Owner string
 }
 
 func (e *AddressError) Error() string {
 	switch {
 	case e.Never:
 		return fmt.Sprintf("%s is %s, an address that is never dialled (link-local, metadata, multicast, reserved)", e.Host, e.IP)
+	case e.Owner != "" && e.Host == e.IP.String():
+		return fmt.Sprintf("%s is a private address that %s is not granted; owners.%[2]s.cidrs in the settings can grant its range", e.IP, e.Owner)
+	case e.Owner != "":
+		return fmt.Sprintf("%s is %s, a private address that %s is not granted; owners.%[3]s.hosts in the settings can grant the name, .cidrs the range", e.Host, e.IP, e.Owner)
 	case e.Host == e.IP.String():
 		return fmt.Sprintf("%s is a private address; STREAMER_ALLOW_CIDRS can allow its range", e.IP)
 	}
@@ -29,7 +35,7 @@ func (e *AddressError) Error() string {
 //
 //	never:       unspecified, 0/8, multicast, broadcast and 240/4, link-local (with 169.254.169.254), metadata services elsewhere,
 //	             IETF 192.0.0/24, IPv6 forms that carry an IPv4 address (compatible, 6to4, Teredo)
-//	by the lists: loopback, RFC 1918, 100.64/10, 198.18/15, fc00::/7, fec0::/10
+//	by the lists: loopback, RFC 1918, 100.64/10, 198.18/15, fc00::/7, fec0::/10; with Narrowed, by both
 //	as the IPv4 address inside: IPv4-mapped; NAT64 64:ff9b::/96, of which private ones are never dialled
 //	always:      everything else
 func (g Guard) Allow(host string, ip netip.Addr) error {
@@ -48,10 +54,13 @@ func (g Guard) Allow(host string, ip netip.Addr) error {
 		return nil
 	case nat64:
 		return &AddressError{Host: host, IP: shown, Never: true}
-	case slices.Contains(g.Hosts, host), slices.ContainsFunc(g.CIDRs, within):
-		return nil
+	case !slices.Contains(g.Hosts, host) && !slices.ContainsFunc(g.CIDRs, within):
+		return &AddressError{Host: host, IP: shown}
 	}
-	return &AddressError{Host: host, IP: shown}
+	if n := g.Narrowed; n != nil && !slices.Contains(n.Hosts, host) && !slices.ContainsFunc(n.CIDRs, within) {
+		return &AddressError{Host: host, IP: shown, Owner: n.Owner}
+	}
+	return nil
 }
 
 var wellKnownNAT64 = netip.MustParsePrefix("64:ff9b::/96")

@@ -10,13 +10,15 @@ import (
 	"streamer/sink"
 )
 
-// process is what compiling jobs takes from the settings. masked jobs can be shown, and not run.
+// process is what compiling jobs takes from the settings. masked jobs can be shown, and not run. Without a keyring of its own it opens no
+// sealed secret.
 func process(s settings.Settings, env func(string) (string, bool), masked bool) job.Process {
 	return job.Process{
 		Namespace: s.Namespace,
 		Instance:  s.Instance,
 		Secrets:   job.Secrets{Env: env, Dir: s.SecretsDir, Masked: masked},
 		Guard:     sink.Guard{Hosts: s.AllowHosts, CIDRs: s.AllowCIDRs},
+		Grants:    s.Owners,
 	}
 }
 

@@ -121,7 +121,11 @@ func New(o Options) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; say where they are by STREAMER_JOBS_DIR or --jobs", err)
 	}
-	jobs, drain := jobsOf(set, o)
+	p := process(o.Settings, o.Env, false)
+	if p.Secrets.Keyring, err = o.Settings.Keyring(); err != nil {
+		return nil, err
+	}
+	jobs, drain := jobsOf(set, p, o)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a := &App{log: o.Log, settings: o.Settings, drain: drain}
@@ -161,7 +165,7 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	o.Log.Info("streamer started", "version", version, "listen", a.server.Addr(), "namespace", o.Settings.Namespace,
-		"brokers", o.Settings.Kafka.Brokers, "jobs", len(jobs))
+		"brokers", o.Settings.Kafka.Brokers, "jobs", len(jobs), "secret_keys", p.Secrets.Keyring.IDs())
 	return a, nil
 }
 
@@ -271,8 +275,8 @@ func (a *App) Close() {
 }
 
 // jobsOf compiles the jobs, logs what is wrong with them, and gives the longest drain.
-func jobsOf(set job.Set, o Options) ([]control.Job, time.Duration) {
-	compiled := set.Compile(process(o.Settings, o.Env, false))
+func jobsOf(set job.Set, p job.Process, o Options) ([]control.Job, time.Duration) {
+	compiled := set.Compile(p)
 	for _, f := range findings(set, compiled) {
 		level := slog.LevelError
 		if f.Warning {

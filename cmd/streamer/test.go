@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/textproto"
 	"os"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -193,9 +192,6 @@ func render(cfg consumer.Config, rec consumer.Record) []shownRequest {
 
 const masked = "********"
 
-// secretHeaders carry credentials, however they were written in the job.
-var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Api-Key", "X-Auth-Token"}
-
 // headers are those of the request with what the sink adds: the number of the attempt, and the login, masked.
 func headers(given []sink.Header, cfg sink.Config) []shownHeader {
 	auth, login := cfg.Auth, ""
@@ -212,7 +208,7 @@ func headers(given []sink.Header, cfg sink.Config) []shownHeader {
 		name := textproto.CanonicalMIMEHeaderKey(h.Name)
 		switch {
 		case name == "Authorization" && login != "":
-		case slices.Contains(secretHeaders, name):
+		case job.SecretHeader(name):
 			shown = append(shown, shownHeader{h.Name, masked})
 		default:
 			shown = append(shown, shownHeader{h.Name, h.Value})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/textproto"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -201,13 +202,28 @@ func (c *compilation) deadLetter(cfg *consumer.Config) {
 
 func (c *compilation) checkDeadLetterTopic(topic, own string, cfg *consumer.Config) {
 	out := c.process.Namespace + ".out."
+	list := c.grant.Produce
 	switch {
-	case !topicName.MatchString(topic) || topic != own && !strings.HasPrefix(topic, out):
+	case topic == own && c.def.ID != "":
+	case !topicName.MatchString(topic) || topic == "." || topic == ".." || c.closed(topic) || list == nil && !strings.HasPrefix(topic, out):
 		c.faults.Add("dead_letter.topic", fmt.Sprintf("topic %q may not be written by a job", clip(topic)),
 			fmt.Sprintf("leave it out for %s, or name one of %s*", own, out))
-	case slices.Contains(cfg.Topics, topic):
+	case list != nil && !has(list, topic):
+		c.faults.Add("dead_letter.topic", fmt.Sprintf("topic %q is not granted to %s", topic, c.def.Owner), "leave it out for "+own+"; "+c.granted("produce"))
+	case readsItself(cfg, topic):
 		c.faults.Add("dead_letter.topic", fmt.Sprintf("the job reads topic %q itself", topic), "its dead letters would come back without end")
 	}
+}
+
+// readsItself says that a job reads a topic, by its name or a pattern.
+func readsItself(cfg *consumer.Config, topic string) bool {
+	return slices.ContainsFunc(cfg.Topics, func(t string) bool {
+		if !cfg.Pattern {
+			return t == topic
+		}
+		pattern, err := regexp.Compile(t) // what does not compile has its fault
+		return err == nil && pattern.MatchString(topic)
+	})
 }
 
 // setByTransport are headers that the HTTP connection sets and a job cannot.

@@ -42,6 +42,8 @@ type Process struct {
 	Secrets Secrets
 	// Guard says which addresses may be dialled.
 	Guard sink.Guard
+	// Grants say what the jobs of each owner may touch; nil: all have the defaults.
+	Grants Grants
 }
 
 func newDefinition(file string, d document) *Definition {
@@ -74,7 +76,8 @@ func (d *Definition) Findings(faults fault.List) []Finding {
 // Compile checks the whole job and gives all its faults at once, warnings included. The Config is only to be used when the list
 // has no error. It holds the job's secrets in clear inside Sink, unless p.Secrets masks them.
 func (d *Definition) Compile(p Process) (consumer.Config, fault.List) {
-	c := compilation{def: d, process: p, lenient: forAether(d.value), faults: slices.Clone(d.faults)}
+	c := compilation{def: d, process: p, grant: p.Grants.of(d.Owner), lenient: forAether(d.value), faults: slices.Clone(d.faults)}
+	c.process.Guard = c.grant.guard(p.Guard, d.Owner)
 	cfg := c.config()
 	return cfg, c.faults
 }
@@ -83,6 +86,7 @@ func (d *Definition) Compile(p Process) (consumer.Config, fault.List) {
 type compilation struct {
 	def     *Definition
 	process Process
+	grant   Grant
 	// lenient: the job is of Aether's keys only, so what nobody knows just warns.
 	lenient bool
 	faults  fault.List

@@ -91,9 +91,9 @@ func (s Secrets) file(owner, name string) (string, fault.Fault) {
 	case !secretName.MatchString(name):
 		return "", fault.Fault{Problem: fmt.Sprintf("${file:%s} is no name of a secret file", clip(name)),
 			Mend: "use letters, digits, dot, dash and underscore; the file is looked for in the owner's directory"}
-	case !namePattern.MatchString(owner) || owner == "." || owner == "..":
+	case !secretName.MatchString(owner): // one with a dot first could be the hidden directory of a Kubernetes mount
 		return "", fault.Fault{Problem: "secret files need an owner whose name can be a directory",
-			Mend: "give owner a name of letters, digits, dot, dash and underscore"}
+			Mend: "give owner a name of letters, digits, dot, dash and underscore, with no dot first"}
 	case s.Dir == "":
 		return "", fault.Fault{Problem: "no directory of secrets is set", Mend: "set STREAMER_SECRETS_DIR", Warning: true}
 	}

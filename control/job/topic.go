@@ -33,7 +33,7 @@ func (c *compilation) topics(cfg *consumer.Config) {
 		seen[name] = true
 		if strings.HasPrefix(name, "^") {
 			cfg.Pattern = true
-			c.checkPattern(path, name)
+			name = c.checkPattern(path, name)
 		} else {
 			c.checkTopic(path, name)
 		}
@@ -57,19 +57,29 @@ func (c *compilation) checkTopic(path, name string) {
 	case c.closed(name):
 		c.faults.Add(path, fmt.Sprintf("topic %q may not be read by a job", name),
 			fmt.Sprintf("of streamer's own topics only %s.out.* may be read", c.process.Namespace))
+	case c.grant.Topics != nil && !has(c.grant.Topics, name):
+		c.faults.Add(path, fmt.Sprintf("topic %q is not granted to %s", name, c.def.Owner), c.granted("topics"))
 	}
 }
 
-func (c *compilation) checkPattern(path, pattern string) {
-	if len(pattern) < 2 || !strings.HasSuffix(pattern, "$") {
-		c.faults.Add(path, fmt.Sprintf("the pattern %q has no end", clip(pattern)), "write it as ^…$")
-		return
+// checkPattern gives the pattern as it is subscribed to.
+func (c *compilation) checkPattern(path, given string) string {
+	noEnd := func() string {
+		c.faults.Add(path, fmt.Sprintf("the pattern %q has no end", clip(given)), "write it as ^…$")
+		return given
 	}
-	compiled, err := regexp.Compile(pattern)
-	if err != nil {
+	if len(given) < 2 || !strings.HasSuffix(given, "$") {
+		return noEnd()
+	}
+	if _, err := regexp.Compile(given); err != nil {
 		c.faults.Add(path, "the pattern does not compile: "+err.Error(), "")
-		return
+		return given
 	}
+	pattern, ok := whole(given)
+	if !ok {
+		return noEnd()
+	}
+	compiled := regexp.MustCompile(pattern)
 	// A pattern cannot be searched for all it might match; how it begins and the topics that are there in every installation can be
 	// tried.
 	refuse := func(name string) {
@@ -77,21 +87,25 @@ func (c *compilation) checkPattern(path, pattern string) {
 			fmt.Sprintf("begin it with what the topics have in common; of streamer's own topics only %s.out.* may be read", c.process.Namespace))
 	}
 	ns := c.process.Namespace + "."
-	prefix := ""
-	if open, err := regexp.Compile(pattern[1:]); err == nil { // with its ^ a pattern has no literal prefix
-		prefix, _ = open.LiteralPrefix()
-	}
+	prefix, one := beginning(pattern)
 	if c.closed(prefix) && !strings.HasPrefix(ns+"out.", prefix) {
 		refuse(prefix + "…")
-		return
+		return pattern
+	}
+	// All that it takes begins so. That is more than can be said of it otherwise, and enough to be sure.
+	if list := c.grant.Topics; list != nil && !hasAll(list, prefix) && !(one && has(list, prefix)) {
+		c.faults.Add(path, fmt.Sprintf("the pattern may take topics that are not granted to %s", c.def.Owner),
+			"begin it with what is granted, or name topics; "+c.granted("topics"))
+		return pattern
 	}
 	for _, name := range []string{"__consumer_offsets", "__transaction_state", ns + "jobs", ns + "status", ns + "audit",
 		ns + "dead-letters." + c.def.ID} {
 		if compiled.MatchString(name) {
 			refuse(name)
-			return
+			return pattern
 		}
 	}
+	return pattern
 }
 
 // closed tells whether a topic is Kafka's or streamer's own and not for jobs.
@@ -109,17 +123,28 @@ func (c *compilation) group() string {
 	if !ok {
 		return own + c.def.ID
 	}
+	if list := c.grant.Groups; list != nil {
+		if group == own+c.def.ID || has(list, group) && groupName(group) {
+			return group
+		}
+		c.faults.Add("group", fmt.Sprintf("group %q is not granted to %s", clip(group), c.def.Owner), "leave it out for "+own+c.def.ID+"; "+c.granted("groups"))
+		return ""
+	}
 	rest, ours := strings.CutPrefix(group, own)
 	if ours && namePattern.MatchString(rest) {
 		return group
 	}
 	rest, theirs := strings.CutPrefix(group, aetherGroup)
-	if theirs && rest != "" && len(rest) <= 200 && !strings.ContainsFunc(rest, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if theirs && groupName(rest) {
 		return group
 	}
 	c.faults.Add("group", fmt.Sprintf("group %q may not be used by a job", clip(group)),
 		fmt.Sprintf("leave it out for %s%s, or name one of %s* or %s*", own, c.def.ID, own, aetherGroup))
 	return ""
+}
+
+func groupName(name string) bool {
+	return name != "" && len(name) <= 200 && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
 func (c *compilation) start() consumer.Start {

@@ -90,6 +90,9 @@ func Load(flags *pflag.FlagSet, environ []string) (Settings, error) {
 		}
 		l.faults = append(l.faults, f)
 	}
+	if s.SecretKeys != nil && s.SecretKeyFile != "" {
+		l.faults.Add(l.from["secret_key_file"], "stands beside secret_key", "keep one of them")
+	}
 	return s, l.faults.Err()
 }
 
@@ -233,7 +236,7 @@ func (l *loader) readNode(file, path string, n *yaml.Node) {
 	}
 }
 
-// readLeaf takes a value; a list is the same as its parts with commas between.
+// readLeaf takes a value; a list is the same as its parts with commas between, and owners are the same as their text.
 func (l *loader) readLeaf(at, key string, v *yaml.Node) {
 	switch v.Kind {
 	case yaml.ScalarNode:
@@ -242,6 +245,13 @@ func (l *loader) readLeaf(at, key string, v *yaml.Node) {
 			value = ""
 		}
 		l.put(key, value, at)
+	case yaml.MappingNode:
+		text, err := yaml.Marshal(v)
+		if err != nil || key != "owners" {
+			l.faults.Add(at, "expected one value or a list", "")
+			return
+		}
+		l.put(key, string(text), at)
 	case yaml.SequenceNode:
 		parts := make([]string, 0, len(v.Content))
 		for _, e := range v.Content {

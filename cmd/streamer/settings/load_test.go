@@ -1,6 +1,8 @@
 package settings
 
 import (
+	"encoding/base64"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -13,6 +15,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"streamer/consumer"
+	"streamer/control/job"
+	"streamer/control/secret"
 )
 
 // loadFrom loads settings from a command line, an environment and the text of a file ("" for none).
@@ -140,6 +144,17 @@ func TestRefusals(t *testing.T) {
 		{"too little memory", nil, nil, "memory: 1MiB", []string{"1MiB is too little"}},
 		{"no range", nil, nil, "allow_cidrs: [10.0.0.1]", []string{`"10.0.0.1" is no range of addresses`}},
 		{"a host with its port", nil, nil, "allow_hosts: ['api:80']", []string{`"api:80" is no host name`}},
+		{"a key that is a password", nil, []string{"STREAMER_SECRET_KEY=s3cret"}, "", []string{"environment variable STREAMER_SECRET_KEY: key 1 is no base64; make one by: openssl rand -base64 32"}},
+		{"a key that is no longer random", nil, nil, "secret_key: " + key(1) + "," + strings.Repeat("A", 43) + "=", []string{"secret_key: key 2 is not random; make one by"}},
+		{"keys in two places", nil, []string{"STREAMER_SECRET_KEY=" + key(1)}, "secret_key_file: k", []string{"secret_key_file: stands beside secret_key"}},
+		{"owners without their names", nil, nil, "owners: [a]", []string{"owners: expected owners by their names"}},
+		{"what cannot be granted", nil, nil, "owners: {health: {topic: [a]}}", []string{"streamer.yaml:1: owners: health.topic: cannot be granted; did you mean topics?"}},
+		{"no list", nil, nil, "owners: {health: {topics: a}, other: x}", []string{"health.topics: expected a list", "other: expected lists by their names: topics, groups, produce, hosts, cidrs"}},
+		{"a pattern that is granted", nil, nil, "owners: {health: {topics: ['^a$', '*a', a b, '']}}", []string{`"^a$" is no name; a * may stand at its end`, `"*a" is no name`, `"a b" is no name`, `"" is no name`}},
+		{"no hosts and ranges", nil, []string{"STREAMER_OWNERS={health: {hosts: ['*', 'a:80'], cidrs: [10.0.0.1]}}"}, "", []string{`"*" is no host name`, `"a:80" is no host name`, `"10.0.0.1" is no range`}},
+		{"an owner twice", nil, nil, "owners: {health: {}, health: {}}", []string{`"health" stands twice`}},
+		{"an alias among what is granted", nil, nil, "owners: {a: &x {topics: [a]}, b: *x}", []string{"b: expected lists by their names"}},
+		{"owners that are no YAML", nil, []string{"STREAMER_OWNERS={a"}, "", []string{"STREAMER_OWNERS: no YAML"}},
 		{"no log level", nil, nil, "log: {level: loud}", []string{`log.level: "loud" is none of`}},
 		{"no log format", nil, nil, "log: {format: xml}", []string{`"xml" is neither json nor text`}},
 		{"no instance id", nil, nil, "instance_id: a b", []string{`"a b" is no instance id`}},
@@ -178,6 +193,77 @@ func TestPasswordIsNotPrinted(t *testing.T) {
 	_, err = loadFrom(t, nil, []string{"STREAMER_KAFKA_SASL_PASSWORD=s3cret"}, "")
 	if err == nil || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// key is a key that counts up from n.
+func key(n byte) string {
+	raw := make([]byte, secret.KeyBytes)
+	for i := range raw {
+		raw[i] = n + byte(i)
+	}
+	return base64.StdEncoding.EncodeToString(raw)
+}
+
+func TestOwners(t *testing.T) {
+	t.Parallel()
+	want := job.Grants{
+		"health": {Topics: []string{"Person", "health.*"}, Groups: []string{}, Produce: []string{"health.out.*"}, Hosts: []string{"api.internal"},
+			CIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+		"*": {Topics: []string{}},
+		"b": {},
+	}
+	const text = "{health: {topics: [Person, 'health.*'], groups: [], produce: [health.out.*], hosts: [API.internal], cidrs: [10.1.2.3/8]}, '*': {topics: []}, b: {}}"
+	for name, from := range map[string][2]string{"the file": {"owners: " + text, ""}, "the environment": {"", "STREAMER_OWNERS=" + text}} {
+		got, err := loadFrom(t, nil, []string{from[1]}, from[0])
+		if err != nil || !reflect.DeepEqual(got.Owners, want) {
+			t.Errorf("from %s: %+v, %v", name, got.Owners, err)
+		}
+	}
+}
+
+func TestSecretKeys(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "key")
+	ids := map[string]bool{}
+	for _, c := range []struct{ name, settings, file string }{
+		{"the setting", "secret_key: [" + key(1) + ", " + key(101) + "]", ""},
+		{"its file", "secret_key_file: " + file, key(1) + "\n" + key(101) + "\n"},
+	} {
+		if err := os.WriteFile(file, []byte(c.file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := loadFrom(t, nil, nil, c.settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := s.Keyring()
+		if err != nil || len(k.IDs()) != 2 {
+			t.Errorf("%s: %v, %v", c.name, k, err)
+		}
+		ids[k.String()] = true
+		if text := fmt.Sprintf("%+v %#v", s, s); strings.Contains(text, key(1)) {
+			t.Errorf("%s: the key is shown", c.name)
+		}
+	}
+	if len(ids) != 1 {
+		t.Errorf("the same keys are %v", ids)
+	}
+	if k, err := (Settings{}).Keyring(); k != nil || err != nil {
+		t.Errorf("without keys: %v, %v", k, err)
+	}
+	s := Settings{SecretKeyFile: file}
+	for text, want := range map[string]string{"": "is empty; make one by", "s3cret": "key 1 is no base64; make one by", strings.Repeat("s3cret\n", 1000): "is larger than 4096 bytes"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Keyring(); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%.10q: %v", text, err)
+		}
+	}
+	s.SecretKeyFile += "-none"
+	if _, err := s.Keyring(); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("no file: %v", err)
 	}
 }
 

@@ -51,6 +51,9 @@ func advertise(to *string, v string) error {
 	return nil
 }
 
+// isHost says that a text may be a host's name or address, without scheme, port, path and wildcard.
+func isHost(h string) bool { return !strings.ContainsAny(h, "/ *") && strings.Count(h, ":") != 1 }
+
 func hostPort(v string) (string, error) {
 	_, port, err := net.SplitHostPort(v)
 	if err == nil {

@@ -13,6 +13,8 @@ import (
 
 	"streamer/consumer"
 	"streamer/control/client"
+	"streamer/control/job"
+	"streamer/control/secret"
 )
 
 // Settings is what the process is told. Load fills it in.
@@ -35,6 +37,12 @@ type Settings struct {
 	SecretsDir string
 	AllowHosts []string
 	AllowCIDRs []netip.Prefix
+	// Owners say what the jobs of each owner may touch.
+	Owners job.Grants
+	// SecretKeys seal and open what jobs must not show, as STREAMER_SECRET_KEY has them; SecretKeyFile is where else they are.
+	// Keyring gives either.
+	SecretKeys    *secret.Keyring
+	SecretKeyFile string
 	// MemoryBytes bounds what records in flight may take.
 	MemoryBytes int64
 	LogFormat   string
@@ -139,7 +147,7 @@ var Table = []Setting{
 		Doc: "hosts that jobs may call although their addresses are private or loopback, with commas between", set: func(s *Settings, v string) error {
 			s.AllowHosts = list(strings.ToLower(v))
 			for _, h := range s.AllowHosts {
-				if strings.ContainsAny(h, "/ *") || strings.Count(h, ":") == 1 {
+				if !isHost(h) {
 					return fmt.Errorf("%q is no host name; write it without scheme, port, path and wildcard", h)
 				}
 			}
@@ -157,6 +165,18 @@ var Table = []Setting{
 			}
 			return nil
 		}},
+	{Key: "owners", Env: "STREAMER_OWNERS", Example: "{health: {topics: [Person, health.*]}}",
+		Doc: "what the jobs of each owner may touch: topics, groups, produce, hosts, cidrs; see below", set: func(s *Settings, v string) (err error) {
+			s.Owners, err = owners(v)
+			return err
+		}},
+	{Key: "secret_key", Env: "STREAMER_SECRET_KEY",
+		Doc: "seals the secrets of jobs: 32 random bytes in base64 (openssl rand -base64 32); two with a comma between while they are changed, the first seals; no flag, as a command line can be seen by others", set: func(s *Settings, v string) (err error) {
+			s.SecretKeys, err = secret.NewKeyring(v)
+			return err
+		}},
+	{Key: "secret_key_file", Env: "STREAMER_SECRET_KEY_FILE", Flag: "secret-key-file", Example: "/run/secrets/streamer-key",
+		Doc: "file that holds the same, with a line for each key", set: text(func(s *Settings) *string { return &s.SecretKeyFile })},
 	{Key: "memory", Env: "STREAMER_MEMORY", Flag: "memory", Default: "256MiB",
 		Doc: "what records in flight may take in memory, of all jobs together (KiB, MiB, GiB)", set: func(s *Settings, v string) (err error) {
 			s.MemoryBytes, err = bytesOf(v)
@@ -187,7 +207,6 @@ var Table = []Setting{
 	{Key: "admin.password", Env: "STREAMER_ADMIN_PASSWORD", Later: true},
 	{Key: "oidc.issuer", Env: "STREAMER_OIDC_ISSUER", Flag: "oidc-issuer", Later: true},
 	{Key: "oidc.audience", Env: "STREAMER_OIDC_AUDIENCE", Flag: "oidc-audience", Later: true},
-	{Key: "secret_key", Env: "STREAMER_SECRET_KEY", Later: true},
 }
 
 // The file itself is found by its own names, which cannot stand in it.
