@@ -132,7 +132,7 @@ func TestAttackClimbOutOfTheSecretsDirectory(t *testing.T) {
 			t.Errorf("%s: %.1000s", line, text)
 		}
 	}
-	for _, name := range []string{"..", ".", "../other/token", "../top", "/etc/passwd", "..data/real", "./token", "demo/../../top", "a/b", `..\other\token`, "%2e%2e/top", "top\x00",
+	for _, name := range []string{"..", ".", "../other/token", "../top", "/etc/passwd", "..data/real", "./token", "demo/../../top", "a/b", `..\top`, "%2e%2e/top", "top\x00",
 		"token ", "", "upup/token", "dev", "null", "proc", "passwd", "up", "upup", "chain", "out", "far", "huge", strings.Repeat("a", 201)} {
 		try(fmt.Sprintf("token: %q", "${file:"+name+"}"))
 	}
