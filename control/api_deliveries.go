@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 
-	"github.com/labstack/echo/v4"
-
 	"streamer/consumer"
+	"streamer/control/service"
 )
 
 // Deliveries are the rows of a job that runs. *consumer.Runner has them.
@@ -45,70 +43,92 @@ type FoundPage struct {
 	Unreached []Unreached `json:"unreached,omitempty"`
 }
 
-func (a API) findDelivery(c echo.Context) error {
-	q := queryOf(c, "topic", "partition", "offset", "row", "key", "limit")
-	limit, _ := q.page()
-	asked := consumer.Query{Topic: q.text("topic"), Partition: int32(q.number("partition", 0, math.MaxInt32, -1)),
-		Offset: q.number("offset", 0, math.MaxInt64, -1), Limit: limit}
-	row := int32(q.number("row", 0, math.MaxInt32, wholeRecord))
-	if q.has("key") {
-		key := q.text("key")
-		asked.Key = &key
+// DeliveriesService is the service deliveries: the rows of a job that are on their way.
+type DeliveriesService interface {
+	// Find says where a record or the rows of a key are on their way.
+	Find(context.Context, service.Caller, FindIn) (FoundPage, error)
+	// Retry starts the next attempt of a row that waits for it now.
+	Retry(context.Context, service.Caller, RowIn) (Decided, error)
+	// GiveUp ends a row that is not delivered.
+	GiveUp(context.Context, service.Caller, RowIn) (Decided, error)
+}
+
+func deliveriesMethods(s DeliveriesService) []service.Method {
+	return []service.Method{
+		service.New(service.Method{Service: "deliveries", Name: "find", Verb: http.MethodGet, Route: "/jobs/{job}/deliveries", Permission: service.View, On: "job",
+			Summary: "says where a record or a key is: in flight, waiting and for what, final, not read"}, s.Find),
+		service.New(service.Method{Service: "deliveries", Name: string(consumer.Retry), Verb: http.MethodPost, Route: "/jobs/{job}/deliveries/retry", Permission: service.Operate, On: "job",
+			Summary: "starts a row's next attempt now"}, s.Retry),
+		service.New(service.Method{Service: "deliveries", Name: string(consumer.GiveUp), Verb: http.MethodPost, Route: "/jobs/{job}/deliveries/give-up", Permission: service.Operate, On: "job",
+			Summary: "ends a row that is not delivered"}, s.GiveUp),
 	}
-	if q.err != nil {
-		return q.err
+}
+
+// FindIn says what is looked for: a record, or one row of it, by its position; or the rows of a key.
+type FindIn struct {
+	JobIn
+	Topic     string  `json:"topic,omitempty" doc:"topic of the record"`
+	Partition *int32  `json:"partition,omitempty" minimum:"0" doc:"partition of the record"`
+	Offset    *int64  `json:"offset,omitempty" minimum:"0" doc:"offset of the record"`
+	Row       *int32  `json:"row,omitempty" minimum:"0" doc:"row of the record; all rows unless given"`
+	Key       *string `json:"key,omitempty" doc:"key of the records, or value of the lane, instead of a position"`
+	Limit     int     `json:"limit,omitempty" minimum:"1" maximum:"1000" default:"100" doc:"with key: the most rows"`
+}
+
+type deliveriesService struct{ API }
+
+// Find implements DeliveriesService.
+func (a deliveriesService) Find(ctx context.Context, by service.Caller, in FindIn) (FoundPage, error) {
+	if err := a.known(by, in.Job); err != nil {
+		return FoundPage{}, err
 	}
-	id, err := a.known(c)
-	if err != nil {
-		return err
-	}
-	position := q.has("topic") || q.has("partition") || q.has("offset") || q.has("row")
+	position := in.Topic != "" || in.Partition != nil || in.Offset != nil || in.Row != nil
 	switch {
-	case asked.Key != nil && position:
-		return refuse(http.StatusBadRequest, "key", "stands beside a position", "give either key, or topic, partition and offset")
-	case asked.Key != nil:
-		return a.findKey(c, id, asked)
+	case in.Key != nil && position:
+		return FoundPage{}, refuse(http.StatusBadRequest, "key", "stands beside a position", "give either key, or topic, partition and offset")
+	case in.Key != nil:
+		return a.findKey(ctx, by, in)
 	}
-	if err := needPosition(asked.Topic, asked.Partition, asked.Offset); err != nil {
-		return err
+	if err := in.needPosition(); err != nil {
+		return FoundPage{}, err
 	}
-	if q.has("row") {
-		asked.Row = &row
-	}
-	return a.atOwner(c, id, asked.Topic, asked.Partition, func(ctx context.Context, d Deliveries) error {
-		found, err := d.Find(ctx, asked)
+	q := consumer.Query{Topic: in.Topic, Partition: *in.Partition, Offset: *in.Offset, Row: in.Row, Limit: in.Limit}
+	return atOwner(ctx, a.API, by, call{"deliveries.find", in, in.Job, in.Topic, *in.Partition}, func(d Deliveries) (FoundPage, error) {
+		found, err := d.Find(ctx, q)
 		if err != nil {
-			return err
+			return FoundPage{}, err
 		}
 		page := FoundPage{Found: a.here(found)}
-		a.tellPassedOver(ctx, id, page.Found)
-		return c.JSON(http.StatusOK, page)
-	}, func(why string, missing ...Unreached) error { return a.findInLedger(c, id, asked, why, missing) })
+		a.tellPassedOver(ctx, in.Job, page.Found)
+		return page, nil
+	}, func(why string, missing ...Unreached) (FoundPage, error) {
+		return a.findInLedger(ctx, in.Job, q, why, missing)
+	})
 }
 
 // findInLedger answers what Kafka alone tells of a record whose partition is in nobody's hands: the job is stopped, its instances are gone,
 // or do not answer.
-func (a API) findInLedger(c echo.Context, id string, q consumer.Query, why string, missing []Unreached) error {
+func (a API) findInLedger(ctx context.Context, id string, q consumer.Query, why string, missing []Unreached) (FoundPage, error) {
 	cfg, valid := a.Jobs.Config(id)
 	if !valid {
-		return invalidJob(id, "where its records are is not known")
+		return FoundPage{}, invalidJob(id, "where its records are is not known")
 	}
-	found, err := a.Ledger(cfg).Find(c.Request().Context(), q, why)
+	found, err := a.Ledger(cfg).Find(ctx, q, why)
 	var none *consumer.NoPartitionError
 	switch {
 	case errors.As(err, &none):
-		return refuse(http.StatusNotFound, none.Field, none.Cause, fmt.Sprintf("streamer jobs show %s names its partitions", id))
+		return FoundPage{}, refuse(http.StatusNotFound, none.Field, none.Cause, fmt.Sprintf("streamer jobs show %s names its partitions", id))
 	case errors.Is(err, context.DeadlineExceeded):
-		return err
+		return FoundPage{}, err
 	case err != nil:
-		return refuse(http.StatusBadGateway, "", "Kafka does not tell where the record is: "+err.Error(), "look at /readyz, and try again")
+		return FoundPage{}, refuse(http.StatusBadGateway, "", "Kafka does not tell where the record is: "+err.Error(), "look at /readyz, and try again")
 	}
-	page := FoundPage{Unreached: missing}
+	page := FoundPage{Found: []FoundRow{}, Unreached: missing}
 	for _, f := range found {
 		page.Found = append(page.Found, FoundRow{Found: f})
 	}
-	a.tellPassedOver(c.Request().Context(), id, page.Found)
-	return c.JSON(http.StatusOK, page)
+	a.tellPassedOver(ctx, id, page.Found)
+	return page, nil
 }
 
 // nobody says why no instance reads a partition of a job, as far as this one knows.
@@ -125,17 +145,19 @@ func (a API) nobody(id string) string {
 	return why + fmt.Sprintf(" (streamer jobs show %s has all instances)", id)
 }
 
-// wholeRecord is the row of what is known of a record as a whole.
-const wholeRecord = -1
-
-func needPosition(topic string, partition int32, offset int64) error {
+// needPosition names what is missing of a position.
+func (in FindIn) needPosition() error {
+	var faults []service.Fault
 	for _, missing := range []struct {
 		name string
 		is   bool
-	}{{"topic", topic == ""}, {"partition", partition < 0}, {"offset", offset < 0}} {
+	}{{"topic", in.Topic == ""}, {"partition", in.Partition == nil}, {"offset", in.Offset == nil}} {
 		if missing.is {
-			return refuse(http.StatusBadRequest, missing.name, "is missing", "a record is found by topic, partition and offset")
+			faults = append(faults, service.Fault{Field: missing.name, Detail: "is missing", Mend: "a record is found by topic, partition and offset"})
 		}
+	}
+	if len(faults) > 0 {
+		return service.Wrong(faults...)
 	}
 	return nil
 }
@@ -149,24 +171,24 @@ func (a API) here(found []consumer.Found) []FoundRow {
 }
 
 // findKey asks every instance that runs the job: a key may stand in any partition. What is open among its dead letters is added.
-func (a API) findKey(c echo.Context, id string, q consumer.Query) error {
+func (a API) findKey(ctx context.Context, by service.Caller, in FindIn) (FoundPage, error) {
 	page := FoundPage{Found: []FoundRow{}}
-	if d, running := a.Jobs.Deliveries(id); running {
-		found, err := d.Find(c.Request().Context(), q)
+	if d, running := a.Jobs.Deliveries(in.Job); running {
+		found, err := d.Find(ctx, consumer.Query{Key: in.Key, Partition: -1, Offset: -1, Limit: in.Limit})
 		if err != nil {
-			return err
+			return FoundPage{}, err
 		}
 		page.Found = a.here(found)
 	}
-	if !hopped(c) {
+	if !by.Hopped() {
 		var pages []FoundPage
-		pages, page.Unreached = askAll[FoundPage](c.Request().Context(), a.peers(id), http.MethodGet, c.Request().URL.RequestURI(), "")
+		pages, page.Unreached = askAll[FoundPage](ctx, a, by, a.peers(in.Job), "deliveries.find", in)
 		for _, p := range pages {
 			page.Found = append(page.Found, p.Found...)
 		}
-		if cfg, valid := a.Jobs.Config(id); valid {
+		if cfg, valid := a.Jobs.Config(in.Job); valid {
 			var letters []consumer.Found
-			letters, page.Problem = a.Ledger(cfg).FindKey(c.Request().Context(), *q.Key, q.Limit)
+			letters, page.Problem = a.Ledger(cfg).FindKey(ctx, *in.Key, in.Limit)
 			for _, l := range letters { // one of a row that is pending was not read back yet
 				if !slices.ContainsFunc(page.Found, func(f FoundRow) bool { return f.Position == l.Position }) {
 					page.Found = append(page.Found, FoundRow{Found: l})
@@ -177,11 +199,20 @@ func (a API) findKey(c echo.Context, id string, q consumer.Query) error {
 	slices.SortFunc(page.Found, func(a, b FoundRow) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Row, b.Row))
 	})
-	if len(page.Found) >= q.Limit {
-		page.Found = page.Found[:q.Limit]
-		page.Problem = cmp.Or(page.Problem, fmt.Sprintf("there may be more: %d are shown", q.Limit))
+	if len(page.Found) >= in.Limit {
+		page.Found = page.Found[:in.Limit]
+		page.Problem = cmp.Or(page.Problem, fmt.Sprintf("there may be more: %d are shown", in.Limit))
 	}
-	return c.JSON(http.StatusOK, page)
+	return page, nil
+}
+
+// RowIn names one row of a job.
+type RowIn struct {
+	JobIn
+	Topic     string `json:"topic" minLength:"1" doc:"topic of the record"`
+	Partition int32  `json:"partition" minimum:"0" doc:"partition of the record"`
+	Offset    int64  `json:"offset" minimum:"0" doc:"offset of the record"`
+	Row       int32  `json:"row" minimum:"0" doc:"row of the record, from 0" mend:"rows of a record count from 0; deliveries find shows them"`
 }
 
 // Decided is what was decided about a row.
@@ -190,65 +221,71 @@ type Decided struct {
 	Decision consumer.Decision `json:"decision"`
 }
 
-func (a API) decide(d consumer.Decision) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		at := consumer.Position{Partition: -1, Offset: -1, Row: -1}
-		if err := bodyOf(c, &at); err != nil {
-			return err
-		}
-		if err := needPosition(at.Topic, at.Partition, at.Offset); err != nil {
-			return err
-		}
-		if at.Row < 0 {
-			return refuse(http.StatusBadRequest, "row", "is missing", "rows of a record count from 0; deliveries find shows them")
-		}
-		id, err := a.known(c)
-		if err != nil {
-			return err
-		}
-		return a.atOwner(c, id, at.Topic, at.Partition, func(ctx context.Context, rows Deliveries) error {
-			err := rows.Decide(ctx, at, d, operator)
-			switch {
-			case errors.Is(err, consumer.ErrNotAssigned), errors.Is(err, context.DeadlineExceeded):
-				return err
-			case err != nil:
-				return refuse(http.StatusConflict, "", err.Error(), "")
-			}
-			return c.JSON(http.StatusOK, Decided{Position: at, Decision: d})
-		}, func(why string, missing ...Unreached) error {
-			if len(missing) > 0 {
-				return refuse(http.StatusBadGateway, "", missing[0].Cause, "")
-			}
-			return refuse(http.StatusServiceUnavailable, "partition", fmt.Sprintf("nobody has %s in hand, so there is nothing to decide about: %s", at, why),
-				"streamer deliveries find says where it is")
-		})
+// Retry implements DeliveriesService.
+func (a deliveriesService) Retry(ctx context.Context, by service.Caller, in RowIn) (Decided, error) {
+	return a.decide(ctx, by, in, consumer.Retry)
+}
+
+// GiveUp implements DeliveriesService.
+func (a deliveriesService) GiveUp(ctx context.Context, by service.Caller, in RowIn) (Decided, error) {
+	return a.decide(ctx, by, in, consumer.GiveUp)
+}
+
+func (a deliveriesService) decide(ctx context.Context, by service.Caller, in RowIn, d consumer.Decision) (Decided, error) {
+	if err := a.known(by, in.Job); err != nil {
+		return Decided{}, err
 	}
+	at := consumer.Position{Topic: in.Topic, Partition: in.Partition, Offset: in.Offset, Row: in.Row}
+	return atOwner(ctx, a.API, by, call{"deliveries." + string(d), in, in.Job, in.Topic, in.Partition}, func(rows Deliveries) (Decided, error) {
+		err := rows.Decide(ctx, at, d, by.Name)
+		switch {
+		case errors.Is(err, consumer.ErrNotAssigned), errors.Is(err, context.DeadlineExceeded):
+			return Decided{}, err
+		case err != nil:
+			return Decided{}, refuse(http.StatusConflict, "", err.Error(), "")
+		}
+		return Decided{Position: at, Decision: d}, nil
+	}, func(why string, missing ...Unreached) (Decided, error) {
+		if len(missing) > 0 {
+			return Decided{}, refuse(http.StatusBadGateway, "", missing[0].Cause, "")
+		}
+		return Decided{}, refuse(http.StatusServiceUnavailable, "partition", fmt.Sprintf("nobody has %s in hand, so there is nothing to decide about: %s", at, why),
+			"streamer deliveries find says where it is")
+	})
+}
+
+// call is one of a method, by service.name, that is about a partition of a job.
+type call struct {
+	method     string
+	in         any
+	job, topic string
+	partition  int32
 }
 
 // atOwner does something where a partition is read: here, or else at the instance that reports it. otherwise is called if there is none, or
 // it does not answer; why says so.
-func (a API) atOwner(c echo.Context, id, topic string, partition int32, do func(context.Context, Deliveries) error,
-	otherwise func(why string, missing ...Unreached) error) error {
-	rows, running := a.Jobs.Deliveries(id)
-	if running && a.reads(id, topic, partition) {
-		err := do(c.Request().Context(), rows)
+func atOwner[Out any](ctx context.Context, a API, by service.Caller, c call, do func(Deliveries) (Out, error),
+	otherwise func(why string, missing ...Unreached) (Out, error)) (Out, error) {
+	rows, running := a.Jobs.Deliveries(c.job)
+	if running && a.reads(c.job, c.topic, c.partition) {
+		out, err := do(rows)
 		if !errors.Is(err, consumer.ErrNotAssigned) {
-			return err
+			return out, err
 		}
 	}
-	if hopped(c) {
+	if by.Hopped() {
 		return otherwise("the partition is moving between instances: try again in a moment")
 	}
-	owner, found := a.Fleet.OwnerOf(id, topic, partition)
+	owner, found := a.Fleet.OwnerOf(c.job, c.topic, c.partition)
 	if !found || owner.ID == a.Fleet.Me().ID {
-		return otherwise(a.nobody(id))
+		return otherwise(a.nobody(c.job))
 	}
-	err := Peer{owner.ID, owner.Advertise}.forward(c)
-	var p *Problem
-	if errors.As(err, &p) && p.Status == http.StatusBadGateway {
-		return otherwise("the instance that reads the partition does not answer", Unreached{Instance: owner.ID, Cause: p.Error()})
+	out, err := ask[Out](ctx, a, by, Peer{owner.ID, owner.Advertise}, c.method, c.in)
+	var gone *unreached
+	if errors.As(err, &gone) {
+		return otherwise("the instance that reads the partition does not answer", Unreached{Instance: owner.ID, Cause: gone.Error()})
 	}
-	return err
+	return out, err
 }
 
 // reads tells whether this instance has a partition.

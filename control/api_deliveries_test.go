@@ -164,7 +164,7 @@ func TestCallsReachTheOwner(t *testing.T) {
 			t.Errorf("%s: got %d %s", c.name, status, text)
 		}
 	}
-	if got := fmt.Sprint(decided); got != "[give-up visit/0/3/0 by operator retry visit/1/4/2 by operator]" {
+	if got := fmt.Sprint(decided); got != "[give-up visit/0/3/0 by local:operator retry visit/1/4/2 by local:operator]" {
 		t.Errorf("decided %s", got)
 	}
 }

@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/labstack/echo/v4"
-
 	"streamer/consumer"
+	"streamer/control/service"
 )
 
 // Desires say what is wanted of a job. *Supervisor does. ErrNotNow says that it cannot be wanted of what the job is.
@@ -30,42 +29,46 @@ type DesiredChange struct {
 	HoldEnded *consumer.Hold `json:"hold_ended,omitempty"`
 }
 
-// words is what an operator can want of a job, by the last part of the route.
-var words = map[string]func(Desires, context.Context, string, string) error{
-	"start": Desires.Start, "stop": Desires.Stop, "pause": Desires.Pause, "resume": Desires.Resume,
+// Start implements JobsService.
+func (a jobsService) Start(ctx context.Context, by service.Caller, in JobIn) (DesiredChange, error) {
+	return a.desire(ctx, by, in.Job, a.Desires.Start)
 }
 
-func (a API) desire(want func(Desires, context.Context, string, string) error) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		var none struct{}
-		if err := bodyOf(c, &none); err != nil {
-			return err
-		}
-		id, err := a.known(c)
-		if err != nil {
-			return err
-		}
-		ctx := c.Request().Context()
-		before, err := a.Store.Memory(ctx, id)
-		if err == nil {
-			err = want(a.Desires, ctx, id, operator)
-		}
-		switch {
-		case errors.Is(err, ErrNotNow):
-			return refuse(http.StatusConflict, "job", fmt.Sprintf("job %q is stopped", id), "streamer jobs start "+id)
-		case err != nil:
-			return notRemembered(err)
-		}
-		after, err := a.Store.Memory(ctx, id)
-		if err != nil {
-			return notRemembered(err)
-		}
-		done := DesiredChange{Job: id, Before: desiredText(before.Desired), Desired: desiredText(after.Desired)}
-		if after.Hold == nil {
-			done.HoldEnded = before.Hold
-		}
-		return c.JSON(http.StatusOK, done)
+// Stop implements JobsService.
+func (a jobsService) Stop(ctx context.Context, by service.Caller, in JobIn) (DesiredChange, error) {
+	return a.desire(ctx, by, in.Job, a.Desires.Stop)
+}
+
+// Pause implements JobsService.
+func (a jobsService) Pause(ctx context.Context, by service.Caller, in JobIn) (DesiredChange, error) {
+	return a.desire(ctx, by, in.Job, a.Desires.Pause)
+}
+
+// Resume implements JobsService.
+func (a jobsService) Resume(ctx context.Context, by service.Caller, in JobIn) (DesiredChange, error) {
+	return a.desire(ctx, by, in.Job, a.Desires.Resume)
+}
+
+func (a jobsService) desire(ctx context.Context, by service.Caller, id string, want func(ctx context.Context, job, by string) error) (DesiredChange, error) {
+	before, err := a.Store.Memory(ctx, id)
+	if err == nil {
+		err = want(ctx, id, by.Name)
 	}
+	switch {
+	case errors.Is(err, ErrNotNow):
+		return DesiredChange{}, refuse(http.StatusConflict, "job", fmt.Sprintf("job %q is stopped", id), "streamer jobs start "+id)
+	case err != nil:
+		return DesiredChange{}, notRemembered(err)
+	}
+	after, err := a.Store.Memory(ctx, id)
+	if err != nil {
+		return DesiredChange{}, notRemembered(err)
+	}
+	done := DesiredChange{Job: id, Before: desiredText(before.Desired), Desired: desiredText(after.Desired)}
+	if after.Hold == nil {
+		done.HoldEnded = before.Hold
+	}
+	return done, nil
 }
 
 func desiredText(d consumer.Desired) string { return cmp.Or(string(d), "running") }

@@ -110,7 +110,7 @@ func TestDesire(t *testing.T) {
 			t.Errorf("step %d, %s: %v", i, s.word, p.Error())
 		}
 	}
-	if got := strings.Join(store.did, ", "); got != "operator start visits, operator pause visits, operator pause visits, operator resume visits, operator stop visits, operator start visits" {
+	if got := strings.Join(store.did, ", "); got != "local:operator start visits, local:operator pause visits, local:operator pause visits, local:operator resume visits, local:operator stop visits, local:operator start visits" {
 		t.Errorf("did %s", got)
 	}
 }

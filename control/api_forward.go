@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,16 +14,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/labstack/echo/v4"
+	"streamer/control/service"
 )
 
-// A partition is known by the instance that reads it. Whoever is asked about one that it does not have passes the call on, once: what
-// comes with the hop header is answered by this instance or not at all, so that two instances with different news of the group
-// cannot send a call round and round.
-const hopHeader = "Streamer-Hop"
-
-// hopped tells whether another instance has passed the call on.
-func hopped(c echo.Context) bool { return c.Request().Header.Get(hopHeader) != "" }
+// A partition is known by the instance that reads it. Whoever is asked about one that it does not have passes the call on, once, with the
+// caller's own credential: what comes with service.HopHeader is answered by the instance or not at all.
 
 // Peer is another instance.
 type Peer struct {
@@ -36,76 +32,92 @@ const peerTimeout = 5 * time.Second
 // maxPeerBytes bounds the answer of another instance.
 const maxPeerBytes = 64 << 20
 
-// callPeer calls other instances. They are dialled on loopback only, as long as nobody has to log in: an address from the status topic
-// must not send calls through the network.
-var callPeer = &http.Client{
-	Transport: &http.Transport{
-		DialContext: (&net.Dialer{Timeout: 2 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
-			if !loopback(address) {
-				return fmt.Errorf("%s is not a loopback address", address)
-			}
-			return nil
-		}}).DialContext,
-		IdleConnTimeout: 30 * time.Second, DisableKeepAlives: true,
-	},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// callPeer calls other instances on loopback, and on no other address, as long as nobody has to log in: an address from the status topic
+// must not send calls through the network then. callFar calls those on any address, once people have to.
+var (
+	callPeer = peerClient(func(_, address string, _ syscall.RawConn) error {
+		if !service.Loopback(address) {
+			return fmt.Errorf("%s is not a loopback address", address)
+		}
+		return nil
+	})
+	callFar = peerClient(nil)
+)
+
+func peerClient(dialled func(network, address string, _ syscall.RawConn) error) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:     (&net.Dialer{Timeout: 2 * time.Second, Control: dialled}).DialContext,
+			IdleConnTimeout: 30 * time.Second, DisableKeepAlives: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
-// reach refuses to call an instance on another machine.
-func (p Peer) reach() (*url.URL, error) {
+// reach gives an instance's address, and what it is called with. Calls go to another machine only where people have to log in.
+func (a API) reach(p Peer) (*url.URL, *http.Client, error) {
+	people := a.Authenticator != nil
 	u, err := url.Parse(p.Advertise)
-	if err != nil || u.Scheme != "http" || u.Host == "" {
-		return nil, refuse(http.StatusBadGateway, "", fmt.Sprintf("instance %s says that it is called by %q, which is no URL", p.ID, p.Advertise),
-			"set its STREAMER_ADVERTISE")
+	if err != nil || u.Scheme != "http" && !(u.Scheme == "https" && people) || u.Host == "" {
+		return nil, nil, &unreached{refuse(http.StatusBadGateway, "", fmt.Sprintf("instance %s says that it is called by %q, which is no URL", p.ID, p.Advertise),
+			"set its STREAMER_ADVERTISE")}
 	}
-	if !loopback(u.Host) {
-		return nil, refuse(http.StatusForbidden, "", fmt.Sprintf("this is for instance %s at %s, and calls are passed on over loopback only, as long as nobody has to log in",
+	switch {
+	case people:
+		return u, callFar, nil
+	case !service.Loopback(u.Host):
+		return nil, nil, refuse(http.StatusForbidden, "", fmt.Sprintf("this is for instance %s at %s, and calls are passed on over loopback only, as long as nobody has to log in",
 			p.ID, p.Advertise), "call that instance on its own machine, where it listens on loopback")
 	}
-	return u, nil
+	return u, callPeer, nil
 }
 
-// send calls an instance. method, path and body may be those of the call that is passed on; path begins with /api.
-func (p Peer) send(ctx context.Context, method, path, body string) (*http.Response, error) {
-	u, err := p.reach()
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(u.String(), "/")+path, strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set(hopHeader, "1")
-	if body != "" {
-		req.Header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
-	}
-	resp, err := callPeer.Do(req)
-	if err != nil {
-		return nil, p.unreached(err)
-	}
-	return resp, nil
-}
+// unreached says that an instance did not answer; a refusal of its own is a plain *Problem.
+type unreached struct{ *Problem }
 
-func (p Peer) unreached(err error) *Problem {
+// Unwrap implements errors.Unwrap.
+func (u *unreached) Unwrap() error { return u.Problem }
+
+func (p Peer) unreached(err error) error {
 	if u, ok := err.(*url.Error); ok { //nolint:errorlint // that is what Do documents, and only its own URL is to be left out
 		err = u.Err
 	}
-	return refuse(http.StatusBadGateway, "", fmt.Sprintf("instance %s at %s does not answer: %v", p.ID, p.Advertise, err),
-		"it may just have ended: then another one takes over within 15 seconds; try again")
+	return &unreached{refuse(http.StatusBadGateway, "", fmt.Sprintf("instance %s at %s does not answer: %v", p.ID, p.Advertise, err),
+		"it may just have ended: then another one takes over within 15 seconds; try again")}
 }
 
-// forward passes a call on as it is, and its answer back.
-func (p Peer) forward(c echo.Context) error {
-	body, err := io.ReadAll(c.Request().Body)
+// ask calls a method, by service.name, of another instance for the caller. The error is a *Problem, an *unreached one if it did not answer.
+func ask[Out any](ctx context.Context, a API, by service.Caller, p Peer, method string, in any) (out Out, err error) {
+	u, client, err := a.reach(p)
 	if err != nil {
-		return err
+		return out, err
 	}
-	resp, err := p.send(c.Request().Context(), c.Request().Method, c.Request().URL.RequestURI(), string(body))
+	body, err := json.Marshal(in)
 	if err != nil {
-		return err
+		return out, err
+	}
+	path := "/api/v1/services/" + strings.Replace(method, ".", "/", 1)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(u.String(), "/")+path, bytes.NewReader(body))
+	if err != nil {
+		return out, err
+	}
+	by.Lend(req.Header)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return out, p.unreached(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	return c.Stream(resp.StatusCode, resp.Header.Get(echo.HeaderContentType), resp.Body)
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxPeerBytes))
+	if err != nil {
+		return out, p.unreached(err)
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		told := Problem{Status: resp.StatusCode, Detail: "answered " + resp.Status}
+		_ = json.Unmarshal(text, &told) // what is no problem document leaves the status
+		return out, &told
+	}
+	return out, json.Unmarshal(text, &out)
 }
 
 // Unreached is an instance that was asked and did not answer.
@@ -114,14 +126,14 @@ type Unreached struct {
 	Cause    string `json:"cause"`
 }
 
-// askAll calls every peer at once and gives the answers in their order; those that did not answer, or refused, are named.
-func askAll[T any](ctx context.Context, peers []Peer, method, path, body string) (answers []T, missing []Unreached) {
+// askAll calls a method of every peer at once and gives the answers in their order; those that did not answer, or refused, are named.
+func askAll[Out any](ctx context.Context, a API, by service.Caller, peers []Peer, method string, in any) (answers []Out, missing []Unreached) {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
-	all, errs := make([]T, len(peers)), make([]error, len(peers))
+	all, errs := make([]Out, len(peers)), make([]error, len(peers))
 	var asked sync.WaitGroup
 	for i, p := range peers {
-		asked.Go(func() { errs[i] = p.ask(ctx, method, path, body, &all[i]) })
+		asked.Go(func() { all[i], errs[i] = ask[Out](ctx, a, by, p, method, in) })
 	}
 	asked.Wait()
 	for i, p := range peers {
@@ -132,23 +144,4 @@ func askAll[T any](ctx context.Context, peers []Peer, method, path, body string)
 		answers = append(answers, all[i])
 	}
 	return answers, missing
-}
-
-// ask calls an instance and reads its answer.
-func (p Peer) ask(ctx context.Context, method, path, body string, answer any) error {
-	resp, err := p.send(ctx, method, path, body)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxPeerBytes))
-	if err != nil {
-		return p.unreached(err)
-	}
-	if resp.StatusCode >= 300 {
-		told := Problem{Detail: "answered " + resp.Status}
-		_ = json.Unmarshal(text, &told) // what is no problem document leaves the status
-		return &told
-	}
-	return json.Unmarshal(text, answer)
 }

@@ -3,15 +3,12 @@ package control
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
 
-	"github.com/labstack/echo/v4"
-
 	"streamer/consumer"
-	"streamer/internal/nearest"
+	"streamer/control/service"
 )
 
 // JobSummary is a job as a list has it: how it is over all instances that run it.
@@ -93,76 +90,77 @@ type JobPage struct {
 	Unreached []Unreached `json:"unreached,omitempty"`
 }
 
-// jobsHere is what an instance answers another one that asks for all of its jobs.
-type jobsHere struct {
-	Views []JobView `json:"views"`
+// JobsService is the service jobs: the jobs over all instances, and what is wanted of them.
+type JobsService interface {
+	// List gives one page of the jobs that the caller may view, by id.
+	List(context.Context, service.Caller, service.Page) (JobPage, error)
+	// Show gives one job with its partitions and instances.
+	Show(context.Context, service.Caller, JobIn) (JobView, error)
+	// Start lets a job run that was stopped or paused, and ends a hold of the dead-letter guard.
+	Start(context.Context, service.Caller, JobIn) (DesiredChange, error)
+	// Stop makes a job leave its group.
+	Stop(context.Context, service.Caller, JobIn) (DesiredChange, error)
+	// Pause starts no more attempts, and stays in the group.
+	Pause(context.Context, service.Caller, JobIn) (DesiredChange, error)
+	// Resume ends a pause, or a hold of the dead-letter guard.
+	Resume(context.Context, service.Caller, JobIn) (DesiredChange, error)
 }
 
-func (a API) listJobs(c echo.Context) error {
-	q := queryOf(c, "limit", "cursor")
-	limit, after := q.page()
-	if q.err != nil {
-		return q.err
+func jobsMethods(s JobsService) []service.Method {
+	desire := func(name, summary string, call func(context.Context, service.Caller, JobIn) (DesiredChange, error)) service.Method {
+		return service.New(service.Method{Service: "jobs", Name: name, Verb: http.MethodPost, Route: "/jobs/{job}/" + name, Permission: service.Operate, On: "job",
+			Summary: summary}, call)
 	}
-	if hopped(c) {
-		return c.JSON(http.StatusOK, jobsHere{a.viewsHere()})
+	return []service.Method{
+		service.New(service.Method{Service: "jobs", Name: "list", Verb: http.MethodGet, Route: "/jobs", Permission: service.View, On: service.Any,
+			Summary: "lists the jobs with their state and lag"}, s.List),
+		service.New(service.Method{Service: "jobs", Name: "show", Verb: http.MethodGet, Route: "/jobs/{job}", Permission: service.View, On: "job",
+			Summary: "shows a job with its partitions and instances"}, s.Show),
+		desire("start", "lets a stopped or paused job run", s.Start),
+		desire("stop", "makes a job leave its group", s.Stop),
+		desire("pause", "starts no more attempts, and stays in the group", s.Pause),
+		desire("resume", "ends a pause, or a hold of the dead-letter guard", s.Resume),
 	}
-	views, missing := a.views(c.Request().Context())
+}
+
+// JobIn names a job.
+type JobIn struct {
+	Job string `json:"job" doc:"id of the job"`
+}
+
+type jobsService struct{ API }
+
+// List implements JobsService.
+func (a jobsService) List(ctx context.Context, by service.Caller, in service.Page) (JobPage, error) {
+	views, missing := a.views(ctx, by)
 	page := JobPage{Jobs: []JobSummary{}, Unreached: missing}
 	last := ""
 	for _, v := range views {
-		if v.place() <= after {
+		if v.place() <= in.Cursor || !by.May(service.View, v.Owner) {
 			continue
 		}
-		if len(page.Jobs) == limit {
+		if len(page.Jobs) == in.Limit {
 			page.Next = last
 			break
 		}
 		page.Jobs, last = append(page.Jobs, v.JobSummary), v.place()
 	}
-	return c.JSON(http.StatusOK, page)
+	return page, nil
 }
 
 // place is where a job stands in the list. Broken jobs may share an id.
 func (v JobView) place() string { return v.ID + " " + v.File }
 
-func (a API) showJob(c echo.Context) error {
-	if q := queryOf(c); q.err != nil {
-		return q.err
-	}
-	id := jobOf(c)
-	views, missing := a.views(c.Request().Context())
-	ids := make([]string, len(views))
-	for i, v := range views {
-		if v.ID == id {
+// Show implements JobsService.
+func (a jobsService) Show(ctx context.Context, by service.Caller, in JobIn) (JobView, error) {
+	views, missing := a.views(ctx, by)
+	for _, v := range views {
+		if v.ID == in.Job && by.May(service.View, v.Owner) {
 			v.Unreached = missing
-			return c.JSON(http.StatusOK, v)
+			return v, nil
 		}
-		ids[i] = v.ID
 	}
-	return unknownJob(id, ids)
-}
-
-// known gives the job in the route's path, if this instance has it.
-func (a API) known(c echo.Context) (string, error) {
-	id := jobOf(c)
-	var ids []string
-	for _, j := range a.Jobs.Here() {
-		if j.ID == id {
-			return id, nil
-		}
-		ids = append(ids, j.ID)
-	}
-	return "", unknownJob(id, ids)
-}
-
-// unknownJob names the job that a misspelt one is near to.
-func unknownJob(id string, known []string) *Problem {
-	mend := "streamer jobs list shows all"
-	if meant := nearest.Name(id, known); meant != "" {
-		mend = fmt.Sprintf("did you mean %s?", meant)
-	}
-	return refuse(http.StatusNotFound, "job", fmt.Sprintf("there is no job %q", id), mend)
+	return JobView{}, service.UnknownJob(a.owners(), by, "job", in.Job)
 }
 
 // viewsHere gives every job as it is on this instance.
@@ -188,15 +186,15 @@ func (a API) viewsHere() []JobView {
 const desiredTimeout = 200 * time.Millisecond
 
 // views gives every job over all instances, in the order of the list, and the instances that did not answer.
-func (a API) views(ctx context.Context) ([]JobView, []Unreached) {
-	there, missing := askAll[jobsHere](ctx, a.peers(""), http.MethodGet, "/api/v1/jobs", "")
+func (a API) views(ctx context.Context, by service.Caller) ([]JobView, []Unreached) {
+	there, missing := askAll[JobsHere](ctx, a, by, a.peers(""), "system.jobs", struct{}{})
 	merged := map[string]*JobView{}
-	for _, views := range append([]jobsHere{{a.viewsHere()}}, there...) {
+	for _, views := range append([]JobsHere{{a.viewsHere()}}, there...) {
 		here := map[string]int{}
-		for _, v := range views.Views {
+		for _, v := range views.Jobs {
 			here[v.ID]++
 		}
-		for _, v := range views.Views {
+		for _, v := range views.Jobs {
 			same := v.ID
 			if here[v.ID] > 1 { // broken ones that share an id; else a job may stand in another file on another instance
 				same = v.place()

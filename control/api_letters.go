@@ -6,16 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
-	"github.com/labstack/echo/v4"
+	"github.com/danielgtaylor/huma/v2"
 
 	"streamer/consumer"
-	"streamer/internal/nearest"
+	"streamer/control/service"
 	"streamer/mapping"
 	"streamer/sink"
 )
@@ -31,15 +28,15 @@ type DeadLetters interface {
 // LetterQuery chooses dead letters; what is left out does not matter.
 type LetterQuery struct {
 	// Class and State are any of these.
-	Class []string `json:"class,omitempty"`
-	State []string `json:"state,omitempty"`
+	Class []string `json:"class,omitempty" enum:"rejected,payload,target,parked" doc:"any of these classes"`
+	State []string `json:"state,omitempty" enum:"open,parked,redriven,given up,failed again,void,foreign" doc:"any of these states"`
 	// Since and Until bound when the letter was written: from Since on, before Until.
-	Since time.Time `json:"since,omitzero"`
-	Until time.Time `json:"until,omitzero"`
+	Since time.Time `json:"since,omitzero" doc:"written at this time or later"`
+	Until time.Time `json:"until,omitzero" doc:"written before this time"`
 	// Key is the record's key.
-	Key *string `json:"key,omitempty"`
+	Key *string `json:"key,omitempty" doc:"the record's key"`
 	// Where is a JSONPath that finds something in the message of the row.
-	Where string `json:"where,omitempty"`
+	Where string `json:"where,omitempty" doc:"a JSONPath that finds something in the message of the row"`
 }
 
 // Bytes are a key or a value: text, or {"base64": …} where it is no UTF-8; null is none.
@@ -75,12 +72,20 @@ func (b *Bytes) UnmarshalJSON(text []byte) error {
 	return err
 }
 
+// Schema implements huma.SchemaProvider.
+func (b Bytes) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{AnyOf: []*huma.Schema{{Type: huma.TypeString, Nullable: true}, {Type: huma.TypeObject, Required: []string{"base64"},
+		Properties: map[string]*huma.Schema{"base64": {Type: huma.TypeString, ContentEncoding: "base64"}}}}}
+}
+
 // LetterView is a dead letter; Value and Headers are those of the original record, and stand in a letter that is shown alone.
 type LetterView struct {
 	consumer.Letter
-	Key     Bytes          `json:"key"`
-	Value   Bytes          `json:"value,omitempty"`
-	Headers []LetterHeader `json:"headers,omitempty"`
+	Key Bytes `json:"key"`
+	// KeyHidden says that there is a key, which only who may operate the job sees.
+	KeyHidden bool           `json:"key_hidden,omitempty"`
+	Value     Bytes          `json:"value,omitempty"`
+	Headers   []LetterHeader `json:"headers,omitempty"`
 }
 
 // LetterHeader is a header of the original record.
@@ -95,66 +100,95 @@ type LetterPage struct {
 	Letters []LetterView `json:"letters"`
 }
 
-func (a API) listLetters(c echo.Context) error {
-	q := queryOf(c, "class", "state", "since", "until", "key", "where", "limit", "cursor")
-	limit, cursor := q.page()
-	asked := LetterQuery{Class: q.list("class"), State: q.list("state"), Since: q.moment("since"), Until: q.moment("until"), Where: q.text("where")}
-	if q.has("key") {
-		key := q.text("key")
-		asked.Key = &key
+// DeadLettersService is the service deadletters: rows that were given up.
+type DeadLettersService interface {
+	// List gives one page of a job's dead letters, without values. Keys, and what is asked of values, are for who may operate the job.
+	List(context.Context, service.Caller, LettersIn) (LetterPage, error)
+	// Show gives one dead letter with its value and headers.
+	Show(context.Context, service.Caller, LetterIn) (LetterView, error)
+	// Redrive sends dead letters again, and tells of it as it goes. It ends when the caller goes away: then letters in flight may end, and
+	// the rest stays open.
+	Redrive(ctx context.Context, by service.Caller, in RedriveIn, emit func(RedriveLine) error) error
+	// GiveUp makes final what is chosen as for a redrive, and sends nothing.
+	GiveUp(context.Context, service.Caller, GiveUpIn) (LettersGivenUp, error)
+}
+
+func deadLettersMethods(s DeadLettersService) []service.Method {
+	return []service.Method{
+		service.New(service.Method{Service: "deadletters", Name: "list", Verb: http.MethodGet, Route: "/jobs/{job}/dead-letters", Permission: service.View, On: "job",
+			Summary: "lists dead letters, and counts them"}, s.List),
+		service.New(service.Method{Service: "deadletters", Name: "show", Verb: http.MethodGet, Route: "/jobs/{job}/dead-letters/{partition}/{offset}", Permission: service.Operate,
+			On: "job", Summary: "shows a dead letter with its value"}, s.Show),
+		service.NewStream(service.Method{Service: "deadletters", Name: "redrive", Verb: http.MethodPost, Route: "/jobs/{job}/dead-letters/redrive", Permission: service.Operate,
+			On: "job", Summary: "sends dead letters again, through the job as it is defined now"}, s.Redrive),
+		service.New(service.Method{Service: "deadletters", Name: "give-up", Verb: http.MethodPost, Route: "/jobs/{job}/dead-letters/give-up", Permission: service.Operate,
+			On: "job", Summary: "makes dead letters final without sending them"}, s.GiveUp),
 	}
-	if q.err != nil {
-		return q.err
+}
+
+// LettersIn chooses dead letters of a job.
+type LettersIn struct {
+	JobIn
+	LetterQuery
+	service.Page
+}
+
+// LetterIn names a dead letter by its own address.
+type LetterIn struct {
+	JobIn
+	Partition int32 `json:"partition" minimum:"0" doc:"its partition in the dead-letter topic" mend:"write partition/offset as the list of dead letters has them"`
+	Offset    int64 `json:"offset" minimum:"0" doc:"its offset there" mend:"write partition/offset as the list of dead letters has them"`
+}
+
+type deadLettersService struct{ API }
+
+// List implements DeadLettersService.
+func (a deadLettersService) List(ctx context.Context, by service.Caller, in LettersIn) (LetterPage, error) {
+	owner, _ := a.owners().OwnerOf(in.Job)
+	contents := by.May(service.Operate, owner)
+	if !contents && (in.Where != "" || in.Key != nil) {
+		return LetterPage{}, service.Denied(by, service.Operate, fmt.Sprintf("job %q, which where and key need, since they ask for contents of records,", in.Job), owner)
 	}
-	f, err := asked.filter()
+	letters, f, err := a.chosen(by, in.Job, in.LetterQuery)
 	if err != nil {
-		return err
+		return LetterPage{}, err
 	}
-	letters, err := a.letters(c)
+	found, err := letters.List(ctx, f, in.Cursor, in.Limit)
 	if err != nil {
-		return err
-	}
-	found, err := letters.List(c.Request().Context(), f, cursor, limit)
-	if err != nil {
-		return lettersProblem(err)
+		return LetterPage{}, lettersProblem(err)
 	}
 	page := LetterPage{LetterPage: found, Letters: []LetterView{}}
 	for _, l := range found.Letters {
-		page.Letters = append(page.Letters, LetterView{Letter: l, Key: l.Key})
+		v := LetterView{Letter: l, Key: l.Key}
+		if !contents && l.Key != nil {
+			v.Key, v.KeyHidden = nil, true
+		}
+		page.Letters = append(page.Letters, v)
 	}
 	page.LetterPage.Letters = nil
-	return c.JSON(http.StatusOK, page)
+	return page, nil
 }
 
-func (a API) showLetter(c echo.Context) error {
-	if q := queryOf(c); q.err != nil {
-		return q.err
-	}
-	partition, err1 := strconv.ParseInt(c.Param("partition"), 10, 32)
-	offset, err2 := strconv.ParseInt(c.Param("offset"), 10, 64)
-	if err1 != nil || err2 != nil || partition < 0 || offset < 0 {
-		return refuse(http.StatusNotFound, "", fmt.Sprintf("%s/%s is no address of a dead letter", c.Param("partition"), c.Param("offset")),
-			"write partition/offset as the list of dead letters has them")
-	}
-	letters, err := a.letters(c)
+// Show implements DeadLettersService.
+func (a deadLettersService) Show(ctx context.Context, by service.Caller, in LetterIn) (LetterView, error) {
+	letters, err := a.letters(by, in.Job)
 	if err != nil {
-		return err
+		return LetterView{}, err
 	}
-	l, err := letters.Show(c.Request().Context(), int32(partition), offset)
+	l, err := letters.Show(ctx, in.Partition, in.Offset)
 	if err != nil {
-		return lettersProblem(err)
+		return LetterView{}, lettersProblem(err)
 	}
 	v := LetterView{Letter: l, Key: l.Key, Value: l.Value}
 	for _, h := range l.Headers {
 		v.Headers = append(v.Headers, LetterHeader{Key: h.Key, Value: h.Value})
 	}
-	return c.JSON(http.StatusOK, v)
+	return v, nil
 }
 
-// letters are those of the job in the route's path, as it is defined now.
-func (a API) letters(c echo.Context) (DeadLetters, error) {
-	id, err := a.known(c)
-	if err != nil {
+// letters are those of a job, as it is defined now.
+func (a API) letters(by service.Caller, id string) (DeadLetters, error) {
+	if err := a.known(by, id); err != nil {
 		return nil, err
 	}
 	cfg, valid := a.Jobs.Config(id)
@@ -185,49 +219,28 @@ func lettersProblem(err error) error {
 	return refuse(http.StatusBadGateway, "", "the dead letters cannot be read: "+err.Error(), "look at /readyz, and try again")
 }
 
-// letterClasses and letterStates are what a filter can name.
-var (
-	letterClasses = []string{string(sink.Rejected), string(sink.Payload), string(sink.Target), string(consumer.ClassParked)}
-	letterStates  = []string{string(consumer.LetterOpen), string(consumer.LetterParked), string(consumer.LetterRedriven), string(consumer.LetterGivenUp),
-		string(consumer.LetterFailedAgain), string(consumer.LetterVoid), string(consumer.LetterForeign)}
-)
-
 // filter checks what was asked for.
 func (q LetterQuery) filter() (consumer.LetterFilter, error) {
 	f := consumer.LetterFilter{Since: q.Since, Until: q.Until, Key: q.Key}
 	for _, c := range q.Class {
-		if err := oneOf("class", c, letterClasses); err != nil {
-			return f, err
-		}
 		f.Class = append(f.Class, sink.Class(c))
 	}
 	for _, s := range q.State {
-		if err := oneOf("state", s, letterStates); err != nil {
-			return f, err
-		}
 		f.State = append(f.State, consumer.LetterState(s))
 	}
+	var faults []service.Fault
 	if !q.Since.IsZero() && !q.Until.IsZero() && !q.Since.Before(q.Until) {
-		return f, refuse(http.StatusBadRequest, "until", "is not after since", "")
+		faults = append(faults, service.Fault{Field: "until", Detail: "is not after since"})
 	}
 	if q.Where != "" {
 		path, err := mapping.CompilePath(q.Where)
 		if err != nil {
-			return f, refuse(http.StatusBadRequest, "where", err.Error(), "write a JSONPath over the message, as in a job's filter: $.msg.village")
+			faults = append(faults, service.Fault{Field: "where", Detail: err.Error(), Mend: "write a JSONPath over the message, as in a job's filter: $.msg.village"})
 		}
 		f.Where = path
 	}
+	if len(faults) > 0 {
+		return f, service.Wrong(faults...)
+	}
 	return f, nil
-}
-
-// oneOf refuses a word that is none of known.
-func oneOf(field, word string, known []string) error {
-	if slices.Contains(known, word) {
-		return nil
-	}
-	mend := "it is one of " + strings.Join(known, ", ")
-	if meant := nearest.Name(word, known); meant != "" {
-		mend = "did you mean " + meant + "?"
-	}
-	return refuse(http.StatusBadRequest, field, fmt.Sprintf("unknown word %q", word), mend)
 }

@@ -64,7 +64,7 @@ func TestLetters(t *testing.T) {
 		{"chosen", "visits/dead-letters?class=rejected,target&state=given+up&since=2026-01-31T12:00:00Z&key=&where=$.msg.a&cursor=0-6&limit=7", 200, "letters"},
 		{"one", "visits/dead-letters/2/3", 200, `"key":"k","value":{"base64":"/g=="},"headers":[{"key":"a","value":"b"},{"key":"n","value":null}]`},
 		{"none there", "visits/dead-letters/0/9", 404, "streamer deadletters list shows what there is"},
-		{"no address", "visits/dead-letters/0/x", 404, "0/x is no address of a dead letter"},
+		{"no address", "visits/dead-letters/0/x", 404, `offset: "x" is no number from 0 to 9007199254740991; write partition/offset as the list`},
 		{"off", "births/dead-letters", 409, "dead letters of this job are off; rows that cannot be delivered keep their lanes waiting"},
 		{"kafka is away", "deaths/dead-letters", 502, "the dead letters cannot be read: broker 1 has gone away"},
 		{"a broken job", "people/dead-letters", 409, `job "people" is not valid`},

@@ -3,16 +3,14 @@ package control
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"time"
 
-	"github.com/labstack/echo/v4"
-
 	"streamer/consumer"
+	"streamer/control/service"
 )
 
 // Gaps are what holds a job that runs, until somebody accepts it. *consumer.Runner has them.
@@ -29,51 +27,71 @@ type AcceptedPage struct {
 	Unreached []Unreached `json:"unreached,omitempty"`
 }
 
-// accept asks one instance after the other, this one first.
-func (a API) accept(c echo.Context) error {
-	asked := consumer.Acceptance{Partition: -1}
-	if err := bodyOf(c, &asked); err != nil {
-		return err
+// OffsetsService is the service offsets: where jobs go on.
+type OffsetsService interface {
+	// Accept lets held partitions go on, after a gap in the log.
+	Accept(context.Context, service.Caller, AcceptIn) (AcceptedPage, error)
+}
+
+func offsetsMethods(s OffsetsService) []service.Method {
+	return []service.Method{
+		service.New(service.Method{Service: "offsets", Name: "accept", Verb: http.MethodPost, Route: "/jobs/{job}/offsets/accept", Permission: service.Operate, On: "job",
+			Summary: "lets held partitions go on, after a gap in the log"}, s.Accept),
 	}
-	switch {
-	case asked.At == "":
-		return refuse(http.StatusBadRequest, "at", "is missing", "say earliest, latest, committed, or an offset")
-	case asked.Partition < -1:
-		return refuse(http.StatusBadRequest, "partition", fmt.Sprintf("%d is less than 0", asked.Partition), "leave it out for all that are held")
-	case asked.Partition >= 0 && asked.Topic == "":
-		return refuse(http.StatusBadRequest, "topic", "is missing", "a partition needs its topic")
+}
+
+// AcceptIn says which partitions go on where.
+type AcceptIn struct {
+	JobIn
+	Topic     string `json:"topic,omitempty" doc:"only partitions of this topic"`
+	Partition *int32 `json:"partition,omitempty" minimum:"0" doc:"only this partition of the topic" mend:"leave it out for all that are held"`
+	At        string `json:"at" minLength:"1" doc:"where to go on: earliest, latest, committed, or an offset" mend:"say earliest, latest, committed, or an offset"`
+	DryRun    bool   `json:"dry_run,omitempty" doc:"say where they would go on, and change nothing"`
+	// Done are consumer.Acceptance.Done.
+	Done []consumer.TopicPartition `json:"done,omitempty" doc:"partitions that are not meant, since another instance has answered for them"`
+}
+
+type offsetsService struct{ API }
+
+// Accept implements OffsetsService. It asks one instance after the other, this one first.
+func (a offsetsService) Accept(ctx context.Context, by service.Caller, in AcceptIn) (AcceptedPage, error) {
+	if in.Partition != nil && in.Topic == "" {
+		return AcceptedPage{}, refuse(http.StatusBadRequest, "topic", "is missing", "a partition needs its topic")
 	}
-	id, err := a.known(c)
+	if err := a.known(by, in.Job); err != nil {
+		return AcceptedPage{}, err
+	}
+	page := AcceptedPage{Accepted: []consumer.Accepted{}, DryRun: in.DryRun}
+	accepted, why, err := a.acceptHere(ctx, by, in)
 	if err != nil {
-		return err
-	}
-	page := AcceptedPage{Accepted: []consumer.Accepted{}, DryRun: asked.DryRun}
-	accepted, why, err := a.acceptHere(c.Request().Context(), id, asked)
-	if err != nil {
-		return err
+		return AcceptedPage{}, err
 	}
 	page.Accepted = append(page.Accepted, accepted...)
-	if !hopped(c) {
-		if there := a.acceptThere(c, id, asked, &page); there != nil {
+	if !by.Hopped() {
+		if there := a.acceptThere(ctx, by, in, &page); there != nil {
 			why = there
 		}
 	}
 	if len(page.Accepted) == 0 && len(page.Unreached) == 0 {
-		return why
+		return AcceptedPage{}, why
 	}
 	slices.SortFunc(page.Accepted, func(a, b consumer.Accepted) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
-	return c.JSON(http.StatusOK, page)
+	return page, nil
 }
 
 // acceptHere asks the runner on this instance. why says that there is nothing to accept here.
-func (a API) acceptHere(ctx context.Context, id string, asked consumer.Acceptance) (accepted []consumer.Accepted, why *Problem, err error) {
-	gaps, running := a.Jobs.Gaps(id)
+func (a API) acceptHere(ctx context.Context, by service.Caller, in AcceptIn) (accepted []consumer.Accepted, why *Problem, err error) {
+	gaps, running := a.Jobs.Gaps(in.Job)
 	if !running {
-		return nil, refuse(http.StatusConflict, "job", fmt.Sprintf("job %q does not run", id), "streamer jobs show "+id+" says why"), nil
+		return nil, refuse(http.StatusConflict, "job", fmt.Sprintf("job %q does not run", in.Job), "streamer jobs show "+in.Job+" says why"), nil
 	}
-	accepted, err = gaps.Accept(ctx, asked, operator)
+	asked := consumer.Acceptance{Topic: in.Topic, Partition: -1, At: in.At, DryRun: in.DryRun, Done: in.Done}
+	if in.Partition != nil {
+		asked.Partition = *in.Partition
+	}
+	accepted, err = gaps.Accept(ctx, asked, by.Name)
 	var wrong *consumer.AcceptError
 	switch {
 	case err == nil:
@@ -81,25 +99,30 @@ func (a API) acceptHere(ctx context.Context, id string, asked consumer.Acceptanc
 	case errors.As(err, &wrong) && wrong.Field == "at":
 		return nil, nil, refuse(http.StatusBadRequest, wrong.Field, wrong.Cause, "")
 	case errors.As(err, &wrong):
-		return nil, refuse(http.StatusConflict, wrong.Field, wrong.Cause, "streamer jobs show "+id+" says what is held"), nil
+		return nil, refuse(http.StatusConflict, wrong.Field, wrong.Cause, "streamer jobs show "+in.Job+" says what is held"), nil
 	case errors.Is(err, consumer.ErrNotRunning):
-		return nil, refuse(http.StatusConflict, "job", err.Error(), "streamer jobs show "+id+" says why"), nil
+		return nil, refuse(http.StatusConflict, "job", err.Error(), "streamer jobs show "+in.Job+" says why"), nil
 	}
 	return nil, nil, refuse(http.StatusServiceUnavailable, "", err.Error(), "what is still held can be accepted again")
 }
 
+// acceptTimeout bounds what one instance is waited for: it may be looking at its topics, and then asks Kafka what is to be accepted.
+const acceptTimeout = 15 * time.Second
+
 // acceptThere asks the other instances, each without what those before it have answered for. why says that there is nothing to accept
 // on the last one.
-func (a API) acceptThere(c echo.Context, id string, asked consumer.Acceptance, page *AcceptedPage) (why *Problem) {
-	for _, p := range a.peers(id) {
-		if asked.Partition >= 0 && len(page.Accepted) > 0 { // the one that was meant
+func (a API) acceptThere(ctx context.Context, by service.Caller, in AcceptIn, page *AcceptedPage) (why *Problem) {
+	for _, p := range a.peers(in.Job) {
+		if in.Partition != nil && len(page.Accepted) > 0 { // the one that was meant
 			return nil
 		}
-		asked.Done = nil
+		in.Done = nil
 		for _, x := range page.Accepted {
-			asked.Done = append(asked.Done, consumer.TopicPartition{Topic: x.Topic, Partition: x.Partition})
+			in.Done = append(in.Done, consumer.TopicPartition{Topic: x.Topic, Partition: x.Partition})
 		}
-		more, err := p.accept(c, asked)
+		waiting, cancel := context.WithTimeout(ctx, acceptTimeout)
+		more, err := ask[AcceptedPage](waiting, a, by, p, "offsets.accept", in)
+		cancel()
 		var told *Problem
 		switch {
 		case errors.As(err, &told) && told.Status == http.StatusConflict:
@@ -110,18 +133,4 @@ func (a API) acceptThere(c echo.Context, id string, asked consumer.Acceptance, p
 		page.Accepted = append(page.Accepted, more.Accepted...)
 	}
 	return why
-}
-
-// acceptTimeout bounds what one instance is waited for: it may be looking at its topics, and then asks Kafka what is to be accepted.
-const acceptTimeout = 15 * time.Second
-
-func (p Peer) accept(c echo.Context, asked consumer.Acceptance) (page AcceptedPage, err error) {
-	body, err := json.Marshal(asked)
-	if err != nil {
-		return page, err
-	}
-	ctx, cancel := context.WithTimeout(c.Request().Context(), acceptTimeout)
-	defer cancel()
-	err = p.ask(ctx, http.MethodPost, c.Request().URL.RequestURI(), string(body), &page)
-	return page, err
 }

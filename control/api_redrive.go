@@ -2,16 +2,13 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/textproto"
 	"strings"
-	"time"
-
-	"github.com/labstack/echo/v4"
 
 	"streamer/consumer"
+	"streamer/control/service"
 	"streamer/sink"
 )
 
@@ -19,14 +16,14 @@ import (
 type RedriveRequest struct {
 	LetterQuery
 	// Limit is the most letters, Rate the most attempts per second; 0: all, and the job's own limit.
-	Limit int     `json:"limit,omitempty"`
-	Rate  float64 `json:"rate,omitempty"`
+	Limit int     `json:"limit,omitempty" minimum:"0" doc:"the most letters" mend:"leave it out for all"`
+	Rate  float64 `json:"rate,omitempty" minimum:"0" doc:"the most attempts per second" mend:"leave it out for the job's own limit"`
 	// DryRun counts, shows the first requests, and sends nothing.
-	DryRun bool `json:"dry_run,omitempty"`
+	DryRun bool `json:"dry_run,omitempty" doc:"count, show the first requests, and send nothing"`
 	// KeepKeys sends the idempotency keys of the first delivery.
-	KeepKeys bool `json:"keep_keys,omitempty"`
+	KeepKeys bool `json:"keep_keys,omitempty" doc:"send the idempotency keys of the first delivery"`
 	// PastGuard sends letters too that were redriven 5 times or more.
-	PastGuard bool `json:"past_guard,omitempty"`
+	PastGuard bool `json:"past_guard,omitempty" doc:"send letters too that were redriven 5 times or more"`
 }
 
 // RedriveLine is one line of the stream that answers a redrive: progress as it goes, and a report or a problem at the end.
@@ -64,52 +61,38 @@ type SampleRequest struct {
 	Body    Bytes          `json:"body,omitempty"`
 }
 
-// lineTimeout is how long a caller may take to read a line.
-const lineTimeout = 30 * time.Second
+// RedriveIn says which dead letters of a job are sent again.
+type RedriveIn struct {
+	JobIn
+	RedriveRequest
+}
 
-// redrive answers with a stream of lines. It ends when the caller goes away: then letters in flight may end, and the rest stays open.
-func (a API) redrive(c echo.Context) error {
-	var asked RedriveRequest
-	if err := bodyOf(c, &asked); err != nil {
-		return err
-	}
-	switch {
-	case asked.Limit < 0:
-		return refuse(http.StatusBadRequest, "limit", "is less than 0", "leave it out for all")
-	case asked.Rate < 0:
-		return refuse(http.StatusBadRequest, "rate", "is less than 0", "leave it out for the job's own limit")
-	}
-	letters, f, err := a.chosen(c, asked.LetterQuery)
+// Redrive implements DeadLettersService.
+func (a deadLettersService) Redrive(ctx context.Context, by service.Caller, in RedriveIn, emit func(RedriveLine) error) error {
+	letters, f, err := a.chosen(by, in.Job, in.LetterQuery)
 	if err != nil {
 		return err
 	}
-	ctx := c.Request().Context()
-	if !asked.DryRun {
-		if err := a.noteInAudit(ctx, jobOf(c), "redrive", map[string]any{"chosen": asked}); err != nil {
+	if !in.DryRun {
+		if err := a.noteInAudit(ctx, by, in.Job, "redrive", map[string]any{"chosen": in.RedriveRequest}); err != nil {
 			return err
 		}
 	}
-	lines := lineWriter{c: c}
-	report, err := letters.Redrive(ctx, f, consumer.RedriveOptions{Limit: asked.Limit, Rate: asked.Rate, DryRun: asked.DryRun, By: operator,
-		KeepKeys: asked.KeepKeys, PastGuard: asked.PastGuard}, func(p consumer.RedriveProgress) { lines.write(RedriveLine{Progress: &p}) })
+	report, err := letters.Redrive(ctx, f, consumer.RedriveOptions{Limit: in.Limit, Rate: in.Rate, DryRun: in.DryRun, By: by.Name,
+		KeepKeys: in.KeepKeys, PastGuard: in.PastGuard}, func(p consumer.RedriveProgress) {
+		_ = emit(RedriveLine{Progress: &p}) // a caller who has gone is noticed by ctx
+	})
 	if err != nil {
-		err = redriveProblem(err)
-		if !c.Response().Committed {
-			return err
-		}
-		p := problemOf(err, c.Request())
-		lines.write(RedriveLine{Problem: &p})
-		return nil
+		return redriveProblem(err)
 	}
-	lines.write(RedriveLine{Report: redriveReport(report)})
-	return nil
+	return emit(RedriveLine{Report: redriveReport(report)})
 }
 
 // GiveUpRequest says which dead letters become final without being sent.
 type GiveUpRequest struct {
 	LetterQuery
 	// DryRun counts them, and changes nothing.
-	DryRun bool `json:"dry_run,omitempty"`
+	DryRun bool `json:"dry_run,omitempty" doc:"count them, and change nothing"`
 }
 
 // LettersGivenUp says how many dead letters became final by an operator's decision, or would with DryRun.
@@ -118,45 +101,46 @@ type LettersGivenUp struct {
 	DryRun  bool `json:"dry_run,omitempty"`
 }
 
-// giveUpLetters makes final what is chosen as for a redrive, and sends nothing.
-func (a API) giveUpLetters(c echo.Context) error {
-	var asked GiveUpRequest
-	if err := bodyOf(c, &asked); err != nil {
-		return err
-	}
-	if len(asked.State) > 0 {
-		return refuse(http.StatusBadRequest, "state", "open and parked letters can be given up, no others", "leave it out")
-	}
-	letters, f, err := a.chosen(c, asked.LetterQuery)
-	if err != nil {
-		return err
-	}
-	ctx := c.Request().Context()
-	if !asked.DryRun {
-		if err := a.noteInAudit(ctx, jobOf(c), "give-up", map[string]any{"dead_letters": asked.LetterQuery}); err != nil {
-			return err
-		}
-	}
-	n, err := letters.GiveUp(ctx, f, consumer.GiveUpOptions{By: operator, DryRun: asked.DryRun})
-	if err != nil {
-		return redriveProblem(err)
-	}
-	return c.JSON(http.StatusOK, LettersGivenUp{GivenUp: n, DryRun: asked.DryRun})
+// GiveUpIn says which dead letters of a job become final.
+type GiveUpIn struct {
+	JobIn
+	GiveUpRequest
 }
 
-// chosen gives the dead letters of the job in the route's path, and a filter for those that q means.
-func (a API) chosen(c echo.Context, q LetterQuery) (DeadLetters, consumer.LetterFilter, error) {
+// GiveUp implements DeadLettersService.
+func (a deadLettersService) GiveUp(ctx context.Context, by service.Caller, in GiveUpIn) (LettersGivenUp, error) {
+	if len(in.State) > 0 {
+		return LettersGivenUp{}, refuse(http.StatusBadRequest, "state", "open and parked letters can be given up, no others", "leave it out")
+	}
+	letters, f, err := a.chosen(by, in.Job, in.LetterQuery)
+	if err != nil {
+		return LettersGivenUp{}, err
+	}
+	if !in.DryRun {
+		if err := a.noteInAudit(ctx, by, in.Job, "give-up", map[string]any{"dead_letters": in.LetterQuery}); err != nil {
+			return LettersGivenUp{}, err
+		}
+	}
+	n, err := letters.GiveUp(ctx, f, consumer.GiveUpOptions{By: by.Name, DryRun: in.DryRun})
+	if err != nil {
+		return LettersGivenUp{}, redriveProblem(err)
+	}
+	return LettersGivenUp{GivenUp: n, DryRun: in.DryRun}, nil
+}
+
+// chosen gives the dead letters of a job, and a filter for those that q means.
+func (a API) chosen(by service.Caller, id string, q LetterQuery) (DeadLetters, consumer.LetterFilter, error) {
 	f, err := q.filter()
 	if err != nil {
 		return nil, f, err
 	}
-	letters, err := a.letters(c)
+	letters, err := a.letters(by, id)
 	return letters, f, err
 }
 
 // noteInAudit writes what an operator is about to do to a job, which changes nothing that is remembered of it.
-func (a API) noteInAudit(ctx context.Context, job, action string, detail map[string]any) error {
-	line := consumer.Audit{By: operator, Action: action, Detail: detail}
+func (a API) noteInAudit(ctx context.Context, by service.Caller, job, action string, detail map[string]any) error {
+	line := consumer.Audit{By: by.Name, Action: action, Detail: detail}
 	if _, err := a.Store.Remember(ctx, job, line, func(*consumer.Memory) error { return nil }); err != nil {
 		return notRemembered(err)
 	}
@@ -169,22 +153,6 @@ func redriveProblem(err error) error {
 		return refuse(http.StatusConflict, "job", err.Error(), "wait for it, or stop it where it was started; it may be called again then")
 	}
 	return lettersProblem(err)
-}
-
-// lineWriter writes lines of JSON, each at once.
-type lineWriter struct{ c echo.Context }
-
-// write sends a line. A caller who has gone is noticed by the request's context, so the error tells nothing.
-func (l lineWriter) write(line RedriveLine) {
-	resp := l.c.Response()
-	if !resp.Committed {
-		resp.Header().Set(echo.HeaderContentType, "application/x-ndjson")
-		resp.WriteHeader(http.StatusOK)
-	}
-	connection := http.NewResponseController(resp)
-	_ = connection.SetWriteDeadline(time.Now().Add(lineTimeout))
-	_ = json.NewEncoder(resp).Encode(line)
-	_ = connection.Flush()
 }
 
 func redriveReport(r consumer.RedriveReport) *RedriveReport {

@@ -74,7 +74,7 @@ func TestGiveUpLetters(t *testing.T) {
 			t.Errorf("%s: got %d %s", c.name, status, text)
 		}
 	}
-	if asked[0] != "give up [rejected] by=operator dry=true" || asked[1] != "give up [rejected] by=operator dry=false" || store.did[0] != "operator give-up visits" ||
+	if asked[0] != "give up [rejected] by=local:operator dry=true" || asked[1] != "give up [rejected] by=local:operator dry=false" || store.did[0] != "local:operator give-up visits" ||
 		len(store.did) != 3 {
 		t.Errorf("asked %q, audit %q", asked, store.did)
 	}
@@ -99,8 +99,8 @@ func TestRedrive(t *testing.T) {
 		{"off", "births", `{}`, 409, "dead letters of this job are off"},
 		{"a misspelt key", "visits", `{"dryrun":true}`, 400, "dryrun: unknown argument; did you mean dry_run?"},
 		{"a word that is none", "visits", `{"state":["opne"]}`, 400, "did you mean open?"},
-		{"no limit", "visits", `{"limit":-1}`, 400, "limit: is less than 0; leave it out for all"},
-		{"no rate", "visits", `{"rate":-0.5}`, 400, "rate: is less than 0"},
+		{"no limit", "visits", `{"limit":-1}`, 400, "limit: -1 is less than 0; leave it out for all"},
+		{"no rate", "visits", `{"rate":-0.5}`, 400, "rate: -0.5 is less than 0"},
 		{"no time", "visits", `{"since":"today"}`, 400, "today"},
 	}
 	for _, c := range cases {
@@ -109,10 +109,10 @@ func TestRedrive(t *testing.T) {
 			t.Errorf("%s: got %d %s", c.name, status, text)
 		}
 	}
-	if asked[0] != "[rejected] limit=7 dry=true by=operator keep=true past=false" {
+	if asked[0] != "[rejected] limit=7 dry=true by=local:operator keep=true past=false" {
 		t.Errorf("asked %q", asked)
 	}
-	if got := strings.Join(store.did, ", "); got != "operator redrive visits, operator redrive visits, operator redrive visits, operator redrive births" {
+	if got := strings.Join(store.did, ", "); got != "local:operator redrive visits, local:operator redrive visits, local:operator redrive visits, local:operator redrive births" {
 		t.Errorf("audit: %s", got)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"streamer/consumer"
+	"streamer/control/service"
 )
 
 type fakeJobs []JobHere
@@ -84,7 +85,7 @@ func request(t *testing.T, method, url, body string, header ...string) (status i
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.Header.Get("Content-Type") == problemType {
+	if resp.Header.Get("Content-Type") == service.ProblemType {
 		if err := json.Unmarshal(all, &p); err != nil || p.Status != resp.StatusCode || p.Title == "" {
 			t.Errorf("no problem document: %s", all)
 		}
@@ -187,7 +188,7 @@ func TestShowJob(t *testing.T) {
 func TestLargeBody(t *testing.T) {
 	t.Parallel()
 	base := startAPI(t, "127.0.0.1:0", API{Jobs: someJobs, Store: &fakeStore{}, Fleet: lonely{}})
-	if status, _, p := request(t, http.MethodGet, base+"/api/v1/jobs", strings.Repeat("x", maxBodyBytes+1)); status != 413 || p.Detail != "the body is larger than 1 MiB" {
+	if status, _, p := request(t, http.MethodGet, base+"/api/v1/jobs", strings.Repeat("x", service.MaxBodyBytes+1)); status != 413 || p.Detail != "the body is larger than 1 MiB" {
 		t.Errorf("got %d %v", status, p.Error())
 	}
 }

@@ -13,9 +13,11 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"streamer/control/service"
 )
 
-// Limits of the server. Its answers are small; a route that takes longer says so itself (see api.go).
+// Limits of the server. Its answers are small; a call of the API that takes longer says so itself.
 const (
 	readTimeout    = 10 * time.Second
 	writeTimeout   = 30 * time.Second
@@ -36,8 +38,8 @@ type ServerOptions struct {
 	Log *slog.Logger
 }
 
-// Server answers /healthz (alive), /readyz (ready, with every job's state) and /metrics, to everyone, and the API under /api, to
-// programs on this machine only.
+// Server answers /healthz (alive), /readyz (ready, with every job's state) and /metrics, to everyone, and the API under /api to those whom
+// API.Authenticator knows.
 type Server struct {
 	http   *http.Server
 	listen string
@@ -66,7 +68,7 @@ func NewServer(o ServerOptions) *Server {
 // handler has the routes. addr says where the server listens.
 func handler(o ServerOptions, addr func() string) http.Handler {
 	e := echo.New()
-	e.HTTPErrorHandler = renderProblem(o.Log)
+	e.HTTPErrorHandler = service.ErrorHandler(o.Log)
 	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}))
 	get := func(path string, h echo.HandlerFunc) { e.Match([]string{http.MethodGet, http.MethodHead}, path, h) }
 	get("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "alive\n") })
@@ -80,7 +82,10 @@ func handler(o ServerOptions, addr func() string) http.Handler {
 	})
 	get("/metrics", echo.WrapHandler(promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError})))
-	o.API.routes(e, addr)
+	if o.API.Jobs != nil {
+		o.API.Readiness = o.Readiness
+		o.API.table(addr, o.Log).Mount(e)
+	}
 	return e
 }
 

@@ -30,7 +30,7 @@ func startServer(t *testing.T, ready func() Readiness) string {
 	return "http://" + s.Addr()
 }
 
-func ask(t *testing.T, method, url string) (status int, header http.Header, body string) {
+func get(t *testing.T, method, url string) (status int, header http.Header, body string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
@@ -71,7 +71,7 @@ func TestServerRoutes(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			status, header, body := ask(t, c.method, base+c.path)
+			status, header, body := get(t, c.method, base+c.path)
 			if status != c.status || !strings.HasPrefix(header.Get("Content-Type"), c.kind) || !strings.Contains(body, c.says) {
 				t.Errorf("got %d %s %s", status, header.Get("Content-Type"), body)
 			}
@@ -86,7 +86,7 @@ func TestNotReady(t *testing.T) {
 		return Readiness{Kafka: "connection refused", Files: []string{"c.yaml: no YAML"}, Jobs: []JobStatus{{ID: "v", File: "v.yaml", State: Failed,
 			Cause: "url: is missing", Since: since, Waits: []Wait{{Topic: "t", Partition: 3, Cause: "topic was recreated", Since: since}}}}}
 	})
-	status, _, body := ask(t, http.MethodGet, base+"/readyz")
+	status, _, body := get(t, http.MethodGet, base+"/readyz")
 	var got Readiness
 	if err := json.Unmarshal([]byte(body), &got); err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestNotReady(t *testing.T) {
 func TestHandlerPanics(t *testing.T) {
 	t.Parallel()
 	base := startServer(t, func() Readiness { panic("a bug with a secret in it") })
-	status, header, body := ask(t, http.MethodGet, base+"/readyz")
+	status, header, body := get(t, http.MethodGet, base+"/readyz")
 	if status != 500 || header.Get("Content-Type") != "application/problem+json" || strings.Contains(body, "secret") {
 		t.Errorf("got %d %s", status, body)
 	}

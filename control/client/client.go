@@ -1,4 +1,4 @@
-// Package client calls the API of an instance: the routes, their arguments, problems and time-outs in one place.
+// Package client calls the API of an instance: its methods by their names, problems and time-outs in one place.
 package client
 
 import (
@@ -32,12 +32,29 @@ const (
 // Client calls one instance. Its methods may be called from any goroutine. A *control.Problem is what the instance refused; an
 // *UnreachableError that it could not be asked.
 type Client struct {
-	base string
-	http *http.Client
+	base     string
+	http     *http.Client
+	identify func(*http.Request)
 }
 
-// New makes a client of the instance at base, such as http://127.0.0.1:9013. Empty means DefaultURL.
-func New(base string) (*Client, error) {
+// Option is one of New.
+type Option func(*Client)
+
+// WithBasic sends a name and a password.
+func WithBasic(name, password string) Option {
+	return func(c *Client) { c.identify = func(req *http.Request) { req.SetBasicAuth(name, password) } }
+}
+
+// WithBearer sends a token.
+func WithBearer(token string) Option {
+	return func(c *Client) {
+		c.identify = func(req *http.Request) { req.Header.Set("Authorization", "Bearer "+token) }
+	}
+}
+
+// New makes a client of the instance at base, such as http://127.0.0.1:9013. Empty means DefaultURL. Without an option it says nothing of
+// who calls.
+func New(base string, options ...Option) (*Client, error) {
 	if base == "" {
 		base = DefaultURL
 	}
@@ -45,11 +62,15 @@ func New(base string) (*Client, error) {
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout}
-	return &Client{base: strings.TrimSuffix(base, "/"), http: &http.Client{
+	c := &Client{base: strings.TrimSuffix(base, "/"), identify: func(*http.Request) {}, http: &http.Client{
 		// Proxies of the environment are for the internet, and an instance is asked on this machine.
 		Transport:     &http.Transport{DialContext: dialer.DialContext, TLSHandshakeTimeout: dialTimeout},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}}
+	for _, o := range options {
+		o(c)
+	}
+	return c, nil
 }
 
 // CheckURL tells whether New can make something of an address.
@@ -78,11 +99,11 @@ func (e *UnreachableError) Error() string {
 // Unwrap implements errors.Unwrap.
 func (e *UnreachableError) Unwrap() error { return e.Cause }
 
-// call makes one request and reads its answer into out.
-func (c *Client) call(ctx context.Context, method string, path []string, query url.Values, in, out any) error {
+// Call calls a method by its name, such as jobs.start, with its arguments, and reads its answer into out (nil: it is not wanted).
+func (c *Client) Call(ctx context.Context, method string, in, out any) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errNoAnswer)
 	defer cancel()
-	resp, err := c.send(ctx, method, path, query, in)
+	resp, err := c.send(ctx, method, in)
 	if err != nil {
 		return err
 	}
@@ -91,10 +112,46 @@ func (c *Client) call(ctx context.Context, method string, path []string, query u
 	if err != nil {
 		return &UnreachableError{c.base, cause(ctx, err)}
 	}
+	if out == nil || resp.StatusCode == http.StatusNoContent {
+		return nil
+	}
 	if err := json.Unmarshal(body, out); err != nil {
 		return fmt.Errorf("%s answers what is no answer of streamer's API: %w", c.base, err)
 	}
 	return nil
+}
+
+// Stream calls a method that answers line by line, and gives each line to do. It ends with the last line, with do's error, or with ctx; a
+// stream that breaks ends with the *control.Problem that says so, or an *UnreachableError.
+func (c *Client) Stream(ctx context.Context, method string, in any, do func(line json.RawMessage) error) error {
+	resp, err := c.send(ctx, method, in)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != "application/x-ndjson" {
+		return fmt.Errorf("%s answers what is no stream of streamer's API", c.base)
+	}
+	for lines := json.NewDecoder(resp.Body); ; {
+		var line json.RawMessage
+		switch err := lines.Decode(&line); {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return &UnreachableError{c.base, fmt.Errorf("the answer was cut off: %w", err)}
+		}
+		var last struct {
+			Problem *control.Problem `json:"problem"`
+		}
+		if json.Unmarshal(line, &last) == nil && last.Problem != nil && last.Problem.Title != "" {
+			return last.Problem
+		}
+		if err := do(line); err != nil {
+			return err
+		}
+	}
 }
 
 var errNoAnswer = fmt.Errorf("nothing came within %v", callTimeout)
@@ -111,30 +168,20 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// send makes one request. An answer that is no success becomes an error.
-func (c *Client) send(ctx context.Context, method string, path []string, query url.Values, in any) (*http.Response, error) {
-	u := c.base + "/api/v1"
-	for _, part := range path {
-		u += "/" + url.PathEscape(part)
-	}
-	if len(query) > 0 {
-		u += "?" + query.Encode()
-	}
-	var body io.Reader
-	if in != nil {
-		text, err := json.Marshal(in)
-		if err != nil {
-			return nil, err
-		}
-		body = bytes.NewReader(text)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, u, body)
+// send calls a method. An answer that is no success becomes an error.
+func (c *Client) send(ctx context.Context, method string, in any) (*http.Response, error) {
+	service, name, _ := strings.Cut(method, ".")
+	text, err := json.Marshal(in)
 	if err != nil {
 		return nil, err
 	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+	u := c.base + "/api/v1/services/" + url.PathEscape(service) + "/" + url.PathEscape(name)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u, bytes.NewReader(text))
+	if err != nil {
+		return nil, err
 	}
+	req.Header.Set("Content-Type", "application/json")
+	c.identify(req)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, &UnreachableError{c.base, cause(ctx, err)}

@@ -92,9 +92,9 @@ func TestRedriveStream(t *testing.T) {
 		says       string
 	}{
 		{"to its end", `{"progress":{"redriven":1}}` + "\n" + `{"report":{"redriven":2,"left":0}}` + "\n", 2, ""},
-		{"cut off", `{"progress":{"redriven":1}}` + "\n" + `{"prog`, 1, "the redrive was cut off"},
+		{"cut off", `{"progress":{"redriven":1}}` + "\n" + `{"prog`, 1, "the answer was cut off"},
 		{"ended by a problem", `{"progress":{"redriven":1}}` + "\n" + `{"problem":{"title":"Bad Gateway","status":502,"detail":"kafka is away"}}`, 1, "kafka is away"},
-		{"nothing", "", 0, "the redrive was cut off: EOF"},
+		{"nothing", "", 0, "the redrive was cut off: it has no report"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

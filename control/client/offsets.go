@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 
 	"streamer/consumer"
 	"streamer/control"
@@ -10,7 +9,11 @@ import (
 
 // Accept lets held partitions of a job go on where a says.
 func (c *Client) Accept(ctx context.Context, job string, a consumer.Acceptance) (control.AcceptedPage, error) {
+	in := control.AcceptIn{JobIn: control.JobIn{Job: job}, Topic: a.Topic, At: a.At, DryRun: a.DryRun, Done: a.Done}
+	if a.Partition >= 0 {
+		in.Partition = &a.Partition
+	}
 	var page control.AcceptedPage
-	err := c.call(ctx, http.MethodPost, []string{"jobs", job, "offsets", "accept"}, nil, a, &page)
+	err := c.Call(ctx, "offsets.accept", in, &page)
 	return page, err
 }

@@ -1,5 +1,15 @@
 // Package service is the one table of what can be asked of streamer: each method with its name, route, arguments, the permission it needs
-// and the argument that permission is checked on. REST, the OpenAPI document, the clients and the command line follow from it.
+// and the argument that permission is checked on. REST, the call by name, the OpenAPI document, the clients and the command line follow
+// from it.
+//
+// To add a method: write it in the Go interface of its service, func(ctx, service.Caller, In) (Out, error), with In and Out plain structs
+// whose fields have json names and tags (doc, minimum, enum, default, mend); then one line in the table,
+//
+//	service.New(service.Method{Service: "jobs", Name: "start", Verb: http.MethodPost, Route: "/jobs/{job}/start", Permission: service.Operate,
+//		On: "job", Summary: "lets a job run"}, s.Start)
+//
+// and a fixture in the test that calls every method every way. What it refuses is a *Problem; what takes long streams (NewStream). The
+// caller is who the credential says, and his name is what goes to the audit.
 package service
 
 import (
@@ -48,6 +58,32 @@ type Caller struct {
 	// Name is what the audit says, with the kind of credential before it: "basic:admin", "token:deploy", "oidc:ada".
 	Name   string  `json:"name"`
 	Grants []Grant `json:"grants"`
+
+	hopped bool
+	lend   func(http.Header) // a func, so that no print of a caller shows a credential
+}
+
+// HopHeader marks a call that another instance has passed on. It is answered by this instance or not at all, so that two instances with
+// different news cannot send a call round and round.
+const HopHeader = "Streamer-Hop"
+
+// by gives the caller with what he sent the request with.
+func (c Caller) by(req *http.Request) Caller {
+	credential := req.Header.Values("Authorization")
+	c.hopped = req.Header.Get(HopHeader) != ""
+	c.lend = func(to http.Header) { to["Authorization"] = credential }
+	return c
+}
+
+// Hopped says that another instance has passed the call on.
+func (c Caller) Hopped() bool { return c.hopped }
+
+// Lend marks a request to another instance as passed on, and puts the caller's own credential on it: that instance asks who he is again.
+func (c Caller) Lend(to http.Header) {
+	to.Set(HopHeader, "1")
+	if c.lend != nil {
+		c.lend(to)
+	}
 }
 
 // May says that the caller has a permission on the jobs of an owner. An empty owner is the system itself, on which only grants for
