@@ -45,13 +45,15 @@ func startIn(t *testing.T, namespace string, kafka consumer.Client, jobs string)
 	if err := os.WriteFile(filepath.Join(dir, "jobs.yaml"), []byte(jobs), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return startWith(t, settings.Settings{Kafka: kafka, Namespace: namespace, Listen: "127.0.0.1:0", Jobs: dir, AllowHosts: []string{"127.0.0.1"},
+		MemoryBytes: 64 << 20}, func(string) (string, bool) { return "", false })
+}
+
+// startWith runs the whole program with these settings and variables.
+func startWith(t *testing.T, s settings.Settings, env func(string) (string, bool)) *program {
+	t.Helper()
 	log := &logBook{news: make(chan struct{}, 1)}
-	a, err := New(Options{
-		Settings: settings.Settings{Kafka: kafka, Namespace: namespace, Listen: "127.0.0.1:0", Jobs: dir, AllowHosts: []string{"127.0.0.1"},
-			MemoryBytes: 64 << 20},
-		Env: func(string) (string, bool) { return "", false },
-		Log: slog.New(slog.NewTextHandler(log, nil)),
-	})
+	a, err := New(Options{Settings: s, Env: env, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
