@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build test race kafka chaos fuzz lint fmt bench demo down
+.PHONY: help build test race kafka oidc chaos fuzz lint fmt bench demo down
 
 # What a real Kafka and the tools need is kept here, outside the tree.
 CACHE := $(or $(STREAMER_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/streamer-test)
@@ -37,6 +37,10 @@ race: ## the tests that need no real Kafka, with the race detector
 kafka: ## only the tests on a real Kafka
 	@test/realparts/setup.sh
 	go test -count=1 -run '^TestKafka' -timeout 20m $(TESTFLAGS) $$(find . -name '*_kafka_test.go' | xargs dirname | sort -u)
+
+oidc: ## the tests on a real OpenID Connect provider (Keycloak), which it installs and starts
+	@up=$$(test/realparts/keycloak.sh up $(CACHE)/keycloak); trap 'test/realparts/keycloak.sh down $(CACHE)/keycloak' EXIT; \
+	env $$up go test -count=1 -v -run '^TestKeycloak' ./control/people
 
 chaos: ## kill, freeze, cut and slow everything while CHAOS_ROWS (200000) rows are delivered; STREAMER_SEED=n replays a run
 	@test/realparts/setup.sh

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 
 	"github.com/labstack/echo/v4"
 )
@@ -25,6 +26,9 @@ func ErrorHandler(log *slog.Logger) echo.HTTPErrorHandler {
 		h.Set(echo.HeaderContentType, ProblemType)
 		if p.Status == http.StatusUnauthorized {
 			h.Set(echo.HeaderWWWAuthenticate, `Basic realm="streamer", Bearer`)
+		}
+		if p.RetryAfter > 0 {
+			h.Set(echo.HeaderRetryAfter, strconv.Itoa(int(p.RetryAfter.Seconds())))
 		}
 		if c.Request().Method == http.MethodHead {
 			err = c.NoContent(p.Status)

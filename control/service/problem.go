@@ -3,6 +3,7 @@ package service
 import (
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // Problem is an error as RFC 9457 writes it, with what it is about and what to do. It is what every route answers that could not do
@@ -19,6 +20,8 @@ type Problem struct {
 	Mend string `json:"mend,omitempty"`
 	// Errors are all that is wrong with the arguments, when that is more than one thing; Detail, Field and Mend are the first of them.
 	Errors []Fault `json:"errors,omitempty"`
+	// RetryAfter is sent as a header; 0: none.
+	RetryAfter time.Duration `json:"-"`
 }
 
 // Fault is one thing that is wrong with the arguments of a call.
