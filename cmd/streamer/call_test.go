@@ -15,6 +15,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/control"
+	"streamer/control/service"
 	"streamer/sink"
 )
 
@@ -23,19 +24,24 @@ var night = time.Date(2026, 1, 31, 3, 0, 0, 0, time.UTC)
 
 // instance starts the API of an instance with jobs of all kinds, and stops the clock of the commands that follow.
 func instance(ts *testscript.TestScript, _ bool, _ []string) {
-	store := &nightStore{jobs: map[string]consumer.Memory{"births": {Hold: &consumer.Hold{Cause: consumer.HoldGuard, Since: night.Add(-20 * time.Minute),
-		Reason: "51 of the last 100 rows would have been given up: rejected: answered 422 Unprocessable Entity", Next: "streamer jobs resume births"}}}}
-	s := control.NewServer(control.ServerOptions{
-		Listen: "127.0.0.1:0", Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Readiness: func() control.Readiness { return control.Readiness{Ready: true} },
-		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{},
-			Letters: func(c consumer.Config) control.DeadLetters { return nightLetters{c.Job, ts.MkAbs("sending")} },
-			Ledger:  func(consumer.Config) control.Ledger { return nightLedger{} }},
-	})
+	s, _ := nightServer(ts.MkAbs("sending"), nil)
 	ts.Check(s.Start())
 	ts.Defer(func() { s.Stop(context.Background()) })
 	ts.Setenv("STREAMER_URL", "http://"+s.Addr())
 	ts.Setenv("CLOCK", night.Format(time.RFC3339))
+}
+
+// nightServer serves the API of that instance. sending is a file that is there once a redrive sends; people says who calls.
+func nightServer(sending string, people service.Authenticator) (*control.Server, *nightStore) {
+	store := &nightStore{jobs: map[string]consumer.Memory{"births": {Hold: &consumer.Hold{Cause: consumer.HoldGuard, Since: night.Add(-20 * time.Minute),
+		Reason: "51 of the last 100 rows would have been given up: rejected: answered 422 Unprocessable Entity", Next: "streamer jobs resume births"}}}}
+	return control.NewServer(control.ServerOptions{
+		Listen: "127.0.0.1:0", Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Readiness: func() control.Readiness { return control.Readiness{Ready: true} },
+		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{}, Authenticator: people, Version: "1.2.3",
+			Letters: func(c consumer.Config) control.DeadLetters { return nightLetters{c.Job, sending} },
+			Ledger:  func(consumer.Config) control.Ledger { return nightLedger{} }},
+	}), store
 }
 
 // nightJobs are jobs as an operator may find them.
@@ -83,6 +89,7 @@ func (nightFleet) OwnerOf(_, _ string, partition int32) (control.Self, bool) {
 // nightStore keeps what is wanted of jobs.
 type nightStore struct {
 	mu   sync.Mutex
+	did  int // how often it was changed, or something was noted in it
 	jobs map[string]consumer.Memory
 }
 
@@ -99,6 +106,7 @@ func (s *nightStore) Remember(_ context.Context, job string, _ consumer.Audit, c
 	if err := change(&m); err != nil {
 		return consumer.Memory{}, err
 	}
+	s.did++
 	s.jobs[job] = m
 	return m, nil
 }
@@ -328,4 +336,11 @@ func (l nightLetters) Redrive(ctx context.Context, f consumer.LetterFilter, o co
 	p.FailedAgain = 1
 	progress(p)
 	return consumer.RedriveReport{RedriveProgress: p}, nil
+}
+
+// changes is how often anything was changed.
+func (s *nightStore) changes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.did
 }

@@ -26,7 +26,7 @@ type Components struct {
 
 // ListedService is one service.
 type ListedService struct {
-	Name    string       `json:"name"`
+	Name    string         `json:"name"`
 	Methods []ListedMethod `json:"methods"`
 }
 

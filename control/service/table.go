@@ -108,8 +108,13 @@ func (t *Table) bind(m Method) *bound {
 	b := &bound{Method: m, registry: t.registry, schema: huma.SchemaFromType(t.registry, m.in), names: namesOf(m.in), mends: map[string]string{}}
 	for name, f := range fieldsOf(m.in) {
 		b.mends[name] = f.Tag.Get("mend")
-		limit(b.schema.Properties[name])
+		property := b.schema.Properties[name]
+		if property == nil {
+			panic(fmt.Errorf("%s: argument %s has no schema; structs that are embedded are exported ones", m.ID(), name))
+		}
+		limit(property)
 	}
+	slices.SortFunc(b.schema.Required, func(x, y string) int { return slices.Index(b.names, x) - slices.Index(b.names, y) })
 	b.ifMatch = slices.Contains(b.names, ifMatch)
 	if m.out.Kind() == reflect.Struct {
 		if f, ok := fieldsOf(m.out)["revision"]; ok && f.Type.Kind() == reflect.String {
@@ -166,6 +171,7 @@ func (t *Table) Mount(e *echo.Echo) {
 		})
 	}
 	e.POST(prefix+"/services/:service/:method", t.byName)
+	e.Match([]string{http.MethodGet, http.MethodHead}, scriptPath, serveScript)
 }
 
 // ofAPI tells whether a request is for the API, also one that no route takes.
@@ -182,7 +188,7 @@ var crossOrigin = http.NewCrossOriginProtection()
 func (t *Table) who(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		req := c.Request()
-		if !ofAPI(req) {
+		if !ofAPI(req) || req.URL.Path == scriptPath {
 			return next(c)
 		}
 		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
