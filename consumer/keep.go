@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -22,24 +24,82 @@ func (i *Instance) OpenLog(namespace string) (*kafkalog.Log, error) {
 	return kafkalog.Open(kafkalog.Config{Namespace: namespace, Options: opts, Log: i.log})
 }
 
-// Extent gives how many brokers the cluster has, and how many partitions the topics of a job that exist have together.
-func (i *Instance) Extent(ctx context.Context, cfg Config) (brokers, partitions int, err error) {
-	r := &Runner{instance: i, cfg: cfg, log: i.log}
-	r.compilePatterns()
-	wanted := cfg.Topics
-	if cfg.Pattern {
-		wanted = nil // all
+// Extents gives how many brokers the cluster has, and how many partitions the topics of each job that exist have together, by one
+// question for all.
+func (i *Instance) Extents(ctx context.Context, jobs []Config) (brokers int, partitions []int, err error) {
+	named := map[string]bool{}
+	all := false
+	for _, cfg := range jobs {
+		all = all || cfg.Pattern
+		for _, t := range cfg.Topics {
+			named[t] = true
+		}
+	}
+	wanted := slices.Collect(maps.Keys(named))
+	if all {
+		wanted = nil
 	}
 	meta, err := i.admin.Metadata(ctx, wanted...)
 	if err != nil {
-		return 0, 0, i.reach(err)
+		return 0, nil, i.reach(err)
 	}
-	for _, t := range meta.Topics {
-		if t.Err == nil && (!cfg.Pattern || r.matches(t.Topic)) {
-			partitions += len(t.Partitions)
+	count := func(topic string) int {
+		if t, ok := meta.Topics[topic]; ok && t.Err == nil {
+			return len(t.Partitions)
+		}
+		return 0
+	}
+	partitions = make([]int, len(jobs))
+	for at, cfg := range jobs {
+		if !cfg.Pattern {
+			for _, t := range cfg.Topics {
+				partitions[at] += count(t)
+			}
+			continue
+		}
+		r := &Runner{instance: i, cfg: cfg, log: i.log}
+		r.compilePatterns()
+		for t := range meta.Topics {
+			if r.matches(t) {
+				partitions[at] += count(t)
+			}
 		}
 	}
 	return len(meta.Brokers), partitions, nil
+}
+
+// Purge deletes the group of a job, with its committed offsets, and its dead-letter topic, each if it is asked to. What is not there is no
+// error; a group that has members is one.
+func (i *Instance) Purge(ctx context.Context, cfg Config, offsets, letters bool) error {
+	if offsets {
+		resp, err := i.admin.DeleteGroup(ctx, cfg.Group)
+		if err == nil {
+			err = resp.Err
+		}
+		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+			return fmt.Errorf("delete group %s: %w", cfg.Group, err)
+		}
+	}
+	if letters && cfg.DeadLetterTopic != "" {
+		resp, err := i.admin.DeleteTopic(ctx, cfg.DeadLetterTopic)
+		if err == nil {
+			err = resp.Err
+		}
+		if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return fmt.Errorf("delete dead-letter topic %s: %w", cfg.DeadLetterTopic, err)
+		}
+	}
+	return nil
+}
+
+// Forget drops what is counted of a job, and its rate limit, when it is no more. Its runner must have ended.
+func (i *Instance) Forget(job string) {
+	i.metrics.forget(job)
+	i.rates.mu.Lock()
+	defer i.rates.mu.Unlock()
+	if j := i.rates.jobs[job]; j != nil && len(j.sinks) == 0 {
+		delete(i.rates.jobs, job)
+	}
 }
 
 // RemoveMember takes this instance's static member out of a job's group, after its runner has ended: a static member does not leave

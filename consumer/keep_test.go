@@ -35,11 +35,11 @@ func TestKeepOffsetsOnlyOfEmptyGroups(t *testing.T) {
 	if n, err := i.KeepOffsets(t.Context(), cfg); n != 1 || err != nil {
 		t.Errorf("%d offsets of an empty group, %v", n, err)
 	}
-	if brokers, partitions, err := i.Extent(t.Context(), cfg); brokers != 1 || partitions != 1 || err != nil {
+	if brokers, partitions, err := i.Extents(t.Context(), []Config{cfg}); brokers != 1 || err != nil || partitions[0] != 1 {
 		t.Errorf("%d brokers, %d partitions, %v", brokers, partitions, err)
 	}
 	cfg.Topics, cfg.Pattern = []string{"^t-.*$"}, true
-	if _, partitions, err := i.Extent(t.Context(), cfg); partitions != 1 || err != nil {
+	if _, partitions, err := i.Extents(t.Context(), []Config{cfg}); err != nil || partitions[0] != 1 {
 		t.Errorf("%d partitions of the pattern, %v", partitions, err)
 	}
 }

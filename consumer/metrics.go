@@ -78,6 +78,13 @@ func (m *metrics) rowsOf(job string) map[string]prometheus.Counter {
 	return out
 }
 
+// forget drops the series of a job.
+func (m *metrics) forget(job string) {
+	for _, v := range []*prometheus.CounterVec{m.rows, m.attempts, m.deadLetters, m.redelivered, m.metadataDropped, m.expired} {
+		v.DeletePartialMatch(prometheus.Labels{"job": job})
+	}
+}
+
 func (r *Runner) counted(outcome string) { r.rows[outcome].Inc() }
 
 // gauges reads the state of all runners when metrics are asked for.

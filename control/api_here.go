@@ -18,8 +18,9 @@ type JobHere struct {
 
 // Here gives every job as it is on this instance.
 func (s *Supervisor) Here() []JobHere {
-	all := make([]JobHere, 0, len(s.jobs))
-	for _, j := range s.jobs {
+	jobs := s.all()
+	all := make([]JobHere, 0, len(jobs))
+	for _, j := range jobs {
 		st, rs := j.look()
 		st.Since = st.Since.UTC()
 		here := JobHere{JobStatus: st, Holds: rs.Holds, Unproven: rs.Delivery.Unproven}
@@ -84,17 +85,21 @@ func (s *Supervisor) runner(id string) Runner {
 // Config is what runs, of a job that is valid.
 func (s *Supervisor) Config(id string) (consumer.Config, bool) {
 	j := s.job(id)
-	if j == nil || j.Broken != "" {
+	if j == nil {
 		return consumer.Config{}, false
 	}
-	return j.Job.Config, true
+	return j.config()
 }
 
 // job is the job of an id, nil if there is none; of broken ones that share an id, any.
 func (s *Supervisor) job(id string) *supervised {
-	i := slices.IndexFunc(s.jobs, func(j *supervised) bool { return j.ID == id })
-	if i < 0 {
-		return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.jobs[id]; j != nil {
+		return j
 	}
-	return s.jobs[i]
+	if i := slices.IndexFunc(s.strays, func(j *supervised) bool { return j.ID == id }); i >= 0 {
+		return s.strays[i]
+	}
+	return nil
 }

@@ -3,10 +3,12 @@ package control
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"streamer/consumer"
+	"streamer/consumer/kafkalog"
 )
 
 const (
@@ -22,14 +24,18 @@ type decision struct {
 	// state and cause are what to show when it does not run.
 	state State
 	cause string
-	// memory is what its runner is to know.
+	// plan is what its runner is to run, memory what it is to know.
+	plan   *plan
 	memory consumer.Memory
 	// revision is that of memory.
 	revision int64
+	// short: connections were missing.
+	short bool
 }
 
 func (d decision) same(other decision) bool {
-	return d.run == other.run && d.state == other.state && d.cause == other.cause && d.revision == other.revision && d.memory.Log == other.memory.Log
+	return d.run == other.run && d.state == other.state && d.cause == other.cause && d.plan == other.plan && d.revision == other.revision &&
+		d.memory.Log == other.memory.Log
 }
 
 func (d decision) log(log *slog.Logger) {
@@ -41,19 +47,28 @@ func (d decision) log(log *slog.Logger) {
 	}
 }
 
-// decided is what is to be done with the job now.
-func (j *supervised) decided() decision {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.decision
-}
-
 // decide says again and again which jobs are to run here, until ctx ends: whenever the log has news, and every now and then. It is
-// the one place where this is decided.
-func (s *Supervisor) decide(ctx context.Context) {
-	for {
+// the one place where this is decided; launch starts supervise. It looks at the jobs that there are news of, and at all of them when
+// instances come or go.
+func (s *Supervisor) decide(ctx context.Context, launch func(*supervised)) {
+	var mark kafkalog.Mark
+	var before []string
+	for read := false; ; {
 		changed := s.options.Bulletin.Changed()
-		s.decideAll()
+		objects, whole, now := s.options.Store.log.Since(mark)
+		mark = now
+		dirty := s.takeDirty()
+		for _, e := range objects {
+			if id, ok := strings.CutPrefix(e.Key, statePrefix); ok {
+				dirty[id] = true
+			}
+		}
+		live := s.liveIDs()
+		if whole || !read || (live == nil) != (before == nil) || !slices.Equal(live, before) {
+			dirty = nil
+		}
+		read, before = s.options.Store.read(), live
+		s.decideAll(dirty, live, launch)
 		select {
 		case <-changed:
 		case <-s.asked:
@@ -67,6 +82,15 @@ func (s *Supervisor) decide(ctx context.Context) {
 	}
 }
 
+// takeDirty gives the jobs that are to be decided anew.
+func (s *Supervisor) takeDirty() map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dirty := s.dirty
+	s.dirty = map[string]bool{}
+	return dirty
+}
+
 // again asks decide to look now.
 func (s *Supervisor) again() {
 	select {
@@ -75,58 +99,65 @@ func (s *Supervisor) again() {
 	}
 }
 
-func (s *Supervisor) decideAll() {
-	live := s.liveIDs()
+// decideAll decides anew of the dirty jobs; nil: of all. Those that connections were missing for are looked at whenever one changes.
+func (s *Supervisor) decideAll(dirty map[string]bool, live []string, launch func(*supervised)) {
+	if dirty != nil && len(dirty) == 0 {
+		return
+	}
+	all := s.all()
 	budget := &budget{total: s.options.Connections}
-	next := make([]decision, len(s.jobs))
-	for i, j := range s.jobs {
-		if j.Broken != "" {
-			continue
+	next := make([]decision, len(all))
+	news := make([]bool, len(all))
+	for i, j := range all {
+		was := j.decided()
+		next[i] = was
+		if news[i] = dirty == nil || dirty[j.ID] || was.short; news[i] {
+			next[i] = s.decideOne(j, live)
 		}
-		next[i] = s.decideOne(j, live)
-		if next[i].run && j.decided().run { // who has its connections keeps them
+		if next[i].run && was.run { // who has its connections keeps them
 			budget.take(j.need())
 		}
 	}
-	for i, j := range s.jobs {
-		if j.Broken != "" {
-			continue
-		}
-		if d := &next[i]; d.run && !j.decided().run {
+	for i, j := range all {
+		d := &next[i]
+		if news[i] && d.run && !j.decided().run {
 			if cause := budget.ask(j.need()); cause != "" {
-				*d = decision{state: Failed, cause: cause}
+				*d = decision{state: Failed, cause: cause, short: true}
 			}
 		}
-		j.note(next[i])
-	}
-}
-
-// note makes d the job's decision, and tells who waits for one.
-func (j *supervised) note(d decision) {
-	j.mu.Lock()
-	news := !d.same(j.decision)
-	j.decision = d
-	j.mu.Unlock()
-	if !news {
-		return
-	}
-	select {
-	case j.news <- struct{}{}:
-	default:
+		if news[i] {
+			j.note(*d, launch)
+			s.drop(j)
+		}
 	}
 }
 
 // decideOne is about one job, but for its connections. live are the ids of live instances; nil: not known yet.
 func (s *Supervisor) decideOne(j *supervised, live []string) decision {
 	if !s.options.Store.read() {
+		if d := j.stray(); d != nil {
+			return *d
+		}
 		return s.waiting()
 	}
 	m, revision, err := s.options.Store.look(j.ID)
-	if err != nil {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	d := decision{plan: j.plan, memory: m, revision: revision, state: Stopped}
+	switch {
+	case j.gone:
+		d.cause = "it was deleted"
+	case j.deleting != nil:
+		d.cause = "it is being deleted"
+		if j.plan == nil && j.broken != "" {
+			d.cause = j.broken
+		}
+	case j.plan == nil && j.broken != "":
+		return decision{state: Failed, cause: j.broken}
+	case j.plan == nil:
+		return decision{state: Starting, cause: "waiting for its file to be taken into the log in Kafka"}
+	case err != nil:
 		return decision{state: Failed, cause: err.Error(), revision: revision}
-	}
-	d := decision{memory: m, revision: revision, state: Stopped}
-	switch j.mu.Lock(); {
 	case m.Reset != nil:
 		d.state, d.cause = Resetting, resetCause(m.Reset, j.resetNote)
 	case m.Desired == consumer.WantStopped:
@@ -139,15 +170,22 @@ func (s *Supervisor) decideOne(j *supervised, live []string) decision {
 		d.state, d.cause = Starting, "asking Kafka for brokers and partitions"
 	default:
 		chosen := place(j.ID, j.instances(), live)
-		for _, id := range chosen {
-			d.run = d.run || id == s.me.ID
-		}
+		d.run = slices.Contains(chosen, s.me.ID)
 		if !d.run {
 			d.cause = "runs on " + strings.Join(chosen, ", ")
 		}
 	}
-	j.mu.Unlock()
 	return d
+}
+
+// stray is the decision about a broken job of a file; nil: it is none.
+func (j *supervised) stray() *decision {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.plan != nil || j.broken == "" {
+		return nil
+	}
+	return &decision{state: Failed, cause: j.broken}
 }
 
 // waiting is the decision while the log was not read yet.

@@ -54,11 +54,9 @@ func (s *Supervisor) Resume(ctx context.Context, job, by string) error {
 }
 
 func (s *Supervisor) want(ctx context.Context, job string, a consumer.Audit, change func(*consumer.Memory) error) error {
-	for _, j := range s.jobs {
-		if j.ID == job && s.options.Store != nil {
-			_, err := s.options.Store.Remember(ctx, job, a, change)
-			return err
-		}
+	if s.job(job) != nil && s.options.Store != nil {
+		_, err := s.options.Store.Remember(ctx, job, a, change)
+		return err
 	}
 	return fmt.Errorf("%w: %s", ErrNoJob, job)
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -47,6 +48,11 @@ type fakeKafka struct {
 	parts   map[string]int // by job
 	renewed chan string
 	fakeOffsets
+
+	own       sync.Mutex
+	purged    []string
+	purging   error // what Purge gives
+	forgotten []string
 }
 
 func (k *fakeKafka) Reach(ctx context.Context) error {
@@ -56,8 +62,24 @@ func (k *fakeKafka) Reach(ctx context.Context) error {
 	return k.reach(ctx)
 }
 
-func (k *fakeKafka) Extent(_ context.Context, c consumer.Config) (brokers, partitions int, err error) {
-	return k.brokers, k.parts[c.Job], nil
+func (k *fakeKafka) Extents(_ context.Context, jobs []consumer.Config) (brokers int, partitions []int, err error) {
+	for _, c := range jobs {
+		partitions = append(partitions, k.parts[c.Job])
+	}
+	return k.brokers, partitions, nil
+}
+
+func (k *fakeKafka) Purge(_ context.Context, c consumer.Config, offsets, letters bool) error {
+	k.own.Lock()
+	defer k.own.Unlock()
+	k.purged = append(k.purged, fmt.Sprint(c.Group, " ", c.DeadLetterTopic, " ", offsets, " ", letters))
+	return k.purging
+}
+
+func (k *fakeKafka) Forget(job string) {
+	k.own.Lock()
+	defer k.own.Unlock()
+	k.forgotten = append(k.forgotten, job)
 }
 
 func (k *fakeKafka) RemoveMember(context.Context, consumer.Config) error { return nil }

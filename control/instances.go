@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"streamer/consumer"
+	"streamer/consumer/kafkalog"
 )
 
 const (
@@ -62,19 +64,44 @@ type JobReport struct {
 	Partitions []consumer.TopicPartition `json:"partitions"`
 }
 
-// Instances gives the live instances, by id.
+// roll remembers what instances said of themselves, so that it is decoded once.
+type roll struct {
+	mu    sync.Mutex
+	known map[string]selfSaid // by key of the report
+}
+
+type selfSaid struct {
+	revision int64
+	self     Self
+	err      error
+}
+
+// read decodes the reports of instances.
+func (f *roll) read(reports []kafkalog.Entry) (out []Self) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := f.known
+	f.known = make(map[string]selfSaid, len(reports))
+	for _, e := range reports {
+		said, known := before[e.Key]
+		if !known || said.revision != e.Revision {
+			said = selfSaid{revision: e.Revision}
+			said.err = json.Unmarshal(e.Value, &said.self)
+		}
+		f.known[e.Key] = said
+		if said.err == nil && time.Since(e.At) < deadAfter {
+			out = append(out, said.self)
+		}
+	}
+	return out
+}
+
+// Instances gives the live instances, by id. What they say is not to be changed.
 func (s *Supervisor) Instances() []Self {
 	if s.options.Bulletin == nil {
 		return []Self{s.self()}
 	}
-	var out []Self
-	for _, e := range s.options.Bulletin.Reports(instancePrefix) {
-		var i Self
-		if time.Since(e.At) < deadAfter && json.Unmarshal(e.Value, &i) == nil {
-			out = append(out, i)
-		}
-	}
-	return out
+	return s.roll.read(s.options.Bulletin.Reports(instancePrefix))
 }
 
 // liveIDs are the ids of live instances; nil while this one is not among them: then the log does not know the present yet.
@@ -127,7 +154,7 @@ func (s *Supervisor) OwnerOf(job, topic string, partition int32) (Self, bool) {
 func (s *Supervisor) self() Self {
 	self := s.me
 	self.Jobs = []string{}
-	for _, j := range s.jobs {
+	for _, j := range s.all() {
 		j.mu.Lock()
 		if j.runner != nil {
 			self.Jobs = append(self.Jobs, j.ID)
@@ -148,11 +175,7 @@ func (s *Supervisor) share(soft, ctx context.Context) {
 			alive = time.Now()
 			s.report(instancePrefix+s.me.ID, s.self())
 		}
-		for _, j := range s.jobs {
-			if j.Broken == "" {
-				s.shareJob(j, said)
-			}
-		}
+		s.shareJobs(said)
 		select {
 		case <-tick.C:
 		case <-going:
@@ -176,29 +199,44 @@ type told struct {
 	at   time.Time
 }
 
-// shareJob reports a job if there is news, or none for long. Of a job that does not run here there is no report.
-func (s *Supervisor) shareJob(j *supervised, said map[string]told) {
-	st, rs := j.look()
-	key := jobPrefix + j.ID + "/" + s.me.ID
-	last, known := said[j.ID]
-	if st.State == Stopped {
-		if known {
-			s.options.Bulletin.Report(key, nil)
-			delete(said, j.ID)
+// shareJobs reports the jobs that run here or should, if there is news or none for long. Of one that does not there is no report.
+func (s *Supervisor) shareJobs(said map[string]told) {
+	present := make(map[string]bool, len(said))
+	for _, j := range s.all() {
+		j.mu.Lock()
+		quiet := j.state == Stopped && j.runner == nil || j.plan == nil
+		j.mu.Unlock()
+		if !quiet && s.shareJob(j, said) {
+			present[j.ID] = true
 		}
-		return
 	}
-	r := JobReport{State: st.State, Cause: st.Cause, Holds: rs.Holds, Since: st.Since.UTC(), Partitions: []consumer.TopicPartition{}}
+	for job := range said {
+		if !present[job] {
+			s.options.Bulletin.Report(jobPrefix+job+"/"+s.me.ID, nil)
+			delete(said, job)
+		}
+	}
+}
+
+// shareJob is about one job; false: it is stopped.
+func (s *Supervisor) shareJob(j *supervised, said map[string]told) bool {
+	st, rs := j.look()
+	if st.State == Stopped {
+		return false
+	}
+	last, known := said[j.ID]
+	r := JobReport{State: st.State, Cause: st.Cause, Holds: rs.Holds, Since: st.Since.UTC(), Partitions: make([]consumer.TopicPartition, 0, len(rs.Partitions))}
 	for _, p := range rs.Partitions {
 		r.Partitions = append(r.Partitions, consumer.TopicPartition{Topic: p.Topic, Partition: p.Partition})
 	}
 	text, err := json.Marshal(r)
 	if err != nil || known && bytes.Equal(text, last.text) && time.Since(last.at) < repeatEvery {
-		return
+		return true
 	}
 	said[j.ID] = told{text, time.Now()}
 	r.Lag = st.Lag // alone it is no news
-	s.report(key, r)
+	s.report(jobPrefix+j.ID+"/"+s.me.ID, r)
+	return true
 }
 
 func (s *Supervisor) report(key string, v any) {

@@ -44,20 +44,46 @@ type heard struct {
 	claim    claim
 }
 
-// limited gives the jobs with a rate limit, each with the least share until there is a better one.
-func (s *Supervisor) limited() (all []*dividing) {
-	for _, j := range s.jobs {
-		if s.options.Limits != nil && j.Broken == "" && j.Config.Sink.Rate.Count > 0 {
+// limits keeps the jobs with a rate limit as they are now; each begins with the least share until there is a better one. A job that
+// is no more, or has no limit any more, has the whole.
+func (s *Supervisor) limits(before map[string]*dividing) map[string]*dividing {
+	all := map[string]*dividing{}
+	for _, j := range s.all() {
+		config, ok := j.config()
+		if !ok || config.Sink.Rate.Count <= 0 {
+			continue
+		}
+		limit := perSecond(config.Sink.Rate)
+		d := before[j.ID]
+		if d == nil || d.job != j {
 			s.options.Limits.Divide(j.ID, leastShare, leastShare)
-			all = append(all, &dividing{division: newDivision(time.Now(), perSecond(j.Config.Sink.Rate)), job: j, key: workPrefix + j.ID + "/" + s.me.ID, heard: map[string]heard{}})
+			d = &dividing{division: newDivision(time.Now(), limit), job: j, key: workPrefix + j.ID + "/" + s.me.ID, heard: map[string]heard{}}
+		}
+		d.limit = limit
+		all[j.ID] = d
+	}
+	for id, d := range before {
+		if all[id] == nil {
+			s.unclaim(d)
+			s.options.Limits.Divide(id, 1, 1)
 		}
 	}
 	return all
 }
 
 // divide keeps this instance's shares of rate limits right until ctx ends, and takes back what it said then.
-func (s *Supervisor) divide(ctx context.Context, all []*dividing) {
-	for len(all) > 0 {
+func (s *Supervisor) divide(ctx context.Context) {
+	if s.options.Limits == nil {
+		return
+	}
+	var all map[string]*dividing
+	for known := -1; ; {
+		s.mu.Lock()
+		changes := s.changes
+		s.mu.Unlock()
+		if changes != known {
+			known, all = changes, s.limits(all)
+		}
 		live, now := s.liveIDs(), time.Now()
 		for _, d := range all {
 			d.sample(now, s.options.Limits.Load(d.job.ID))
@@ -72,10 +98,16 @@ func (s *Supervisor) divide(ctx context.Context, all []*dividing) {
 		}
 	}
 	for _, d := range all {
-		if len(d.said.Work) > 0 {
-			s.options.Bulletin.Report(d.key, nil)
-		}
+		s.unclaim(d)
 	}
+}
+
+// unclaim takes back what was said of a job.
+func (s *Supervisor) unclaim(d *dividing) {
+	if len(d.said.Work) > 0 {
+		s.options.Bulletin.Report(d.key, nil)
+	}
+	d.said = claim{}
 }
 
 // perSecond is a rate in attempts a second, as the sink takes it.
@@ -91,10 +123,7 @@ func (s *Supervisor) claim(d *dividing, now time.Time) {
 		return
 	}
 	if d.at = now; len(c.Work) == 0 {
-		if len(d.said.Work) > 0 {
-			s.options.Bulletin.Report(d.key, nil)
-		}
-		d.said = claim{}
+		s.unclaim(d)
 		return
 	}
 	d.said = c

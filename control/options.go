@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"streamer/consumer"
+	"streamer/control/job"
 )
 
 // Runner runs a job once. *consumer.Runner is one.
@@ -21,16 +22,29 @@ type Runner interface {
 	Recall(consumer.Memory)
 }
 
+// Changer is a Runner that can be given another definition while it runs.
+type Changer interface {
+	// Change returns when the definition is in use. An error says that it is not, and that another runner has to take the place of
+	// this one, which goes on as it was.
+	Change(context.Context, consumer.Config) error
+}
+
 // Job is one job as the files have it.
 type Job struct {
 	ID, Owner, File string
-	// Config is what runs, unless Broken says why it cannot.
+	// Definition is what the file says. It is taken into the log, unless that has a job of the id.
+	Definition *job.Definition
+	// Config is what runs without Definitions.
 	Config consumer.Config
+	// Broken says why the job of the file cannot run; empty: it can.
 	Broken string
 }
 
 // Options are what a Supervisor needs.
 type Options struct {
+	// Definitions are the jobs; nil: Jobs are, as they stand there.
+	Definitions *Definitions
+	// Jobs are those of the job files.
 	Jobs []Job
 	// Files says which job files could not be read; they are shown beside the jobs.
 	Files []string
@@ -45,6 +59,8 @@ type Options struct {
 	Limits Limits
 	// Self is this instance, as it is shown to the others. It is asked for once, when Run begins.
 	Self func() Self
+	// Lines are those of the log, by job; nil: they are not kept.
+	Lines *Lines
 	// Connections is how many connections the jobs that run here may need together; 0: no limit.
 	Connections int
 	// Metrics gets streamer_job_state.
@@ -60,12 +76,17 @@ type Options struct {
 type Kafka interface {
 	// Reach asks for a sign of life.
 	Reach(context.Context) error
-	// Extent gives the number of brokers, and of the partitions of a job.
-	Extent(context.Context, consumer.Config) (brokers, partitions int, err error)
+	// Extents gives the number of brokers, and of the partitions of each job.
+	Extents(context.Context, []consumer.Config) (brokers int, partitions []int, err error)
 	// RemoveMember takes this instance's static member out of the group of a job that does not run here any more.
 	RemoveMember(context.Context, consumer.Config) error
 	// KeepOffsets renews the committed offsets of a job that runs nowhere, and gives their number.
 	KeepOffsets(context.Context, consumer.Config) (int, error)
+	// Purge deletes the group of a job, with its offsets, and its dead-letter topic, each if it is asked to. What is not there is no
+	// error; a group that has members is.
+	Purge(ctx context.Context, c consumer.Config, offsets, letters bool) error
+	// Forget drops what is counted of a job that was deleted.
+	Forget(job string)
 	Offsets
 }
 

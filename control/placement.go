@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"streamer/consumer"
 )
 
 const (
@@ -43,46 +45,74 @@ func (j *supervised) instances() int {
 	} else if j.extent.brokers > 0 {
 		most = 1 // its topics do not exist yet: one instance is enough to wait for them
 	}
-	if j.Config.Instances > 0 {
-		most = min(most, j.Config.Instances)
+	if n := j.plan.config.Instances; n > 0 {
+		most = min(most, n)
 	}
 	return most
 }
 
-// measure counts brokers and partitions until ctx ends.
+// measure counts brokers and partitions until ctx ends: those of all jobs now and then, those of new ones at once.
 func (s *Supervisor) measure(ctx context.Context) {
-	for {
-		for _, j := range s.jobs {
-			if j.Broken != "" {
-				continue
+	tick := time.NewTicker(measureEvery)
+	defer tick.Stop()
+	for all := true; ; {
+		var jobs []*supervised
+		var configs []consumer.Config
+		for _, j := range s.all() {
+			j.mu.Lock()
+			if j.plan != nil && (all || j.extent == nil) {
+				jobs, configs = append(jobs, j), append(configs, j.plan.config)
 			}
+			j.mu.Unlock()
+		}
+		if len(jobs) > 0 {
 			asked, cancel := context.WithTimeout(ctx, reachTimeout)
-			brokers, partitions, err := s.options.Kafka.Extent(asked, j.Config)
+			brokers, partitions, err := s.options.Kafka.Extents(asked, configs)
 			cancel()
 			if ctx.Err() != nil {
 				return
 			}
-			j.mu.Lock()
-			switch {
-			case err == nil:
-				j.extent = &extent{brokers, partitions}
-			case j.extent == nil:
-				j.extent = &extent{}
+			for i, j := range jobs {
+				size := extent{}
+				if err == nil {
+					size = extent{brokers, partitions[i]}
+				}
+				if j.sized(size, err == nil) {
+					s.redecide(j.ID)
+				}
 			}
-			j.mu.Unlock()
 			s.again()
 		}
-		if !sleep(ctx, measureEvery) {
+		select {
+		case <-tick.C:
+			all = true
+		case <-s.unsized:
+			all = false
+		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// sized notes how large a job is, and reports whether that is news. What was known stays when Kafka does not answer.
+func (j *supervised) sized(e extent, answered bool) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.extent != nil && (!answered || *j.extent == e) {
+		return false
+	}
+	j.extent = &e
+	return true
 }
 
 // need is how many connections a job may take: for its group and its fetches from every broker, and for its requests.
 func (j *supervised) need() need {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	n := need{requests: min(j.Config.Defaults().Sink.Concurrency, mostRequests)}
+	var n need
+	if j.plan != nil {
+		n.requests = j.plan.need
+	}
 	if j.extent != nil {
 		n.brokers = j.extent.brokers
 	}
@@ -114,12 +144,12 @@ func (b *budget) ask(n need) string {
 func (s *Supervisor) renew(ctx context.Context) {
 	for sleep(ctx, s.options.KeepEvery/64) {
 		live := s.liveIDs()
-		for _, j := range s.jobs {
-			d := j.decided()
-			if j.Broken != "" || d.run || len(live) == 0 || place(j.ID, 1, live)[0] != s.me.ID || time.Since(j.kept) < s.options.KeepEvery {
+		for _, j := range s.all() {
+			config, ok := j.config()
+			if !ok || j.decided().run || len(live) == 0 || place(j.ID, 1, live)[0] != s.me.ID || time.Since(j.kept) < s.options.KeepEvery {
 				continue
 			}
-			n, err := s.keepOffsets(ctx, j)
+			n, err := s.keepOffsets(ctx, j, config)
 			switch {
 			case ctx.Err() != nil:
 				return
@@ -135,7 +165,7 @@ func (s *Supervisor) renew(ctx context.Context) {
 }
 
 // keepOffsets renews the offsets of a job, unless they are being reset: what is renewed was read before.
-func (s *Supervisor) keepOffsets(ctx context.Context, j *supervised) (int, error) {
+func (s *Supervisor) keepOffsets(ctx context.Context, j *supervised, config consumer.Config) (int, error) {
 	j.moving.Lock()
 	defer j.moving.Unlock()
 	if m, _, err := s.options.Store.look(j.ID); err != nil || m.Reset != nil {
@@ -143,5 +173,5 @@ func (s *Supervisor) keepOffsets(ctx context.Context, j *supervised) (int, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	return s.options.Kafka.KeepOffsets(ctx, j.Config)
+	return s.options.Kafka.KeepOffsets(ctx, config)
 }

@@ -266,21 +266,28 @@ func (r *Resets) last(ctx context.Context, job string, want func(d resetDetail, 
 	}
 }
 
+// resettable is a job that can be reset, with what it runs as.
+type resettable struct {
+	*supervised
+	Config consumer.Config
+}
+
 // job gives a job that can be reset, and what is remembered of it.
-func (r *Resets) job(ctx context.Context, id string) (*supervised, consumer.Memory, error) {
-	for _, j := range r.s.jobs {
-		switch {
-		case j.ID != id:
-		case r.s.options.Store == nil:
-			return nil, consumer.Memory{}, refuse(http.StatusServiceUnavailable, "", "this instance has no log to write to", "")
-		case j.Broken != "":
-			return nil, consumer.Memory{}, refuse(http.StatusConflict, "job", fmt.Sprintf("job %s cannot run as it is defined: %s", id, j.Broken), "mend it first")
-		default:
-			m, err := r.s.options.Store.Memory(ctx, id)
-			return j, m, err
-		}
+func (r *Resets) job(ctx context.Context, id string) (resettable, consumer.Memory, error) {
+	none := func(err error) (resettable, consumer.Memory, error) { return resettable{}, consumer.Memory{}, err }
+	j := r.s.job(id)
+	switch {
+	case j == nil:
+		return none(refuse(http.StatusNotFound, "job", fmt.Sprintf("there is no job %s", id), "streamer jobs list lists them"))
+	case r.s.options.Store == nil:
+		return none(refuse(http.StatusServiceUnavailable, "", "this instance has no log to write to", ""))
 	}
-	return nil, consumer.Memory{}, refuse(http.StatusNotFound, "job", fmt.Sprintf("there is no job %s", id), "streamer jobs list lists them")
+	config, ok := j.config()
+	if !ok {
+		return none(refuse(http.StatusConflict, "job", fmt.Sprintf("job %s cannot run as it is defined: %s", id, j.status().Cause), "mend it first"))
+	}
+	m, err := r.s.options.Store.Memory(ctx, id)
+	return resettable{j, config}, m, err
 }
 
 func pendingProblem(p *consumer.PendingReset) *Problem {

@@ -56,8 +56,8 @@ func (s *Supervisor) carryOutResets(ctx context.Context) {
 	for {
 		changed := s.options.Bulletin.Changed()
 		live := s.liveIDs()
-		for _, j := range s.jobs {
-			p, c := j.decided().memory.Reset, carriers[j.ID]
+		for _, j := range s.all() {
+			p, c := j.reset(), carriers[j.ID]
 			mine := p != nil && len(live) > 0 && place(j.ID, 1, live)[0] == s.me.ID
 			switch {
 			case c != nil && c.ended():
@@ -87,6 +87,13 @@ func (s *Supervisor) carryOutResets(ctx context.Context) {
 	}
 }
 
+// reset is the reset that is pending; nil: none.
+func (j *supervised) reset() *consumer.PendingReset {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.decision.memory.Reset
+}
+
 // carryOut carries one reset out, until it has ended or ctx does.
 func (s *Supervisor) carryOut(ctx context.Context, j *supervised, id string) {
 	defer j.noteReset("")
@@ -100,6 +107,7 @@ func (s *Supervisor) carryOut(ctx context.Context, j *supervised, id string) {
 		}
 		if j.noteReset(err.Error()) {
 			j.log.Info("reset waits", "reset", id, "cause", err)
+			s.redecide(j.ID)
 			s.again()
 		}
 		if !sleep(ctx, resetRetry) {
@@ -123,12 +131,19 @@ type resetting struct {
 	j     *supervised
 	id    string
 	begun time.Time // on this instance: clocks differ
+
+	config consumer.Config // as it is in this step
 }
 
 // step does what can be done now. The error says what the reset waits for.
 func (r *resetting) step(ctx context.Context) (ended bool, err error) {
 	r.j.moving.Lock()
 	defer r.j.moving.Unlock()
+	config, ok := r.j.config()
+	if !ok {
+		return false, errors.New("its definition cannot run on the instance that is to carry it out")
+	}
+	r.config = config
 	m, err := r.s.options.Store.Memory(ctx, r.j.ID)
 	if err != nil {
 		return false, err
@@ -144,7 +159,7 @@ func (r *resetting) step(ctx context.Context) (ended bool, err error) {
 			return true, nil
 		}
 	}
-	if err := r.s.options.Kafka.CommitReset(ctx, r.j.Config, m.Reset.Table); err != nil {
+	if err := r.s.options.Kafka.CommitReset(ctx, r.config, m.Reset.Table); err != nil {
 		return r.judge(ctx, m.Reset, err)
 	}
 	return r.end(ctx, m.Reset, "")
@@ -160,7 +175,7 @@ func (e *busyError) Error() string { return "waiting for " + e.who + " to leave 
 
 // makeTable writes the table to the log once nobody runs the job.
 func (r *resetting) makeTable(ctx context.Context, m consumer.Memory) (consumer.Memory, error) {
-	view, err := r.s.options.Kafka.GroupMembers(ctx, r.j.Config)
+	view, err := r.s.options.Kafka.GroupMembers(ctx, r.config)
 	if err != nil {
 		return m, err
 	}
@@ -169,9 +184,9 @@ func (r *resetting) makeTable(ctx context.Context, m consumer.Memory) (consumer.
 		who = append(who, member.String())
 	}
 	if len(who) > 0 {
-		return m, &busyError{strings.Join(who, " and "), r.j.Config.Defaults().Drain + 2*view.Session}
+		return m, &busyError{strings.Join(who, " and "), r.config.Defaults().Drain + 2*view.Session}
 	}
-	plan, err := r.s.options.Kafka.PlanReset(ctx, r.j.Config, m.Reset.Spec, m)
+	plan, err := r.s.options.Kafka.PlanReset(ctx, r.config, m.Reset.Spec, m)
 	if err != nil {
 		return m, err
 	}
@@ -214,7 +229,7 @@ func (r *resetting) judge(ctx context.Context, p *consumer.PendingReset, cause e
 		return r.end(ctx, p, wrong.Error())
 	case errors.As(cause, &busy) && waited > busy.bound:
 		return r.end(ctx, p, fmt.Sprintf("%s did not leave the group within %v, the job's drain and two session timeouts", busy.who, busy.bound))
-	case waited > resetPatience+r.j.Config.Defaults().Drain:
+	case waited > resetPatience+r.config.Defaults().Drain:
 		return r.end(ctx, p, fmt.Sprintf("given up after %v: %v", waited.Round(time.Second), cause))
 	}
 	return false, cause
@@ -222,7 +237,7 @@ func (r *resetting) judge(ctx context.Context, p *consumer.PendingReset, cause e
 
 // end takes the reset out of the log. With a reason it was given up.
 func (r *resetting) end(ctx context.Context, p *consumer.PendingReset, refused string) (ended bool, err error) {
-	d := resetDetail{ID: p.ID, To: p.Spec.String(), Group: r.j.Config.Group, Undoes: p.Undoes, Refused: refused, Table: p.Table}
+	d := resetDetail{ID: p.ID, To: p.Spec.String(), Group: r.config.Group, Undoes: p.Undoes, Refused: refused, Table: p.Table}
 	a := consumer.Audit{By: p.By, Action: auditReset, Detail: d.detail()}
 	if refused != "" {
 		a.By, a.Action = consumer.BySelf, auditResetGivenUp
@@ -236,7 +251,7 @@ func (r *resetting) end(ctx context.Context, p *consumer.PendingReset, refused s
 		if m.Reset == nil || m.Reset.ID != p.ID {
 			return over
 		}
-		m.EndReset(r.j.Config.Group, refused)
+		m.EndReset(r.config.Group, refused)
 		return nil
 	})
 	switch {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,10 +88,12 @@ func (s *JobStatus) fill(rs consumer.Status) {
 // Readiness tells how the instance and its jobs are, now.
 func (s *Supervisor) Readiness() Readiness {
 	s.mu.Lock()
-	r := Readiness{Kafka: s.unreach, Stopping: s.stopping, Files: s.options.Files, Jobs: make([]JobStatus, 0, len(s.jobs))}
+	r := Readiness{Kafka: s.unreach, Stopping: s.stopping, Files: s.files()}
 	reached, begun := s.reached, s.begun
 	s.mu.Unlock()
-	for _, j := range s.jobs {
+	all := s.all()
+	r.Jobs = make([]JobStatus, 0, len(all))
+	for _, j := range all {
 		st := j.status()
 		st.Since = st.Since.UTC()
 		r.Jobs = append(r.Jobs, st)
@@ -111,6 +114,17 @@ func (s *Supervisor) Readiness() Readiness {
 	return r
 }
 
+// files says what is wrong with job files: those that cannot be read, and the faults of jobs that the log has too. The caller holds mu.
+func (s *Supervisor) files() []string {
+	files := slices.Clone(s.options.Files)
+	for _, j := range s.strays {
+		if s.jobs[j.ID] != nil {
+			files = append(files, j.broken+"; job "+j.ID+" runs as the log in Kafka has it")
+		}
+	}
+	return files
+}
+
 // stateMetric gives streamer_job_state when metrics are asked for: 1 for the state a job is in, 0 for the others.
 type stateMetric struct{ s *Supervisor }
 
@@ -123,7 +137,7 @@ func (m stateMetric) Describe(out chan<- *prometheus.Desc) { out <- jobState }
 // Collect implements prometheus.Collector. Jobs without an id have no line; of jobs that share one, all failed, it is one line.
 func (m stateMetric) Collect(out chan<- prometheus.Metric) {
 	seen := map[string]bool{"": true}
-	for _, j := range m.s.jobs {
+	for _, j := range m.s.all() {
 		if seen[j.ID] {
 			continue
 		}

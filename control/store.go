@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -77,14 +76,37 @@ type stored struct {
 	consumer.Memory
 }
 
-// UnreadableError says that what the log has of a job is of another version of streamer, or damaged. The job is left alone.
+// UnreadableError says that something in the log is of another version of streamer, or damaged. The job is left alone.
 type UnreadableError struct {
-	Job   string
+	// What is the thing, as in "the definition of job a".
+	What  string
 	Cause string
 }
 
 func (e *UnreadableError) Error() string {
-	return fmt.Sprintf("what the log remembers of job %s cannot be read: %s; the job is left alone", e.Job, e.Cause)
+	return e.What + " cannot be read: " + e.Cause + "; the job is left alone"
+}
+
+func otherVersion(found, read int) string {
+	return fmt.Sprintf("it has version %d, and this streamer reads %d; update this instance", found, read)
+}
+
+// strictly decodes an object whose fields are all known: writing it back would drop others.
+func strictly(text []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	return dec.Decode(into)
+}
+
+// encode gives an object as JSON, documents within it as they are.
+func encode(v any) ([]byte, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }
 
 // decode reads the object of a job; none is a Memory of nothing.
@@ -95,17 +117,18 @@ func decode(job string, e kafkalog.Entry, exists bool) (consumer.Memory, error) 
 	var v struct {
 		Version int `json:"version"`
 	}
+	unreadable := func(cause string) (consumer.Memory, error) {
+		return consumer.Memory{}, &UnreadableError{What: "what the log remembers of job " + job, Cause: cause}
+	}
 	if err := json.Unmarshal(e.Value, &v); err != nil {
-		return consumer.Memory{}, &UnreadableError{job, err.Error()}
+		return unreadable(err.Error())
 	}
 	if v.Version != stateVersion {
-		return consumer.Memory{}, &UnreadableError{job, "it has version " + strconv.Itoa(v.Version) + ", and this streamer reads " + strconv.Itoa(stateVersion) + "; update this instance"}
+		return unreadable(otherVersion(v.Version, stateVersion))
 	}
 	var s stored
-	dec := json.NewDecoder(bytes.NewReader(e.Value))
-	dec.DisallowUnknownFields() // writing it back would drop them
-	if err := dec.Decode(&s); err != nil {
-		return consumer.Memory{}, &UnreadableError{job, err.Error()}
+	if err := strictly(e.Value, &s); err != nil {
+		return unreadable(err.Error())
 	}
 	s.Revision, s.Log = revisionOf(e, exists), e.Log
 	return s.Memory, nil
@@ -203,12 +226,15 @@ type AuditLine struct {
 	// Before and After are what was remembered of the job; absent if that was not changed.
 	Before *consumer.Memory `json:"before,omitempty"`
 	After  *consumer.Memory `json:"after,omitempty"`
+	// DocumentBefore and DocumentAfter are the job itself, secrets masked; absent if that was not changed.
+	DocumentBefore json.RawMessage `json:"document_before,omitempty"`
+	DocumentAfter  json.RawMessage `json:"document_after,omitempty"`
 }
 
 // Audit gives at most limit lines, newest first, of one job or (empty) of all, from before the given revision on (0: the newest).
 // next is the revision to go on with; 0: there are no more. A line that cannot be read has only its place, its time and its job.
 func (s *Store) Audit(ctx context.Context, job string, before int64, limit int) (lines []AuditLine, next int64, err error) {
-	keep := func(key string) bool { return job == "" || key == statePrefix+job }
+	keep := func(key string) bool { return job == "" || key == statePrefix+job || key == definitionPrefix+job }
 	entries, next, err := s.log.Audit(ctx, before, limit, keep)
 	if err != nil {
 		return nil, 0, err
@@ -216,7 +242,8 @@ func (s *Store) Audit(ctx context.Context, job string, before int64, limit int) 
 	for _, e := range entries {
 		var line AuditLine
 		if json.Unmarshal(e.Value, &line) != nil {
-			line = AuditLine{At: e.At.UTC(), Job: strings.TrimPrefix(e.Key, statePrefix), Action: "unreadable"}
+			_, id, _ := strings.Cut(e.Key, "/")
+			line = AuditLine{At: e.At.UTC(), Job: id, Action: "unreadable"}
 		}
 		line.Revision = e.Revision
 		lines = append(lines, line)

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -15,11 +17,15 @@ import (
 
 // memoryLog is a Log in memory, with one writer at a time.
 type memoryLog struct {
+	writing sync.Mutex // before mu
+	failing error      // of writes
+
 	mu       sync.Mutex
 	entries  map[string]kafkalog.Entry
 	reports  map[string]kafkalog.Entry
 	audit    []kafkalog.Entry
 	revision int64
+	writes   int // transactions that wrote something
 	changed  chan struct{}
 	problem  string
 	unread   chan struct{} // nil, or closed when the log is read
@@ -50,7 +56,7 @@ func (l *memoryLog) Get(key string) (kafkalog.Entry, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, ok := l.entries[key]
-	return e, ok
+	return e, ok && e.Value != nil
 }
 
 func (l *memoryLog) List(prefix string) (out []kafkalog.Entry) {
@@ -65,47 +71,74 @@ func (l *memoryLog) List(prefix string) (out []kafkalog.Entry) {
 	return out
 }
 
-// Since gives everything every time.
-func (l *memoryLog) Since(kafkalog.Mark) ([]kafkalog.Entry, bool, kafkalog.Mark) {
-	return l.List(""), true, kafkalog.Mark{}
-}
-
 func (l *memoryLog) Age() time.Duration { return 0 }
 
 func (l *memoryLog) Update(ctx context.Context, key string, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error) {
-	entries, err := l.Transact(ctx, func(read func(string) (kafkalog.Entry, bool)) ([]kafkalog.Write, error) {
-		value, audit, err := change(read(key))
+	all, err := l.Transact(ctx, func(read func(string) (kafkalog.Entry, bool)) ([]kafkalog.Write, error) {
+		now, ok := read(key)
+		value, audit, err := change(now, ok)
 		return []kafkalog.Write{{Key: key, Value: value, Audit: audit}}, err
 	})
 	if err != nil {
 		return kafkalog.Entry{}, err
 	}
-	return entries[0], nil
+	return all[0], nil
 }
 
 func (l *memoryLog) Transact(_ context.Context, change func(func(string) (kafkalog.Entry, bool)) ([]kafkalog.Write, error)) (out []kafkalog.Entry, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	writes, err := change(func(key string) (kafkalog.Entry, bool) {
-		e, ok := l.entries[key]
-		return e, ok
-	})
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if l.failing != nil {
+		return nil, l.failing
+	}
+	writes, err := change(l.Get)
 	if err != nil {
 		return nil, err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	wrote := false
 	for _, w := range writes {
+		now, ok := l.entries[w.Key]
+		ok = ok && now.Value != nil
+		if w.Audit == nil && ok == (w.Value != nil) && bytes.Equal(now.Value, w.Value) {
+			out = append(out, now)
+			continue
+		}
+		wrote = true
 		l.revision++
 		e := kafkalog.Entry{Key: w.Key, Value: w.Value, Revision: l.revision, At: time.Now()}
 		if w.Audit != nil {
 			l.audit = append(l.audit, kafkalog.Entry{Key: w.Key, Value: w.Audit, Revision: l.revision, At: e.At})
 		}
-		if l.entries[w.Key] = e; w.Value == nil {
-			delete(l.entries, w.Key)
-		}
+		l.entries[w.Key] = e
 		out = append(out, e)
 	}
-	l.tell()
+	if wrote {
+		l.writes++
+		l.tell()
+	}
 	return out, nil
+}
+
+func (l *memoryLog) Since(mark kafkalog.Mark) (changed []kafkalog.Entry, whole bool, now kafkalog.Mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unread != nil {
+		select {
+		case <-l.unread:
+		default:
+			return nil, false, mark
+		}
+	}
+	whole = mark == kafkalog.Mark{}
+	for _, e := range l.entries {
+		if e.Revision >= mark.Next && (e.Value != nil || !whole) {
+			changed = append(changed, e)
+		}
+	}
+	slices.SortFunc(changed, func(a, b kafkalog.Entry) int { return cmp.Compare(a.Revision, b.Revision) })
+	return changed, whole, kafkalog.Mark{View: 1, Next: l.revision + 1}
 }
 
 func (l *memoryLog) tell() {

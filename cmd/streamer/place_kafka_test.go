@@ -71,6 +71,16 @@ func (p *spawned) kill() {
 	_ = p.cmd.Wait()
 }
 
+// answers says that the instance is ready.
+func (p *spawned) answers() bool {
+	resp, err := http.Get("http://" + p.listen + "/readyz")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return resp.StatusCode == http.StatusOK
+}
+
 // running gives the jobs that are running on the instance.
 func (p *spawned) running() []string {
 	resp, err := http.Get("http://" + p.listen + "/readyz")

@@ -111,7 +111,6 @@ type App struct {
 	server     *control.Server
 	supervisor *control.Supervisor
 	settings   settings.Settings
-	drain      time.Duration
 }
 
 // New reads the job files and listens, from sink to source; nothing is read from Kafka before Run. An App that is not run has to
@@ -121,14 +120,16 @@ func New(o Options) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; say where they are by STREAMER_JOBS_DIR or --jobs", err)
 	}
-	p := process(o.Settings, o.Env, false)
-	if p.Secrets.Keyring, err = o.Settings.Keyring(); err != nil {
+	proc := process(o.Settings, o.Env, false)
+	if proc.Secrets.Keyring, err = o.Settings.Keyring(); err != nil {
 		return nil, err
 	}
-	jobs, drain := jobsOf(set, p, o)
+	jobs := jobsOf(set, proc, o.Log)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	a := &App{log: o.Log, settings: o.Settings, drain: drain}
+	lines := control.NewLines()
+	o.Log = slog.New(lines.Handler(o.Log.Handler()))
+	a := &App{log: o.Log, settings: o.Settings}
 	a.instance, err = consumer.NewInstance(o.Settings.Kafka, o.Settings.MemoryBytes, reg, o.Log)
 	if err != nil {
 		return nil, err
@@ -141,14 +142,16 @@ func New(o Options) (*App, error) {
 	store := control.NewStore(a.shared)
 	a.instance.Keep(store)
 	a.supervisor = control.NewSupervisor(control.Options{
-		Jobs:      jobs,
-		Files:     brokenFiles(set),
-		NewRunner: func(cfg consumer.Config) control.Runner { return a.instance.NewRunner(cfg) },
-		Kafka:     a.instance,
-		Store:     store,
-		Bulletin:  a.shared,
-		Limits:    a.instance,
-		Self:      a.self,
+		Definitions: control.NewDefinitions(a.shared, proc),
+		Jobs:        jobs,
+		Files:       brokenFiles(set),
+		NewRunner:   func(cfg consumer.Config) control.Runner { return a.instance.NewRunner(cfg) },
+		Kafka:       a.instance,
+		Store:       store,
+		Bulletin:    a.shared,
+		Limits:      a.instance,
+		Self:        a.self,
+		Lines:       lines,
 
 		Connections: connections(o.Settings),
 		Metrics:     reg,
@@ -165,7 +168,7 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	o.Log.Info("streamer started", "version", version, "listen", a.server.Addr(), "namespace", o.Settings.Namespace,
-		"brokers", o.Settings.Kafka.Brokers, "jobs", len(jobs), "secret_keys", p.Secrets.Keyring.IDs())
+		"brokers", o.Settings.Kafka.Brokers, "jobs", len(jobs), "secret_keys", proc.Secrets.Keyring.IDs())
 	return a, nil
 }
 
@@ -210,8 +213,9 @@ func (a *App) Run(soft, hard context.Context) error {
 	hard, now := context.WithCancel(hard)
 	defer now()
 	defer context.AfterFunc(soft, func() {
-		a.log.Info("stopping: requests in flight may end, finished rows are committed", "at_most", (a.drain + stopMargin).String())
-		deadline := time.AfterFunc(a.drain+stopMargin, now)
+		most := a.supervisor.Drain() + stopMargin
+		a.log.Info("stopping: requests in flight may end, finished rows are committed", "at_most", most.String())
+		deadline := time.AfterFunc(most, now)
 		context.AfterFunc(hard, func() { deadline.Stop() })
 	})()
 	var doing atomic.Value
@@ -274,29 +278,20 @@ func (a *App) Close() {
 	a.instance.Close()
 }
 
-// jobsOf compiles the jobs, logs what is wrong with them, and gives the longest drain.
-func jobsOf(set job.Set, p job.Process, o Options) ([]control.Job, time.Duration) {
+// jobsOf checks the jobs of the files, and logs what is wrong with them.
+func jobsOf(set job.Set, p job.Process, log *slog.Logger) (jobs []control.Job) {
 	compiled := set.Compile(p)
 	for _, f := range findings(set, compiled) {
 		level := slog.LevelError
 		if f.Warning {
 			level = slog.LevelWarn
 		}
-		o.Log.Log(context.Background(), level, "job file: "+f.Fault.Error(), "file", f.File, "line", f.Line, "job", f.Job)
+		log.Log(context.Background(), level, "job file: "+f.Fault.Error(), "file", f.File, "line", f.Line, "job", f.Job)
 	}
-	var jobs []control.Job
-	var drain time.Duration
 	for _, c := range compiled {
-		j := control.Job{ID: c.ID, Owner: c.Owner, File: c.File, Config: c.Config, Broken: summary(c)}
-		if j.Broken == "" {
-			drain = max(drain, c.Config.Defaults().Drain)
-		}
-		jobs = append(jobs, j)
+		jobs = append(jobs, control.Job{ID: c.ID, Owner: c.Owner, File: c.File, Definition: c.Definition, Broken: summary(c)})
 	}
-	if len(jobs) == 0 {
-		o.Log.Warn("there is no job to run", "jobs", o.Settings.Jobs)
-	}
-	return jobs, drain
+	return jobs
 }
 
 func brokenFiles(set job.Set) []string {

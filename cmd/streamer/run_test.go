@@ -175,11 +175,11 @@ func TestRunDelivers(t *testing.T) {
 		t.Fatal("the API saw nothing")
 	}
 	status, r := p.readiness(t)
-	if status != http.StatusOK || !r.Ready || len(r.Jobs) != 2 || r.Jobs[0].State != control.Running || r.Jobs[1].State != control.Failed {
+	if status != http.StatusOK || !r.Ready || len(r.Jobs) != 2 || r.Jobs[0].State != control.Failed || r.Jobs[1].State != control.Running {
 		t.Errorf("readiness %d %+v", status, r)
 	}
-	if !strings.Contains(r.Jobs[1].Cause, "jobs.yaml:11: topic: is empty") {
-		t.Errorf("cause %q", r.Jobs[1].Cause)
+	if !strings.Contains(r.Jobs[0].Cause, "jobs.yaml:11: topic: is empty") {
+		t.Errorf("cause %q", r.Jobs[0].Cause)
 	}
 	p.soft()
 	if err := <-p.ended; err != nil {
@@ -236,7 +236,7 @@ func TestRunWrongPassword(t *testing.T) {
 		strings.ReplaceAll(twoJobs, "API", "https://api.example.org"))
 	p.says(t, `msg="job failed"`, "job=people", `kafka refuses user \"u\": wrong user, password or mechanism`)
 	status, r := p.readiness(t)
-	if status != http.StatusServiceUnavailable || r.Jobs[0].State != control.Failed || !strings.Contains(r.Jobs[0].Cause, "kafka refuses user") {
+	if status != http.StatusServiceUnavailable || r.Jobs[1].State != control.Failed || !strings.Contains(r.Jobs[1].Cause, "kafka refuses user") {
 		t.Errorf("readiness %d %+v", status, r)
 	}
 	p.soft()

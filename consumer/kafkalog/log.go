@@ -223,8 +223,9 @@ func (l *Log) List(prefix string) []Entry {
 // Mark is a place in what this Log has read: Since goes on from there. The zero Mark is before everything. Two are equal if nothing
 // was read in between.
 type Mark struct {
-	view int
-	next int64
+	// View counts how often the log was read anew, Next is the offset to go on from.
+	View int
+	Next int64
 }
 
 // Since gives the objects that changed after mark, in the order of the log, each once and as it is now: one without a Value was
@@ -239,10 +240,10 @@ func (l *Log) Since(mark Mark) (changed []Entry, whole bool, now Mark) {
 		return nil, false, mark
 	}
 	now = Mark{v.number, v.next}
-	if mark.view != v.number || mark.next < v.forgot {
+	if mark.View != v.number || mark.Next < v.forgot {
 		return v.list(""), true, now
 	}
-	return v.since(mark.next), false, now
+	return v.since(mark.Next), false, now
 }
 
 // Changed gives a channel that is closed when the next object or report arrives. It is to be asked for before what it guards is read.

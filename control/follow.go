@@ -1,0 +1,201 @@
+package control
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"streamer/consumer/kafkalog"
+)
+
+const (
+	// followMost bounds how often the log is looked at for changed definitions.
+	followMost = 20 * time.Millisecond
+	// mendEvery is how often definitions that do not run here are compiled again, and those whose secret files have changed.
+	mendEvery = 10 * time.Second
+)
+
+// follow keeps the jobs of this instance as the log has them, until ctx ends: each definition is compiled once per revision, several at a
+// time, and takes the place of the one before only if it can run.
+func (s *Supervisor) follow(ctx context.Context) {
+	var mark kafkalog.Mark
+	mend := time.NewTicker(mendEvery)
+	defer mend.Stop()
+	for {
+		changed := s.options.Bulletin.Changed()
+		objects, whole, now := s.options.Store.log.Since(mark)
+		mark = now
+		s.take(ctx, objects, whole)
+		select {
+		case <-changed:
+		case <-mend.C:
+			s.mend(ctx)
+		case <-ctx.Done():
+			return
+		}
+		if !sleep(ctx, followMost) {
+			return
+		}
+	}
+}
+
+// take brings changed definitions to their jobs. With whole, jobs whose definition is not among them are gone.
+func (s *Supervisor) take(ctx context.Context, objects []kafkalog.Entry, whole bool) {
+	var compile []kafkalog.Entry
+	there := map[string]bool{}
+	for _, e := range objects {
+		id, ok := strings.CutPrefix(e.Key, definitionPrefix)
+		switch {
+		case !ok:
+		case e.Value == nil:
+			s.goes(id)
+		default:
+			there[id] = true
+			if !s.knows(id, e) {
+				compile = append(compile, e)
+			}
+		}
+	}
+	if whole {
+		for _, j := range s.all() {
+			j.mu.Lock()
+			stored := j.revision > 0
+			j.mu.Unlock()
+			if stored && !there[j.ID] {
+				s.goes(j.ID)
+			}
+		}
+	}
+	s.compile(ctx, compile)
+}
+
+// knows says that a job is as an object says.
+func (s *Supervisor) knows(id string, e kafkalog.Entry) bool {
+	j := s.job(id)
+	if j == nil {
+		return false
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.revision != revisionOf(e, true) || j.object.Log != e.Log || j.gone {
+		return false
+	}
+	j.object = e // the same bytes once, when the log was read anew
+	return true
+}
+
+// compile makes plans of definitions, as many at a time as there are processors, and brings each to its job.
+func (s *Supervisor) compile(ctx context.Context, objects []kafkalog.Entry) {
+	work := make(chan kafkalog.Entry)
+	var workers sync.WaitGroup
+	for range min(len(objects), runtime.GOMAXPROCS(0)) {
+		workers.Go(func() { // ends with work
+			for e := range work {
+				s.apply(e)
+			}
+		})
+	}
+	for _, e := range objects {
+		if ctx.Err() != nil {
+			break
+		}
+		work <- e
+	}
+	close(work)
+	workers.Wait()
+	if len(objects) > 0 {
+		s.again()
+		s.size()
+	}
+}
+
+// size asks measure for the extents of new jobs.
+func (s *Supervisor) size() {
+	select {
+	case s.unsized <- struct{}{}:
+	default:
+	}
+}
+
+// apply compiles one definition and gives it to its job.
+func (s *Supervisor) apply(e kafkalog.Entry) {
+	definition, err := decodeDefinition(e)
+	var p *plan
+	if err == nil && definition.Deleting == nil {
+		p, err = s.options.Definitions.compile(definition)
+	}
+	id := strings.TrimPrefix(e.Key, definitionPrefix)
+	s.mu.Lock()
+	j := s.jobs[id]
+	if j == nil {
+		j = newSupervised(Job{ID: id, Owner: definition.Owner}, s.options.Log)
+		s.jobs[id] = j
+	}
+	s.mu.Unlock()
+	j.mu.Lock()
+	was, before := j.revision, j.broken
+	j.revision, j.object, j.gone = revisionOf(e, true), e, false
+	switch {
+	case err == nil:
+		j.owner, j.deleting, j.broken = definition.Owner, definition.Deleting, ""
+		if p != nil {
+			if j.plan != nil && !slices.Equal(j.plan.config.Topics, p.config.Topics) {
+				j.extent = nil
+			}
+			j.plan = p
+		}
+	case j.plan != nil:
+		j.broken = "its definition of revision " + revisionText(e) + " cannot run here, and the one before runs on: " + err.Error()
+	default:
+		j.broken = err.Error()
+	}
+	is := j.broken
+	j.mu.Unlock()
+	switch {
+	case is != "" && is != before:
+		j.log.Error("the job's definition cannot run here", "revision", revisionText(e), "cause", err)
+	case is != "" || was == 0:
+	case was != revisionOf(e, true):
+		j.log.Info("the job's definition has changed", "revision", revisionText(e), "by", definition.By)
+	case before != "":
+		j.log.Info("the job's definition can run here now")
+	default:
+		j.log.Info("a secret file of the job has changed")
+	}
+	s.altered(id)
+}
+
+// goes lets a job end that the log has no more.
+func (s *Supervisor) goes(id string) {
+	j := s.job(id)
+	if j == nil {
+		return
+	}
+	j.mu.Lock()
+	known := j.revision > 0
+	j.gone = known
+	j.mu.Unlock()
+	if known {
+		j.log.Info("the job was deleted")
+		s.altered(id)
+		s.again()
+	}
+}
+
+// mend compiles again what did not run, and what refers to secret files that have changed.
+func (s *Supervisor) mend(ctx context.Context) {
+	var objects []kafkalog.Entry
+	for _, j := range s.all() {
+		j.mu.Lock()
+		again, object := j.revision > 0 && j.broken != "" && !j.gone && j.deleting == nil, j.object
+		p := j.plan
+		j.mu.Unlock()
+		if again || p != nil && p.watch.Changed(s.options.Definitions.process.Secrets) {
+			objects = append(objects, object)
+		}
+	}
+	s.compile(ctx, objects)
+}
