@@ -249,7 +249,7 @@ func (a deliveriesService) decide(ctx context.Context, by service.Caller, in Row
 		if len(missing) > 0 {
 			return Decided{}, refuse(http.StatusBadGateway, "", missing[0].Cause, "")
 		}
-		return Decided{}, refuse(http.StatusServiceUnavailable, "partition", fmt.Sprintf("nobody has %s in hand, so there is nothing to decide about: %s", at, why),
+		return Decided{}, refuse(http.StatusConflict, "partition", fmt.Sprintf("nobody has %s in hand, so there is nothing to decide about: %s", at, why),
 			"streamer deliveries find says where it is")
 	})
 }

@@ -151,7 +151,7 @@ func TestCallsReachTheOwner(t *testing.T) {
 	}{
 		{"here", "give-up", `{"topic":"visit","partition":0,"offset":3,"row":0}`, 200, `{"topic":"visit","partition":0,"offset":3,"row":0,"decision":"give-up"}`},
 		{"elsewhere", "retry", `{"topic":"visit","partition":1,"offset":4,"row":2}`, 200, `"decision":"retry"`},
-		{"read by nobody", "retry", `{"topic":"visit","partition":6,"offset":3,"row":0}`, 503, "nobody has visit/6/3/0 in hand, so there is nothing to decide about: no instance reads"},
+		{"read by nobody", "retry", `{"topic":"visit","partition":6,"offset":3,"row":0}`, 409, "nobody has visit/6/3/0 in hand, so there is nothing to decide about: no instance reads"},
 		{"at an instance that just died", "give-up", `{"topic":"visit","partition":3,"offset":3,"row":0}`, 502, "instance four at http://127.0.0.1:1 does not answer"},
 		{"too late", "retry", `{"topic":"visit","partition":0,"offset":9,"row":0}`, 409, "visit/0/9/0: the row is final"},
 		{"no row", "retry", `{"topic":"visit","partition":0,"offset":9}`, 400, "row: is missing"},

@@ -151,7 +151,7 @@ func TestKafkaOperatorsNight(t *testing.T) {
 		second.types(0, "deliveries retry"+row)
 		second.types(0, "deliveries give-up"+row)
 		consumertest.WaitFor(t, time.Minute, "the lane behind the row", func() (any, bool) { return api.Len(), delivered(fmt.Sprintf("behind-%d", p)) })
-		first.sees(fmt.Sprintf("deliveries find %s --topic %s --partition %d --offset 1", job, topic, p), ": dead-lettered", " is open", "given up by operator")
+		first.sees(fmt.Sprintf("deliveries find %s --topic %s --partition %d --offset 1", job, topic, p), ": dead-lettered", " is open", "given up by local:operator")
 		if text := second.types(1, "deliveries give-up"+row); !strings.Contains(text, "the row is final") {
 			t.Errorf("given up twice: %s", text)
 		}
@@ -175,13 +175,13 @@ func TestKafkaOperatorsNight(t *testing.T) {
 	find := fmt.Sprintf("deliveries find %s --topic %s --partition 0 --offset ", job, topic)
 	second.sees(find+"4", "not read yet", "the job would go on at offset 4; no instance reads the partition; the job is stopped here: an operator stopped it", "rows: 1 to send")
 	first.sees(find+"3", ": committed", "rows: 1 delivered")
-	first.sees(find+"1", ": dead-lettered", " is open", "given up by operator")
+	first.sees(find+"1", ": dead-lettered", " is open", "given up by local:operator")
 	first.types(0, "jobs start", job)
 	second.sees(find+"4", ": committed", "rows: 1 delivered", "instance:")
 
 	audit := first.types(0, "audit --job", job)
 	for _, did := range []string{"redrive", "retry", "give-up", "pause", "resume", "stop", "start"} {
-		if !strings.Contains(audit, "operator  "+did) {
+		if !strings.Contains(audit, "local:operator  "+did) {
 			t.Errorf("the audit has no %s:\n%s", did, audit)
 		}
 	}
