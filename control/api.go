@@ -19,6 +19,9 @@ type API struct {
 	Fleet Fleet
 	// Audits reads who did what.
 	Audits Audits
+	// Definitions are what jobs are; nil: they cannot be changed here. Lines gives the last lines of the log about a job.
+	Definitions DefinitionStore
+	Lines       func(job string) []LogLine
 	// Letters gives the dead letters of a job, Ledger what Kafka alone tells of its records.
 	Letters func(consumer.Config) DeadLetters
 	Ledger  func(consumer.Config) Ledger
@@ -70,7 +73,11 @@ func (a API) table(addr func() string, log *slog.Logger) *service.Table {
 	if auth == nil {
 		auth = service.Local(addr)
 	}
-	return service.NewTable(service.Options{Authenticator: auth, Owners: a.owners(), Version: a.Version, Log: log}, slices.Concat(
+	var optional []service.Method
+	if a.Definitions != nil {
+		optional = definitionsMethods(definitionsService{a})
+	}
+	return service.NewTable(service.Options{Authenticator: auth, Owners: a.owners(), Version: a.Version, Log: log}, slices.Concat(optional,
 		jobsMethods(jobsService{a}), deliveriesMethods(deliveriesService{a}), deadLettersMethods(deadLettersService{a}),
 		offsetsMethods(offsetsService{a}), auditMethods(auditService{a}), systemMethods(systemService{a}))...)
 }
@@ -82,6 +89,11 @@ func (a API) owners() owners { return owners{a} }
 
 // OwnerOf implements service.Owners. Of broken jobs that share an id and not their owner, only who may act for everyone decides.
 func (o owners) OwnerOf(job string) (owner string, known bool) {
+	if o.Definitions != nil {
+		if owner, known = o.Definitions.OwnerOf(job); known {
+			return owner, true
+		}
+	}
 	for _, j := range o.Jobs.Here() {
 		switch {
 		case j.ID != job:

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,9 +43,85 @@ func nightServer(sending string, people service.Authenticator) (*control.Server,
 		Listen: "127.0.0.1:0", Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Readiness: func() control.Readiness { return control.Readiness{Ready: true} },
 		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{}, Authenticator: people, Version: "1.2.3",
+			Definitions: nightDefinitions{}, Lines: func(job string) []control.LogLine {
+				return []control.LogLine{{At: night.Add(-time.Minute), Level: "WARN", Text: "a row waits for its next attempt job=" + job}}
+			},
 			Letters: func(c consumer.Config) control.DeadLetters { return nightLetters{c.Job, sending} },
 			Ledger:  func(consumer.Config) control.Ledger { return nightLedger{} }},
 	}), store
+}
+
+// nightDefinitions are the definitions of births and visits, of which only visits can be changed: it becomes what it is.
+type nightDefinitions struct{}
+
+func (nightDefinitions) of(id string, documents bool) control.Definition {
+	d := control.Definition{ID: id, Owner: "health", Revision: "41", Modified: night.Add(-30 * time.Hour), By: "oidc:ada", Hash: "3f7a"}
+	if documents {
+		d.Document = json.RawMessage(`{"id":"` + id + `","owner":"health","type":"POST","topic":["` + strings.TrimSuffix(id, "s") + `"],"url":"https://api.example.org/` + id + `","token":"********"}`)
+	}
+	return d
+}
+
+func (n nightDefinitions) Get(_ context.Context, id string) (control.Definition, error) {
+	return n.of(id, true), nil
+}
+
+func (n nightDefinitions) List(_ context.Context, by service.Caller, after string, limit int, documents bool) (page control.DefinitionPage, _ error) {
+	page.Definitions = []control.Definition{}
+	for _, id := range []string{"births", "visits"} {
+		switch {
+		case id <= after || !by.May(service.View, "health"):
+		case len(page.Definitions) == limit:
+			page.Next = page.Definitions[limit-1].ID
+			return page, nil
+		default:
+			page.Definitions = append(page.Definitions, n.of(id, documents))
+		}
+	}
+	return page, nil
+}
+
+func (n nightDefinitions) Create(_ context.Context, by service.Caller, document []byte) (control.Definition, error) {
+	if !by.May(service.Edit, "health") {
+		return control.Definition{}, service.Denied(by, service.Edit, `job "visits"`, "health")
+	}
+	var job struct{ ID string }
+	if err := json.Unmarshal(document, &job); err != nil || job.ID == "" {
+		return control.Definition{}, service.Refuse(http.StatusUnprocessableEntity, "id", "is missing", "")
+	}
+	d := n.of(job.ID, true)
+	d.Created = true
+	return d, nil
+}
+
+func (n nightDefinitions) Replace(_ context.Context, _ service.Caller, id, revision string, _ []byte) (control.Definition, error) {
+	if revision != "" && revision != "41" {
+		return control.Definition{}, service.Refuse(http.StatusPreconditionFailed, "if_match", "the job has revision 41, not "+revision, "look at what has changed")
+	}
+	return n.of(id, true), nil
+}
+
+func (n nightDefinitions) Delete(_ context.Context, _ service.Caller, id, _ string, how control.Deletion) (control.Definition, error) {
+	d := n.of(id, false)
+	how.By, how.At = "oidc:ada", night
+	d.Deleting = &how
+	return d, nil
+}
+
+func (nightDefinitions) Diff(context.Context, service.Caller, string, []byte) (control.Difference, error) {
+	return control.Difference{Revision: "41", Effect: control.NextAttempt, Changes: []control.Change{{Field: "url", Before: json.RawMessage(`"https://api.example.org/visits"`),
+		After: json.RawMessage(`"https://api.example.org/v2/visits"`), Effect: control.NextAttempt}}}, nil
+}
+
+func (nightDefinitions) Validate(_ context.Context, document []byte) ([]service.Fault, error) {
+	if !bytes.Contains(document, []byte(`"url"`)) {
+		return nil, service.Refuse(http.StatusUnprocessableEntity, "url", "is missing", "say where requests go")
+	}
+	return []service.Fault{{Field: "delivery.timeout", Detail: "is very long"}}, nil
+}
+
+func (nightDefinitions) OwnerOf(id string) (string, bool) {
+	return "health", id == "births" || id == "visits"
 }
 
 // nightJobs are jobs as an operator may find them.

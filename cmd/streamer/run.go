@@ -141,8 +141,9 @@ func New(o Options) (*App, error) {
 	}
 	store := control.NewStore(a.shared)
 	a.instance.Keep(store)
+	definitions := control.NewDefinitions(a.shared, proc)
 	a.supervisor = control.NewSupervisor(control.Options{
-		Definitions: control.NewDefinitions(a.shared, proc),
+		Definitions: definitions,
 		Jobs:        jobs,
 		Files:       brokenFiles(set),
 		NewRunner:   func(cfg consumer.Config) control.Runner { return a.instance.NewRunner(cfg) },
@@ -159,7 +160,8 @@ func New(o Options) (*App, error) {
 	})
 	a.server = control.NewServer(control.ServerOptions{
 		Listen: o.Settings.Listen, Readiness: a.supervisor.Readiness, Metrics: reg, Log: o.Log,
-		API: control.API{Version: version, Jobs: a.supervisor, Store: store, Desires: a.supervisor, Fleet: a.supervisor, Audits: store,
+		API: control.API{Version: version, Jobs: a.supervisor, Definitions: definitions, Lines: lines.Of, Store: store, Desires: a.supervisor, Fleet: a.supervisor,
+			Audits:  store,
 			Letters: func(c consumer.Config) control.DeadLetters { return a.instance.DeadLetters(c) },
 			Ledger:  func(c consumer.Config) control.Ledger { return a.instance.Ledger(c) }}})
 	if err := a.server.Start(); err != nil {
