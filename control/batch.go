@@ -1,0 +1,154 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"streamer/consumer/kafkalog"
+)
+
+// mostTogether is how many objects are written in one transaction at most.
+const mostTogether = 64
+
+// batch writes to the log together what comes while a transaction is under way. Each takes some tens of milliseconds, and the writers of
+// a namespace take turns, so without that the first start of a thousand jobs would take minutes.
+type batch struct {
+	log Objects
+
+	mu      sync.Mutex
+	waiting []*update
+	running bool // write runs
+}
+
+// update is an object to be changed.
+type update struct {
+	key    string
+	change func(kafkalog.Entry, bool) (value, audit []byte, err error)
+	begun  bool          // under batch.mu
+	done   chan struct{} // closed when entry and err are there
+	entry  kafkalog.Entry
+	err    error
+	// Of the last try: its change refused, or it did not fit.
+	refused, later bool
+}
+
+// update is Update of the log. Those that are written together fail together, when it is not for their own change.
+func (b *batch) update(ctx context.Context, key string, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error) {
+	u := &update{key: key, change: change, done: make(chan struct{})}
+	b.mu.Lock()
+	b.waiting = append(b.waiting, u)
+	if !b.running {
+		b.running = true
+		go b.write(context.WithoutCancel(ctx)) // ends when nothing waits; each transaction is bounded
+	}
+	b.mu.Unlock()
+	select {
+	case <-u.done:
+		return u.entry, u.err
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if u.begun {
+		return kafkalog.Entry{}, fmt.Errorf("%w: %w", kafkalog.ErrUnknown, ctx.Err())
+	}
+	for i, other := range b.waiting {
+		if other == u {
+			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
+			break
+		}
+	}
+	return kafkalog.Entry{}, fmt.Errorf("%w: %w", kafkalog.ErrUnavailable, ctx.Err())
+}
+
+// write writes until nothing waits.
+func (b *batch) write(ctx context.Context) {
+	for {
+		together := b.take()
+		if len(together) == 0 {
+			return
+		}
+		err := b.transact(ctx, together)
+		if err != nil && len(together) > 1 && !errors.Is(err, kafkalog.ErrUnknown) && !errors.Is(err, kafkalog.ErrUnavailable) && !errors.Is(err, kafkalog.ErrReadOnly) {
+			for i := range together { // one of them cannot be written, such as one that is too large
+				_ = b.transact(ctx, together[i:i+1]) // who waits is told
+			}
+		}
+		var again []*update
+		for _, u := range together {
+			if u.later {
+				again = append(again, u)
+				continue
+			}
+			close(u.done)
+		}
+		if len(again) > 0 {
+			b.mu.Lock()
+			b.waiting = append(again, b.waiting...)
+			b.mu.Unlock()
+		}
+	}
+}
+
+// transact writes together what fits, and notes what became of each.
+func (b *batch) transact(ctx context.Context, together []*update) error {
+	entries, err := b.log.Transact(ctx, func(read func(string) (kafkalog.Entry, bool)) ([]kafkalog.Write, error) {
+		return changeAll(together, read)
+	})
+	var other error // than a refused change
+	for _, u := range together {
+		switch {
+		case u.later || u.refused:
+		case err != nil:
+			u.err, other = err, err
+		default:
+			u.entry, entries = entries[0], entries[1:]
+		}
+	}
+	return other
+}
+
+// take gives what is to be written next, each key once.
+func (b *batch) take() (together []*update) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var rest []*update
+	keys := map[string]bool{}
+	for _, u := range b.waiting {
+		if keys[u.key] || len(together) == mostTogether {
+			rest = append(rest, u)
+			continue
+		}
+		keys[u.key], u.begun = true, true
+		together = append(together, u)
+	}
+	b.waiting, b.running = rest, len(together) > 0
+	return together
+}
+
+// changeAll makes the changes. Their errors are noted; if none is left to be written, the first one is given, so that it is asked again of
+// the newest objects. Written together with others, a refusal is of the newest ones too: else the transaction would not have been committed.
+func changeAll(together []*update, read func(string) (kafkalog.Entry, bool)) (writes []kafkalog.Write, err error) {
+	size := 0
+	for _, u := range together {
+		u.err, u.refused, u.later = nil, false, false
+		e, exists := read(u.key)
+		value, audit, refused := u.change(e, exists)
+		if refused != nil {
+			if u.err, u.refused = refused, true; err == nil {
+				err = refused
+			}
+			continue
+		}
+		size += len(u.key) + len(value) + len(audit)
+		if u.later = size > kafkalog.MaxTransactBytes && len(writes) > 0; !u.later {
+			writes = append(writes, kafkalog.Write{Key: u.key, Value: value, Audit: audit})
+		}
+	}
+	if len(writes) > 0 {
+		err = nil
+	}
+	return writes, err
+}
