@@ -1,6 +1,7 @@
 package job
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"regexp"
 	"slices"
@@ -89,7 +90,21 @@ func (s *sealing) leaf(l leaf) (text, problem, mend string) {
 	case !l.written():
 		return l.text, "", ""
 	}
+	if s.stored(l) {
+		return s.old[l.field].text, "", ""
+	}
 	return s.clear(l.field, l.text)
+}
+
+// stored says that a leaf in clear is the secret that is stored there already: sealed anew it would look like another one, and a job that is
+// written again as it is would be a changed one.
+func (s *sealing) stored(l leaf) bool {
+	old, known := s.old[l.field]
+	if !known || s.before.ID != s.def.ID || !slices.Equal(s.targets, s.oldTargets) || s.keyring.ID() == "" || secret.KeyID(old.text) != s.keyring.ID() {
+		return false
+	}
+	value, err := s.keyring.Open(old.text, s.def.place(l.field, s.targets))
+	return err == nil && subtle.ConstantTimeCompare([]byte(value.Reveal()), []byte(l.text)) == 1
 }
 
 func (s *sealing) clear(field, text string) (sealed, problem, mend string) {

@@ -299,3 +299,30 @@ func TestMaskedURL(t *testing.T) {
 	_, faults := d.Compile(Process{Namespace: "streamer"})
 	checkFaults(t, faults, []string{"url: a user or password in the URL", "delivery.breaker.health: a user or password in the URL"})
 }
+
+// A job that is written again as it is, secret and all, is the job that is stored: whoever keeps jobs in files applies them again and again.
+func TestTheSameSecretIsSealedOnce(t *testing.T) {
+	t.Parallel()
+	const text = "id: a\nurl: https://a.test/x\ntoken: hunter2\n"
+	k := keyring(t, 1)
+	before := sealText(t, k, text)
+	for name, c := range map[string]struct {
+		keys *secret.Keyring
+		text string
+		same bool
+	}{
+		"as it is":                {k, text, true},
+		"with another secret":     {k, strings.Replace(text, "hunter2", "hunter3", 1), false},
+		"with another target":     {k, strings.Replace(text, "a.test", "b.test", 1), false},
+		"as another job":          {k, strings.Replace(text, "id: a", "id: b", 1), false},
+		"when keys were changed":  {keyring(t, 9, 1), text, false},
+		"when the key is unknown": {keyring(t, 9), text, false},
+	} {
+		sealed, faults := parseOne(t, "job.yaml", c.text).Seal(c.keys, before)
+		checkFaults(t, faults, nil)
+		token := parseOne(t, "log.json", string(sealed)).Text("token")
+		if same := token == before.Text("token"); same != c.same || !secret.Sealed(token) {
+			t.Errorf("%s: the same is %v, want %v", name, same, c.same)
+		}
+	}
+}
