@@ -21,8 +21,8 @@ const (
 	NoEffect Effect = "none"
 	// NextAttempt takes effect with the next attempt of each row, also of rows that are under way.
 	NextAttempt Effect = "next attempt"
-	// Remap lets requests in flight end; rows that are not final then are read, filtered and mapped anew. No row is skipped; one whose answer was
-	// lost is sent again.
+	// Remap lets requests in flight end; rows that are not final then are filtered and mapped anew, and every later attempt is by the new
+	// definition. No row is skipped; one whose answer was lost is sent again.
 	Remap Effect = "drain and re-map"
 	// Rejoin stops the job as a stop does, on every instance, and starts it anew with other topics or another group.
 	Rejoin Effect = "leave and join"
@@ -30,11 +30,12 @@ const (
 
 var effects = []Effect{NoEffect, NextAttempt, Remap, Rejoin}
 
-// fieldEffects are those of a job's fields; Remap for all that is not here.
+// fieldEffects are those of a job's fields; Remap for all that is not here. What a change really does is decided by what comes of it when it
+// is compiled (consumer.Runner.Change).
 var fieldEffects = map[string]Effect{
-	"owner": NextAttempt, "modified": NoEffect, "hash": NoEffect, "instances": NoEffect, "start": NoEffect,
-	"url": NextAttempt, "headers": NextAttempt, "basic_auth": NextAttempt, "token": NextAttempt, "auth": NextAttempt, "delivery": NextAttempt,
-	"ratelimit": NextAttempt, "connection": NextAttempt, "dead_letter": NextAttempt,
+	"owner": NoEffect, "modified": NoEffect, "hash": NoEffect, "instances": NoEffect, "start": NoEffect,
+	"basic_auth": NextAttempt, "token": NextAttempt, "auth": NextAttempt, "delivery": NextAttempt, "ratelimit": NextAttempt,
+	"connection": NextAttempt, "dead_letter": NextAttempt,
 	"topic": Rejoin, "group": Rejoin,
 }
 
@@ -159,6 +160,8 @@ func consequence(field string, before *job.Definition) string {
 		return ""
 	}
 	switch field {
+	case "owner":
+		return "secret files are those of the other owner, from the next attempt on"
 	case "topic":
 		return "a topic that is left out is not read any more, what is not delivered of it stays there, and its committed offsets stay until Kafka forgets them; a new one begins as start says"
 	case "group":

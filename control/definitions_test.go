@@ -262,7 +262,7 @@ func TestDiff(t *testing.T) {
 	}{
 		"nothing":         {`, "token": "********"`, "none"},
 		"a secret":        {`, "token": "two"`, "next attempt: auth"},
-		"headers":         {`, "token": "********", "headers": {"X": "1"}`, "next attempt: headers"},
+		"headers":         {`, "token": "********", "headers": {"X": "1"}`, "drain and re-map: headers"},
 		"order":           {`, "token": "********", "order": "none"`, "drain and re-map: order"},
 		"group and order": {`, "token": "********", "group": "ns.z", "order": "none"`, "leave and join: group order"},
 		"no secret":       {``, "next attempt: token"},

@@ -137,7 +137,7 @@ func (s *Supervisor) apply(e kafkalog.Entry) {
 	s.mu.Unlock()
 	j.mu.Lock()
 	was, before := j.revision, j.broken
-	j.revision, j.object, j.gone = revisionOf(e, true), e, false
+	j.revision, j.object, j.gone, j.refused = revisionOf(e, true), e, false, false
 	switch {
 	case err == nil:
 		j.owner, j.deleting, j.broken = definition.Owner, definition.Deleting, ""
@@ -190,7 +190,7 @@ func (s *Supervisor) mend(ctx context.Context) {
 	var objects []kafkalog.Entry
 	for _, j := range s.all() {
 		j.mu.Lock()
-		again, object := j.revision > 0 && j.broken != "" && !j.gone && j.deleting == nil, j.object
+		again, object := j.revision > 0 && j.broken != "" && !j.refused && !j.gone && j.deleting == nil, j.object
 		p := j.plan
 		j.mu.Unlock()
 		if again || p != nil && p.watch.Changed(s.options.Definitions.process.Secrets) {

@@ -49,8 +49,11 @@ type changeable struct {
 func (r *changeable) Change(_ context.Context, c consumer.Config) error {
 	r.d.mu.Lock()
 	defer r.d.mu.Unlock()
-	if r.d.rejoin {
+	switch {
+	case r.d.rejoin:
 		return errors.New("other topics")
+	case c.Order.By == consumer.OrderPartition:
+		return &consumer.RefusedError{Cause: errors.New("not here")}
 	}
 	r.d.running[r.key] = says(c) + " changed"
 	return nil
@@ -141,6 +144,11 @@ func TestInstancesFollowDefinitions(t *testing.T) {
 		a = put(d.Replace(ctx, admin, "a", a.Revision, document("a", "o", `, "order": "none"`)))
 		d.check(1500*time.Millisecond, "x a: ns.a order 3 changed, x b: ns.b order 0, y a: ns.a order 3 changed, y b: ns.b order 0, z a: ns.a order 3 changed, z b: ns.b order 0")
 
+		a = put(d.Replace(ctx, admin, "a", a.Revision, document("a", "o", `, "order": "partition"`)))
+		d.check(1500*time.Millisecond, "x a: ns.a order 3 changed, x b: ns.b order 0, y a: ns.a order 3 changed, y b: ns.b order 0, z a: ns.a order 3 changed, z b: ns.b order 0")
+		if j := d.all["x"].Readiness().Jobs[0]; j.State != Running || j.Cause != "its newest definition cannot run here, and the one before runs on: not here" {
+			t.Errorf("refused: %+v", j)
+		}
 		d.mu.Lock()
 		d.rejoin = true
 		d.mu.Unlock()

@@ -24,8 +24,8 @@ type Runner interface {
 
 // Changer is a Runner that can be given another definition while it runs.
 type Changer interface {
-	// Change returns when the definition is in use. An error says that it is not, and that another runner has to take the place of
-	// this one, which goes on as it was.
+	// Change returns when the definition is in use. A *consumer.RefusedError says that it cannot run, and this one goes on as it was;
+	// another error, that another runner has to take its place.
 	Change(context.Context, consumer.Config) error
 }
 

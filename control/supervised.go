@@ -47,6 +47,7 @@ type supervised struct {
 	broken   string         // why there is no plan; with a plan: why the newest definition does not run, while an earlier one does
 	deleting *Deletion      // it is to leave its group everywhere, and then to be removed; nil: it is not
 	gone     bool           // the log has it no more
+	refused  bool           // broken is what the runner said of the plan: compiling it again does not help
 	awake    bool           // supervise runs
 	runner   Runner         // nil before the first run and between two
 	state    State
@@ -246,6 +247,9 @@ func (s *Supervisor) watch(life context.Context, j *supervised, r Runner, runs *
 			switch {
 			case life.Err() != nil:
 				return nil
+			case errors.As(err, new(*consumer.RefusedError)):
+				j.refuses(asked, err)
+				continue
 			case err != nil:
 				j.log.Info("the job was changed, and begins anew", "cause", err)
 				return runs
@@ -256,6 +260,17 @@ func (s *Supervisor) watch(life context.Context, j *supervised, r Runner, runs *
 			return nil
 		}
 	}
+}
+
+// refuses notes that a plan cannot run, while the one before goes on.
+func (j *supervised) refuses(p *plan, cause error) {
+	j.mu.Lock()
+	if j.plan == p {
+		j.refused = true
+		j.broken = "its newest definition cannot run here, and the one before runs on: " + cause.Error()
+	}
+	j.mu.Unlock()
+	j.log.Error("the job's definition cannot run here", "cause", cause)
 }
 
 // changing is a runner on its way to another definition.
