@@ -53,6 +53,9 @@ func auditText(w io.Writer, page control.AuditPage) {
 	}
 }
 
+// mostDetail is how much of one detail is shown, such as the table of a reset.
+const mostDetail = 200
+
 // detailText is the detail of a line in one cell: name value, with commas between.
 func detailText(detail map[string]any) string {
 	var parts []string
@@ -64,6 +67,9 @@ func detailText(detail map[string]any) string {
 				continue
 			}
 			value = valueText(raw)
+		}
+		if len(value) > mostDetail {
+			value = strings.ToValidUTF8(value[:mostDetail], "") + "… (-o json has all)"
 		}
 		parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+value)
 	}

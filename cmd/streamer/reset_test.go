@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/consumer"
+	"streamer/consumer/consumertest"
+	"streamer/control"
+	"streamer/sink/sinktest"
+)
+
+// A job whose offsets were lost, or whose topic was made anew, is held; a reset says where it goes on, and ends the hold. A reset of the
+// topic as it was is not undone in the new one.
+func TestResetEndsHolds(t *testing.T) {
+	cluster := consumertest.Fake(t)
+	api, err := sinktest.Listen(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.Close()
+	topic, job := cluster.Topic(t, "people", 1), "people"
+	producer := cluster.Client(t, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	produce := func() {
+		for range 10 {
+			consumertest.Produce(t, producer, &kgo.Record{Topic: topic, Key: []byte("a"), Value: []byte(`{"id": "a"}`)})
+		}
+	}
+	produce()
+	p := start(t, consumer.Client{Brokers: cluster.Brokers}, strings.NewReplacer("JOB", job, "TOPIC", topic, "API", api.URL()).Replace(operatedJob))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	resets, group := p.supervisor.Resets(), "streamer."+job
+	at := func(want int64) {
+		t.Helper()
+		consumertest.WaitFor(t, time.Minute, "the commit", func() (any, bool) {
+			got := cluster.Committed(t, group)[topic]
+			return got, got[0] == want
+		})
+	}
+	state := func(want control.State, cause string) {
+		t.Helper()
+		consumertest.WaitFor(t, time.Minute, string(want), func() (any, bool) {
+			j := p.supervisor.Readiness().Jobs[0]
+			for _, w := range j.Waits {
+				j.Cause += w.Cause
+			}
+			return j, j.State == want && strings.Contains(j.Cause, cause)
+		})
+	}
+	reset := func(to string) {
+		t.Helper()
+		answer, err := resets.Reset(ctx, job, consumer.ResetSpec{To: to}, "ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o, err := resets.Wait(ctx, job, answer.ID); err != nil || o.Refused != "" {
+			t.Fatalf("outcome %+v, %v", o, err)
+		}
+	}
+	at(10)
+	adm := cluster.Admin(t)
+	if err := p.supervisor.Stop(ctx, job, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	state(control.Stopped, "")
+	consumertest.WaitFor(t, time.Minute, "the group to be deleted", func() (any, bool) {
+		resp, err := adm.DeleteGroup(ctx, group)
+		return err, err == nil && resp.Err == nil
+	})
+	if err := p.supervisor.Start(ctx, job, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	state(control.Held, "all offsets were lost")
+	reset("4")
+	at(10)
+	reset("-3")
+	at(10)
+	state(control.Running, "")
+
+	if _, err := adm.DeleteTopic(ctx, topic); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := adm.CreateTopic(ctx, 1, 1, nil, topic); err != nil {
+		t.Fatal(err)
+	}
+	producer.PurgeTopicsFromProducing(topic) // it would go on writing to the old one
+	produce()
+	produce()
+	state(control.Running, "was deleted and made anew")
+	if _, err := resets.Undo(ctx, job, "ann", false); err == nil || !strings.Contains(err.Error(), "was made anew since") {
+		t.Errorf("undo in another topic: %v", err)
+	}
+	before := api.Len()
+	reset("5")
+	at(20)
+	if n := api.Len() - before; n != 15 {
+		t.Errorf("%d rows of the new topic were sent, want those from offset 5 on", n)
+	}
+}
