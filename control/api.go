@@ -25,6 +25,8 @@ type API struct {
 	// Letters gives the dead letters of a job, Ledger what Kafka alone tells of its records.
 	Letters func(consumer.Config) DeadLetters
 	Ledger  func(consumer.Config) Ledger
+	// Resets shows and sets offsets.
+	Resets Resetter
 	// Readiness is what /readyz tells.
 	Readiness func() Readiness
 	// Authenticator says who calls. Without one nobody has to log in, and the API is for programs on this machine (service.Local).
@@ -79,7 +81,7 @@ func (a API) table(addr func() string, log *slog.Logger) *service.Table {
 	}
 	return service.NewTable(service.Options{Authenticator: auth, Owners: a.owners(), Version: a.Version, Log: log}, slices.Concat(optional,
 		jobsMethods(jobsService{a}), deliveriesMethods(deliveriesService{a}), deadLettersMethods(deadLettersService{a}),
-		offsetsMethods(offsetsService{a}), auditMethods(auditService{a}), systemMethods(systemService{a}))...)
+		offsetsMethods(offsetsService{a}), resetsMethods(resetsService{a}), auditMethods(auditService{a}), systemMethods(systemService{a}))...)
 }
 
 // owners says whose the jobs of this instance are.

@@ -72,9 +72,7 @@ func (r *Resets) Show(ctx context.Context, job string) (OffsetsView, error) {
 		return OffsetsView{}, err
 	}
 	view, err := r.s.options.Kafka.ShowOffsets(ctx, j.Config, m)
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return OffsetsView{OffsetsView: view, Reset: resetStatus(m.Reset, j.resetNote), LastReset: m.LastReset}, resetProblem(err)
+	return OffsetsView{OffsetsView: view, Reset: resetStatus(m.Reset, j.resetWaits()), LastReset: m.LastReset}, resetProblem(err)
 }
 
 // Preview says what a reset would do now, and does nothing. While the job runs, what is counted from committed offsets moves on.
@@ -166,11 +164,18 @@ func (r *Resets) Undo(ctx context.Context, job, by string, dryRun bool) (ResetAn
 	return answer, err
 }
 
-// Wait returns when a reset has ended, or ctx has: its outcome says whether it was done.
+// ResetGoesOnError says that a reset had not ended when nobody waited any more.
+type ResetGoesOnError struct{ Reset *ResetStatus }
+
+func (e *ResetGoesOnError) Error() string {
+	return fmt.Sprintf("reset %s goes on: %s", e.Reset.ID, e.Reset.Phase)
+}
+
+// Wait returns when a reset has ended: its outcome says whether it was done. When ctx ends before, the error is a *ResetGoesOnError.
 func (r *Resets) Wait(ctx context.Context, job, id string) (consumer.ResetOutcome, error) {
 	for {
 		changed := r.s.options.Bulletin.Changed()
-		_, m, err := r.job(ctx, job)
+		j, m, err := r.job(context.WithoutCancel(ctx), job) // it is in memory
 		switch {
 		case err != nil:
 			return consumer.ResetOutcome{}, err
@@ -182,7 +187,7 @@ func (r *Resets) Wait(ctx context.Context, job, id string) (consumer.ResetOutcom
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return consumer.ResetOutcome{}, fmt.Errorf("reset %s of job %s has not ended: %s: %w", id, job, m.Reset.Phase(), ctx.Err())
+			return consumer.ResetOutcome{}, &ResetGoesOnError{Reset: resetStatus(m.Reset, j.resetWaits())}
 		}
 	}
 }

@@ -125,6 +125,13 @@ func (j *supervised) noteReset(note string) bool {
 	return news
 }
 
+// resetWaits is what the job's reset waits for.
+func (j *supervised) resetWaits() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.resetNote
+}
+
 // resetting is one reset that is carried out here.
 type resetting struct {
 	s     *Supervisor

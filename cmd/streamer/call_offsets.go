@@ -15,7 +15,7 @@ import (
 )
 
 func offsetsCommand(environ []string) *cobra.Command {
-	return group("offsets", "lets held partitions go on", offsetsAccept(environ))
+	return group("offsets", "shows and sets where jobs go on", offsetsShow(environ), offsetsReset(environ), offsetsUndo(environ), offsetsAccept(environ))
 }
 
 func offsetsAccept(environ []string) *cobra.Command {

@@ -193,7 +193,13 @@ func TestKafkaOffsetsOfARunningJobAreReset(t *testing.T) {
 	if got, moved := s.tool(), [2]int64{7, max(want[1]-100, 0)}; got != moved {
 		t.Errorf("Kafka's tool reads %v, want %v", got, moved)
 	}
-	s.reset("undo", func(ctx context.Context) (control.ResetAnswer, error) { return s.two.Undo(ctx, s.job, "bob", false) })
+	o := operator{t, "http://" + second.Addr()}
+	if said := o.types(0, "offsets undo --dry-run "+s.job); !strings.Contains(said, "AGAIN AT MOST") {
+		t.Errorf("undo would do\n%s", said)
+	}
+	if said := o.types(0, "offsets undo --yes "+s.job); !strings.Contains(said, "done; ") {
+		t.Errorf("undo said\n%s", said)
+	}
 	if got := s.tool(); got != want {
 		t.Errorf("undone, Kafka's tool reads %v, want %v", got, want)
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -101,4 +103,39 @@ func TestResetEndsHolds(t *testing.T) {
 	if n := api.Len() - before; n != 15 {
 		t.Errorf("%d rows of the new topic were sent, want those from offset 5 on", n)
 	}
+	commands(t, operator{t, "http://" + p.Addr()}, job, topic)
+	at(20)
+	if n := api.Len() - before; n != 15+3+5+1 {
+		t.Errorf("%d rows of the new topic were sent, want 3, 5 and 1 more", n)
+	}
+}
+
+// commands resets by commands: a shift, a partition, and a table.
+func commands(t *testing.T, o operator, job, topic string) {
+	t.Helper()
+	has := func(said string, parts ...string) {
+		t.Helper()
+		for _, part := range parts {
+			if !strings.Contains(said, part) {
+				t.Errorf("%q is not in\n%s", part, said)
+			}
+		}
+	}
+	has(o.types(0, "offsets show "+job), "group streamer.people is stable, lag 0", "the last reset, by ann, was done", topic)
+	has(o.types(0, "offsets reset --to -3 --dry-run "+job), "AGAIN AT MOST", topic+"  0          20")
+	has(o.types(2, "offsets reset --to -3 "+job), "say --yes, or look with --dry-run", "AFTER")
+	has(o.types(0, "offsets reset --to -3 --yes "+job), "done; streamer offsets undo people takes it back")
+	o.sees("offsets show "+job, "lag 0", "local:operator, was done")
+	has(o.types(0, "offsets reset --set "+topic+"/0=-5 --yes -o json "+job), `"id"`)
+	o.sees("offsets show "+job, "lag 0")
+	file := filepath.Join(t.TempDir(), "table.json")
+	if err := os.WriteFile(file, []byte(`{"`+topic+`": {"0": 19}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	has(o.types(0, "offsets reset --keep-keys --yes --table "+file+" "+job), "done")
+	has(o.types(0, "audit --job "+job), "reset-begin", "reset-table", "local:operator")
+	has(o.types(1, "offsets reset --to yesterday --dry-run "+job), `"yesterday" is nothing of what is understood`, "say earliest, latest")
+	has(o.types(1, "offsets reset --set "+topic+"/7=1 --dry-run "+job), "has no partition 7")
+	has(o.types(2, "offsets reset --dry-run "+job), "needs --to, --set or --table")
+	has(o.types(2, "offsets reset --to 1 --partition 0 --dry-run "+job), "--partition needs --topic")
 }

@@ -161,7 +161,7 @@ func New(o Options) (*App, error) {
 	a.server = control.NewServer(control.ServerOptions{
 		Listen: o.Settings.Listen, Readiness: a.supervisor.Readiness, Metrics: reg, Log: o.Log,
 		API: control.API{Version: version, Jobs: a.supervisor, Definitions: definitions, Lines: lines.Of, Store: store, Desires: a.supervisor, Fleet: a.supervisor,
-			Audits:  store,
+			Audits: store, Resets: a.supervisor.Resets(),
 			Letters: func(c consumer.Config) control.DeadLetters { return a.instance.DeadLetters(c) },
 			Ledger:  func(c consumer.Config) control.Ledger { return a.instance.Ledger(c) }}})
 	if err := a.server.Start(); err != nil {
