@@ -173,7 +173,7 @@ func (e *ResetGoesOnError) Error() string {
 
 // Wait returns when a reset has ended: its outcome says whether it was done. When ctx ends before, the error is a *ResetGoesOnError.
 func (r *Resets) Wait(ctx context.Context, job, id string) (consumer.ResetOutcome, error) {
-	for {
+	for looked := false; ; {
 		changed := r.s.options.Bulletin.Changed()
 		j, m, err := r.job(context.WithoutCancel(ctx), job) // it is in memory
 		switch {
@@ -181,6 +181,13 @@ func (r *Resets) Wait(ctx context.Context, job, id string) (consumer.ResetOutcom
 			return consumer.ResetOutcome{}, err
 		case m.LastReset != nil && m.LastReset.ID == id:
 			return *m.LastReset, nil
+		case (m.Reset == nil || m.Reset.ID != id) && !looked:
+			// It may have begun on another instance a moment ago: the log is read up to its end, as for a write.
+			looked = true
+			if _, err := r.s.options.Store.Remember(ctx, job, consumer.Audit{By: consumer.BySelf, Action: "look"}, func(*consumer.Memory) error { return nil }); err != nil {
+				return consumer.ResetOutcome{}, err
+			}
+			continue
 		case m.Reset == nil || m.Reset.ID != id:
 			return r.ended(ctx, job, id)
 		}
