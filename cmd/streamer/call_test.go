@@ -42,7 +42,7 @@ func nightServer(sending string, people service.Authenticator) (*control.Server,
 	return control.NewServer(control.ServerOptions{
 		Listen: "127.0.0.1:0", Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Readiness: func() control.Readiness { return control.Readiness{Ready: true} },
-		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{}, Authenticator: people, Version: "1.2.3",
+		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{}, Resets: nightResets{}, Authenticator: people, Version: "1.2.3",
 			Definitions: nightDefinitions{}, Lines: func(job string) []control.LogLine {
 				return []control.LogLine{{At: night.Add(-time.Minute), Level: "WARN", Text: "a row waits for its next attempt job=" + job}}
 			},

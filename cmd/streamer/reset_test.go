@@ -139,3 +139,37 @@ func commands(t *testing.T, o operator, job, topic string) {
 	has(o.types(2, "offsets reset --dry-run "+job), "needs --to, --set or --table")
 	has(o.types(2, "offsets reset --to 1 --partition 0 --dry-run "+job), "--partition needs --topic")
 }
+
+// nightResets are the offsets of the jobs of the scripts, with a reset that was done an hour ago.
+type nightResets struct{}
+
+func (nightResets) Show(context.Context, string) (control.OffsetsView, error) {
+	at := night.Add(-4 * time.Hour)
+	return control.OffsetsView{OffsetsView: consumer.OffsetsView{
+		GroupView: consumer.GroupView{Group: "streamer.visits", State: "Stable", Protocol: consumer.GroupClassic,
+			Members: []consumer.GroupMember{{ID: "m-1", Client: "streamer.streamer.visits", Host: "/10.0.0.7"}}},
+		Partitions: []consumer.PartitionOffsets{{Topic: "visit", Committed: 1000, At: &at, HighWatermark: 2200, Lag: 1200, Finished: 3}}, Lag: 1200},
+		LastReset: &consumer.ResetOutcome{ID: "R", By: "ann", At: night.Add(-time.Hour)}}, nil
+}
+
+func (nightResets) Preview(_ context.Context, _ string, spec consumer.ResetSpec) (control.ResetAnswer, error) {
+	return control.ResetAnswer{ResetPlan: consumer.ResetPlan{Group: "streamer.visits", Partitions: []consumer.ResetPartition{
+		{Topic: "visit", To: spec.String(), Before: 1000, After: 900, Again: 103, Finished: 3}}, Again: 103}}, nil
+}
+
+func (n nightResets) Reset(ctx context.Context, job string, spec consumer.ResetSpec, _ string) (control.ResetAnswer, error) {
+	answer, err := n.Preview(ctx, job, spec)
+	answer.ID = "R"
+	return answer, err
+}
+
+func (n nightResets) Undo(ctx context.Context, job, by string, dryRun bool) (control.ResetAnswer, error) {
+	if dryRun {
+		return n.Preview(ctx, job, consumer.ResetSpec{To: "900"})
+	}
+	return n.Reset(ctx, job, consumer.ResetSpec{To: "900"}, by)
+}
+
+func (nightResets) Wait(context.Context, string, string) (consumer.ResetOutcome, error) {
+	return consumer.ResetOutcome{ID: "R", By: "ann", At: night.Add(-time.Hour)}, nil
+}
