@@ -24,6 +24,7 @@ type DefinitionStore interface {
 	Delete(ctx context.Context, by service.Caller, id, revision string, how Deletion) (Definition, error)
 	Diff(ctx context.Context, by service.Caller, id string, document []byte) (Difference, error)
 	Validate(ctx context.Context, document []byte) ([]service.Fault, error)
+	Rotate(ctx context.Context, by service.Caller) (Rotation, error)
 	OwnerOf(id string) (owner string, known bool)
 }
 

@@ -17,6 +17,8 @@ type SystemService interface {
 	Instances(context.Context, service.Caller, struct{}) (InstancePage, error)
 	// Jobs are those that the caller may view, as they are on this instance alone. Instances ask each other.
 	Jobs(context.Context, service.Caller, struct{}) (JobsHere, error)
+	// Rotate seals the secrets of every job with this instance's first key.
+	Rotate(context.Context, service.Caller, struct{}) (Rotation, error)
 	// Version is that of this instance.
 	Version(context.Context, service.Caller, struct{}) (Version, error)
 }
@@ -29,6 +31,8 @@ func systemMethods(s SystemService) []service.Method {
 			Summary: "lists the instances that are alive"}, s.Instances),
 		service.New(service.Method{Service: "system", Name: "jobs", Verb: http.MethodGet, Route: "/system/jobs", Permission: service.View, On: service.Any,
 			Summary: "gives the jobs as they are on this instance alone"}, s.Jobs),
+		service.New(service.Method{Service: "system", Name: "rotate-secrets", Verb: http.MethodPost, Route: "/system/rotate-secrets", Permission: service.Admin,
+			Summary: "seals the secrets of every job with the first key of this instance"}, s.Rotate),
 		service.New(service.Method{Service: "system", Name: "version", Verb: http.MethodGet, Route: "/system/version", Summary: "tells the version of this instance"}, s.Version),
 	}
 }
@@ -86,4 +90,12 @@ func (a systemService) Jobs(_ context.Context, by service.Caller, _ struct{}) (J
 // Version implements SystemService.
 func (a systemService) Version(context.Context, service.Caller, struct{}) (Version, error) {
 	return Version{Instance: a.Fleet.Me().ID, Version: a.API.Version}, nil
+}
+
+// Rotate implements SystemService.
+func (a systemService) Rotate(ctx context.Context, by service.Caller, _ struct{}) (Rotation, error) {
+	if a.Definitions == nil {
+		return Rotation{}, refuse(http.StatusConflict, "", "jobs of this instance are not in the log", "")
+	}
+	return a.Definitions.Rotate(context.WithoutCancel(ctx), by)
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,7 +93,7 @@ func TestDefinitionIsCreatedReplacedDeleted(t *testing.T) {
 	if changed.Revision != "3" || changed.Hash == made.Hash {
 		t.Errorf("changed %+v", changed)
 	}
-	for text, want := range map[string]string{made.Revision: "412 If-Match", "x": "412 If-Match"} {
+	for text, want := range map[string]string{made.Revision: "412 if_match", "x": "412 if_match"} {
 		if _, err := d.Replace(ctx, ann, "a", text, document("a", "a-team", "")); refusal(t, err) != want {
 			t.Errorf("of revision %s: %v", text, err)
 		}
@@ -322,5 +323,48 @@ func TestSeed(t *testing.T) {
 	log.failing = context.DeadlineExceeded
 	if _, err := d.Seed(ctx, files); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
+	}
+}
+
+// The key is changed while jobs are in the log: what the old one has sealed is sealed by the new one, and opens with it alone. A job that no
+// key opens is named, and left.
+func TestRotate(t *testing.T) {
+	t.Parallel()
+	raw := func(n byte) string {
+		key := make([]byte, secret.KeyBytes)
+		for i := range key {
+			key[i] = n + byte(i)
+		}
+		return base64.StdEncoding.EncodeToString(key)
+	}
+	keys := func(text string) *secret.Keyring { return must[*secret.Keyring](t)(secret.NewKeyring(text)) }
+	log := newMemoryLog()
+	with := func(k *secret.Keyring) *Definitions {
+		return NewDefinitions(log, job.Process{Namespace: "streamer", Secrets: job.Secrets{Keyring: k}})
+	}
+	document := func(id string) []byte {
+		return fmt.Appendf(nil, `{"id":%q,"owner":"o","type":"POST","topic":["t"],"datamap":{},"url":"https://api.test/x","token":"hunter2"}`, id)
+	}
+	first, second, third := raw(1), raw(50), raw(100)
+	for id, key := range map[string]string{"a": first, "b": second, "lost": third} {
+		must[Definition](t)(with(keys(key)).Create(t.Context(), bySelf, document(id)))
+	}
+	if _, err := with(nil).Rotate(t.Context(), bySelf); refusal(t, err) != "409" {
+		t.Errorf("without a key: %v", err)
+	}
+	both := with(keys(second + "," + first))
+	done := must[Rotation](t)(both.Rotate(t.Context(), bySelf))
+	if done.Resealed != 1 || done.Current != 1 || len(done.Left) != 1 || done.Left[0].Field != "lost" {
+		t.Errorf("%+v", done)
+	}
+	if again := must[Rotation](t)(both.Rotate(t.Context(), bySelf)); again.Resealed != 0 || again.Current != 2 {
+		t.Errorf("again: %+v", again)
+	}
+	for _, id := range []string{"a", "b"} {
+		e, _ := log.Get(definitionPrefix + id)
+		s := must[storedDefinition](t)(decodeDefinition(e))
+		if _, err := with(keys(second)).compile(s); err != nil {
+			t.Errorf("%s with the new key alone: %v", id, err)
+		}
 	}
 }

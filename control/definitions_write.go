@@ -244,7 +244,7 @@ func (d *Definitions) missingNow(id string) error {
 // unchanged refuses to change what is not as the caller has seen it.
 func unchanged(id string, e kafkalog.Entry, revision string) error {
 	if now := revisionText(e); revision != "" && revision != now {
-		return service.Refuse(http.StatusPreconditionFailed, "If-Match", fmt.Sprintf("job %q has revision %s now, not %s: it was changed meanwhile", id, now, revision),
+		return service.Refuse(http.StatusPreconditionFailed, "if_match", fmt.Sprintf("job %q has revision %s now, not %s: it was changed meanwhile", id, now, revision),
 			"read it again, and repeat the change")
 	}
 	return nil

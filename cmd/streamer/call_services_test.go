@@ -58,6 +58,8 @@ var asked = map[string]map[string]any{
 	"system.readiness":    {},
 	"system.services":     {},
 	"system.version":      {},
+
+	"system.rotate-secrets": {},
 }
 
 // persons are people whose token is what they may: "operate health edit births", or nobody.

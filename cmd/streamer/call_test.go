@@ -120,6 +120,10 @@ func (nightDefinitions) Validate(_ context.Context, document []byte) ([]service.
 	return []service.Fault{{Field: "delivery.timeout", Detail: "is very long"}}, nil
 }
 
+func (nightDefinitions) Rotate(context.Context, service.Caller) (control.Rotation, error) {
+	return control.Rotation{Key: "bb543cd53e0b", Resealed: 1, Current: 1, Left: []service.Fault{{Field: "deaths", Detail: "token: is sealed with key 0a1b2c, which is not here"}}}, nil
+}
+
 func (nightDefinitions) OwnerOf(id string) (string, bool) {
 	return "health", id == "births" || id == "visits"
 }
