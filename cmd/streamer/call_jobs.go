@@ -15,7 +15,8 @@ import (
 )
 
 func jobsCommand(environ []string) *cobra.Command {
-	return group("jobs", "shows the jobs, and steers them", jobsList(environ), jobsShow(environ),
+	return group("jobs", "shows the jobs, changes and steers them", jobsList(environ), jobsShow(environ), jobsGet(environ), jobsApply(environ),
+		jobsDiff(environ), jobsDelete(environ), jobsLogs(environ),
 		jobsDesire(environ, "start", "lets a stopped or paused job run",
 			"Lets a job run that was stopped or paused, on all instances, also after a restart. It ends a hold of the dead-letter guard too."),
 		jobsDesire(environ, "stop", "makes a job leave its group",
@@ -58,13 +59,11 @@ func desiredText(w io.Writer, d control.DesiredChange) {
 
 func jobsList(environ []string) *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "shows every job with its state and its lag", Args: cobra.NoArgs}
+	var x watching
+	x.declare(c)
 	output := outputFlag(c)
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
-		page, err := api.Jobs(ctx)
-		if err != nil {
-			return err
-		}
-		return output.print(c.OutOrStdout(), page, func(w io.Writer) {
+		return showing(ctx, c, x, *output, func() (control.JobPage, error) { return api.Jobs(ctx) }, func(w io.Writer, page control.JobPage) {
 			jobsText(w, page.Jobs)
 			unreachedText(w, page.Unreached)
 		})
@@ -106,19 +105,17 @@ func oldest(j control.JobSummary) string {
 
 func jobsShow(environ []string) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "show JOB",
+		Use: "show JOB", Aliases: []string{"status"},
 		Short: "shows one job: what it waits for, its partitions, its instances",
 		Long: "Shows one job: its state, since when and why; what holds it and what ends that; every partition with its committed\n" +
 			"offset, lag and pending records, and why it makes no progress; the targets whose breaker is open.",
 		Args: oneJob,
 	}
+	var x watching
+	x.declare(c)
 	output := outputFlag(c)
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
-		v, err := api.Job(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		return output.print(c.OutOrStdout(), v, func(w io.Writer) { jobText(w, v) })
+		return showing(ctx, c, x, *output, func() (control.JobView, error) { return api.Job(ctx, args[0]) }, jobText)
 	})
 }
 

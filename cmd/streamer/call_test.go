@@ -108,7 +108,10 @@ func (n nightDefinitions) Delete(_ context.Context, _ service.Caller, id, _ stri
 	return d, nil
 }
 
-func (nightDefinitions) Diff(context.Context, service.Caller, string, []byte) (control.Difference, error) {
+func (nightDefinitions) Diff(_ context.Context, _ service.Caller, id string, document []byte) (control.Difference, error) {
+	if bytes.Contains(document, []byte(`"https://api.example.org/`+id+`"`)) {
+		return control.Difference{Revision: "41", Effect: control.NoEffect, Changes: []control.Change{}}, nil
+	}
 	return control.Difference{Revision: "41", Effect: control.NextAttempt, Changes: []control.Change{{Field: "url", Before: json.RawMessage(`"https://api.example.org/visits"`),
 		After: json.RawMessage(`"https://api.example.org/v2/visits"`), Effect: control.NextAttempt}}}, nil
 }

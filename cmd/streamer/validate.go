@@ -93,30 +93,7 @@ func validate(set job.Set, p job.Process) validation {
 
 func (v validation) text(w io.Writer) error {
 	var b strings.Builder
-	for _, f := range v.Findings {
-		b.WriteString(f.File)
-		if f.Line > 0 {
-			fmt.Fprintf(&b, ":%d", f.Line)
-		}
-		b.WriteString(": ")
-		if f.Severity == "warning" {
-			b.WriteString("warning: ")
-		}
-		if f.Path != "" {
-			b.WriteString(f.Path + ": ")
-		}
-		b.WriteString(f.Problem)
-		if f.Mend != "" {
-			b.WriteString("\n    " + f.Mend)
-		}
-		b.WriteString("\n")
-	}
-	faults := 0
-	for _, f := range v.Findings {
-		if f.Severity == "error" {
-			faults++
-		}
-	}
+	faults := findingsText(&b, v.Findings)
 	for _, j := range v.Jobs {
 		if !j.Valid {
 			continue
@@ -125,14 +102,41 @@ func (v validation) text(w io.Writer) error {
 			j.ID, j.Group, strings.Join(j.Topics, ", "), j.Order, j.DeadLetters)
 	}
 	if faults > 0 {
-		plural := "s"
-		if faults == 1 {
-			plural = ""
-		}
-		fmt.Fprintf(&b, "%d fault%s\n", faults, plural)
+		b.WriteString(counted(faults, "fault") + "\n")
 	} else {
 		b.WriteString("note: " + v.Note + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// findingsText prints findings, each with its mend below, and gives how many of them are faults.
+func findingsText(w io.Writer, all []shownFinding) (faults int) {
+	for _, f := range all {
+		at, path := f.File, f.Path
+		if f.Line > 0 {
+			at += fmt.Sprintf(":%d", f.Line)
+		}
+		if f.Severity == "warning" {
+			at += ": warning"
+		} else {
+			faults++
+		}
+		if path != "" {
+			path += ": "
+		}
+		_, _ = fmt.Fprintf(w, "%s: %s%s\n", at, path, f.Problem)
+		if f.Mend != "" {
+			_, _ = fmt.Fprintf(w, "    %s\n", f.Mend)
+		}
+	}
+	return faults
+}
+
+// counted is 1 fault, 2 faults.
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -27,6 +28,10 @@ type document struct {
 func (d *document) twice(path string, first, second Place) {
 	d.faults.Add(path, fmt.Sprintf("stands twice, in line %d and line %d", first.Line, second.Line), "keep one of them")
 }
+
+// Misread gives what is wrong with the text itself, such as keys that stand twice, which a value does not show: Canonical knows nothing of
+// it. Compile and Admit have these faults among theirs.
+func (d *Definition) Misread() fault.List { return slices.Clone(d.faults) }
 
 // ParseFile reads the jobs of one file. YAML may hold several documents and lists of jobs, JSON one job or a list of jobs; a text
 // is read as JSON when the name ends in .json or when it is a JSON object or list, as YAML otherwise. name is only told in
