@@ -31,6 +31,8 @@ type API struct {
 	Readiness func() Readiness
 	// Authenticator says who calls. Without one nobody has to log in, and the API is for programs on this machine (service.Local).
 	Authenticator service.Authenticator
+	// Tokens are the API tokens; nil: there are none.
+	Tokens TokensService
 	// Version is that of the program.
 	Version string
 }
@@ -81,7 +83,7 @@ func (a API) table(addr func() string, log *slog.Logger) *service.Table {
 	}
 	return service.NewTable(service.Options{Authenticator: auth, Owners: a.owners(), Version: a.Version, Log: log}, slices.Concat(optional,
 		jobsMethods(jobsService{a}), deliveriesMethods(deliveriesService{a}), deadLettersMethods(deadLettersService{a}),
-		offsetsMethods(offsetsService{a}), resetsMethods(resetsService{a}), auditMethods(auditService{a}), systemMethods(systemService{a}))...)
+		offsetsMethods(offsetsService{a}), resetsMethods(resetsService{a}), auditMethods(auditService{a}), systemMethods(systemService{a}), tokensMethods(a.Tokens))...)
 }
 
 // owners says whose the jobs of this instance are.

@@ -11,13 +11,13 @@ import (
 	"streamer/control/service"
 )
 
-// people are callers by their token: ada may operate the jobs of health, vera view them, and root everything. They note who asked.
-type people struct {
+// callers are people, known by their token: ada may operate the jobs of health, vera view them, and root everything. They note who asked.
+type callers struct {
 	mu    sync.Mutex
 	asked []string
 }
 
-func (p *people) Authenticate(req *http.Request) (service.Caller, error) {
+func (p *callers) Authenticate(req *http.Request) (service.Caller, error) {
 	token := req.Header.Get("Authorization")
 	p.mu.Lock()
 	p.asked = append(p.asked, token+" "+req.Header.Get(service.HopHeader))
@@ -47,7 +47,7 @@ func (o owned) Here() []JobHere {
 func TestCallsArePassedOnInTheCallersName(t *testing.T) {
 	t.Parallel()
 	var decided []string
-	here, there := &people{}, &people{}
+	here, there := &callers{}, &callers{}
 	two := startAPI(t, "127.0.0.1:0", API{Authenticator: there, Jobs: owned{runs{[]int32{1}, &decided}}, Fleet: fleet{me: "two"}})
 	base := startAPI(t, "127.0.0.1:0", API{Authenticator: here, Jobs: owned{runs{[]int32{0}, &decided}}, Fleet: fleet{me: "one", owners: map[int32]Peer{
 		1: {ID: "two", Advertise: two}}, peers: []Peer{{ID: "two", Advertise: two}}}, Store: &fakeStore{}})
@@ -82,7 +82,7 @@ func TestContentsAreForWhoMayOperate(t *testing.T) {
 	t.Parallel()
 	var asked []string
 	jobs := fakeJobs{{JobStatus: JobStatus{ID: "visits", Owner: "health"}}}
-	base := startAPI(t, "127.0.0.1:0", API{Authenticator: &people{}, Jobs: jobs, Letters: func(c consumer.Config) DeadLetters { return letters{job: c.Job, asked: &asked} }})
+	base := startAPI(t, "127.0.0.1:0", API{Authenticator: &callers{}, Jobs: jobs, Letters: func(c consumer.Config) DeadLetters { return letters{job: c.Job, asked: &asked} }})
 	for _, c := range []struct {
 		who, path string
 		status    int
@@ -107,7 +107,7 @@ func TestContentsAreForWhoMayOperate(t *testing.T) {
 func TestWhoReadsTheAudit(t *testing.T) {
 	t.Parallel()
 	jobs := fakeJobs{{JobStatus: JobStatus{ID: "visits", Owner: "health"}}, {JobStatus: JobStatus{ID: "taxes", Owner: "money"}}}
-	base := startAPI(t, "127.0.0.1:0", API{Authenticator: &people{}, Jobs: jobs, Audits: audits{}})
+	base := startAPI(t, "127.0.0.1:0", API{Authenticator: &callers{}, Jobs: jobs, Audits: audits{}})
 	for _, c := range []struct {
 		who, query string
 		status     int

@@ -34,7 +34,14 @@ func calls(c *cobra.Command, environ []string, do func(ctx context.Context, c *c
 		if err != nil {
 			return err
 		}
-		api, err := client.New(s.URL)
+		var login []client.Option
+		switch {
+		case s.Token != "":
+			login = append(login, client.WithBearer(s.Token.Reveal()))
+		case s.User != "":
+			login = append(login, client.WithBasic(s.User, s.Password.Reveal()))
+		}
+		api, err := client.New(s.URL, login...)
 		if err != nil {
 			return err
 		}

@@ -58,6 +58,9 @@ var asked = map[string]map[string]any{
 	"system.readiness":    {},
 	"system.services":     {},
 	"system.version":      {},
+	"tokens.create":       {"name": "deploy", "grants": []service.Grant{{Permission: service.Operate, Owner: "health"}}},
+	"tokens.list":         {"limit": 2},
+	"tokens.revoke":       {"id": "aaaaaaaa"},
 
 	"system.rotate-secrets": {},
 }
@@ -143,7 +146,7 @@ func written(t *testing.T, value any) string {
 	switch v := value.(type) {
 	case []string:
 		return strings.Join(v, ",")
-	case map[string]any:
+	case map[string]any, []service.Grant:
 		text, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
@@ -262,14 +265,14 @@ func TestEveryMethodEveryWay(t *testing.T) {
 		}
 		return string(out)
 	}))
-	base, _, list = openNight(t, nil)
+	base, _, list = openNight(t, persons{})
 	compare("from the command line", all(base, list, func(t *testing.T, s string, m service.ListedMethod, args map[string]any) string {
 		line := []string{"services", "call", s, m.Name}
 		for name, value := range args {
 			line = append(line, name+"="+written(t, value))
 		}
 		var out, errOut bytes.Buffer
-		if code := execute(line, []string{"STREAMER_URL=" + base}, strings.NewReader(""), &out, &errOut); code != exitFine {
+		if code := execute(line, []string{"STREAMER_URL=" + base, "STREAMER_TOKEN=admin *"}, strings.NewReader(""), &out, &errOut); code != exitFine {
 			t.Errorf("%v ended with %d: %s", line, code, errOut.String())
 		}
 		return out.String()

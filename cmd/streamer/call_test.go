@@ -19,6 +19,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/control"
+	"streamer/control/people"
 	"streamer/control/service"
 	"streamer/sink"
 )
@@ -35,14 +36,14 @@ func instance(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("CLOCK", night.Format(time.RFC3339))
 }
 
-// nightServer serves the API of that instance. sending is a file that is there once a redrive sends; people says who calls.
-func nightServer(sending string, people service.Authenticator) (*control.Server, *nightStore) {
+// nightServer serves the API of that instance. sending is a file that is there once a redrive sends; callers says who calls.
+func nightServer(sending string, callers service.Authenticator) (*control.Server, *nightStore) {
 	store := &nightStore{jobs: map[string]consumer.Memory{"births": {Hold: &consumer.Hold{Cause: consumer.HoldGuard, Since: night.Add(-20 * time.Minute),
 		Reason: "51 of the last 100 rows would have been given up: rejected: answered 422 Unprocessable Entity", Next: "streamer jobs resume births"}}}}
 	return control.NewServer(control.ServerOptions{
 		Listen: "127.0.0.1:0", Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Readiness: func() control.Readiness { return control.Readiness{Ready: true} },
-		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{}, Resets: nightResets{}, Authenticator: people, Version: "1.2.3",
+		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{}, Tokens: nightTokens{}, Resets: nightResets{}, Authenticator: callers, Version: "1.2.3",
 			Definitions: nightDefinitions{}, Lines: func(job string) []control.LogLine {
 				return []control.LogLine{{At: night.Add(-time.Minute), Level: "WARN", Text: "a row waits for its next attempt job=" + job}}
 			},
@@ -226,6 +227,24 @@ func (s *nightStore) Pause(ctx context.Context, job, _ string) error {
 
 func (s *nightStore) Resume(ctx context.Context, job, _ string) error {
 	return s.want(ctx, job, consumer.WantRunning, true)
+}
+
+// nightTokens are the API tokens of that night.
+type nightTokens struct{}
+
+func (nightTokens) Create(_ context.Context, by service.Caller, in people.Creation) (people.Created, error) {
+	return people.Created{Token: people.Token{ID: "newtoken", Name: in.Name, Grants: in.Grants, Created: night, By: by.Name, Expires: night.Add(people.DefaultLife)}, Secret: "str_newtoken_s3cret"}, nil
+}
+
+func (nightTokens) List(context.Context, service.Caller, people.TokenList) (people.TokenPage, error) {
+	grants := []service.Grant{{Permission: service.Operate, Owner: "health"}, {Permission: service.View, Owner: "*"}}
+	return people.TokenPage{Next: "bbbbbbbb", Tokens: []people.Token{
+		{ID: "aaaaaaaa", Name: "deploy", Grants: grants, Created: night.Add(-time.Hour), By: "basic:admin", Expires: night.Add(time.Hour)},
+		{ID: "bbbbbbbb", Name: "old", Grants: grants[1:], Created: night.Add(-9 * time.Hour), By: "oidc:ada", Expires: night.Add(-time.Hour)}}}, nil
+}
+
+func (nightTokens) Revoke(_ context.Context, _ service.Caller, in people.TokenID) (people.Revoked, error) {
+	return people.Revoked{ID: in.ID, Revoked: in.ID == "aaaaaaaa"}, nil
 }
 
 // nightAudit is what was done during the night.

@@ -28,7 +28,7 @@ func newRoot(environ []string) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(runCommand(environ), demoCommand(), validateCommand(environ), testCommand(environ), jobsCommand(environ), deliveriesCommand(environ),
 		lettersCommand(environ), offsetsCommand(environ), auditCommand(environ),
-		servicesCommand(environ), secretsCommand(environ),
+		servicesCommand(environ), secretsCommand(environ), tokensCommand(environ),
 		versionCommand(), settingsTopic())
 	return root
 }

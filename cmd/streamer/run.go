@@ -24,6 +24,7 @@ import (
 	"streamer/consumer/kafkalog"
 	"streamer/control"
 	"streamer/control/job"
+	"streamer/control/people"
 )
 
 func runCommand(environ []string) *cobra.Command {
@@ -124,6 +125,10 @@ func New(o Options) (*App, error) {
 	if proc.Secrets.Keyring, err = o.Settings.Keyring(); err != nil {
 		return nil, err
 	}
+	logins, err := o.Settings.Logins()
+	if err != nil {
+		return nil, err
+	}
 	jobs := jobsOf(set, proc, o.Log)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -158,12 +163,22 @@ func New(o Options) (*App, error) {
 		Metrics:     reg,
 		Log:         o.Log,
 	})
+	logins.Tokens, logins.Log = people.NewTokens(a.shared, control.AuditOf), o.Log
+	api := control.API{Version: version, Jobs: a.supervisor, Definitions: definitions, Lines: lines.Of, Store: store, Desires: a.supervisor, Fleet: a.supervisor,
+		Audits: store, Resets: a.supervisor.Resets(), Tokens: logins.Tokens,
+		Letters: func(c consumer.Config) control.DeadLetters { return a.instance.DeadLetters(c) },
+		Ledger:  func(c consumer.Config) control.Ledger { return a.instance.Ledger(c) }}
+	switch callers, err := people.New(logins, o.Settings.Listen); {
+	case err != nil:
+		a.shared.Close()
+		a.instance.Close()
+		return nil, err
+	case callers != nil:
+		api.Authenticator = callers
+	}
 	a.server = control.NewServer(control.ServerOptions{
 		Listen: o.Settings.Listen, Readiness: a.supervisor.Readiness, Metrics: reg, Log: o.Log,
-		API: control.API{Version: version, Jobs: a.supervisor, Definitions: definitions, Lines: lines.Of, Store: store, Desires: a.supervisor, Fleet: a.supervisor,
-			Audits: store, Resets: a.supervisor.Resets(),
-			Letters: func(c consumer.Config) control.DeadLetters { return a.instance.DeadLetters(c) },
-			Ledger:  func(c consumer.Config) control.Ledger { return a.instance.Ledger(c) }}})
+		API: api})
 	if err := a.server.Start(); err != nil {
 		a.shared.Close()
 		a.instance.Close()

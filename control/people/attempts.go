@@ -21,8 +21,9 @@ const (
 	mostWait  = 5 * time.Minute
 	// forgetAfter is how long wrong credentials are remembered when no further one comes.
 	forgetAfter = 15 * time.Minute
-	// maxRemembered bounds what is remembered. When it is full the one that was wrong longest ago is forgotten.
+	// maxRemembered bounds what is remembered. When it is full, the oldest of lookedAt is forgotten.
 	maxRemembered = 10_000
+	lookedAt      = 100
 )
 
 // attempts remembers wrong credentials, by address and by address and name, and lets the next try from there wait. It never counts a name
@@ -91,7 +92,7 @@ func (a *attempts) note(o origin) int {
 	now := a.now()
 	w := a.seen[o]
 	if w == nil {
-		a.room(now)
+		a.room()
 		w = &wrongs{}
 		a.seen[o] = w
 	}
@@ -102,23 +103,23 @@ func (a *attempts) note(o origin) int {
 	return w.n
 }
 
-// room forgets what is old, and if that is nothing the oldest.
-func (a *attempts) room(now time.Time) {
+// room forgets one when there are too many: of some, taken by chance, the one that was wrong longest ago. That takes no longer the more
+// there are, and who sends many wrong ones cannot say which is forgotten.
+func (a *attempts) room() {
 	if len(a.seen) < maxRemembered {
 		return
 	}
 	var oldest origin
-	at := now
-	for o, w := range a.seen {
-		if now.Sub(w.last) > forgetAfter {
-			delete(a.seen, o)
-		} else if !w.last.After(at) {
-			oldest, at = o, w.last
+	looked := 0
+	for o, w := range a.seen { // in an order of chance
+		if looked == 0 || w.last.Before(a.seen[oldest].last) {
+			oldest = o
+		}
+		if looked++; looked == lookedAt {
+			break
 		}
 	}
-	if len(a.seen) >= maxRemembered {
-		delete(a.seen, oldest)
-	}
+	delete(a.seen, oldest)
 }
 
 // right forgets what was wrong of a name from an address.

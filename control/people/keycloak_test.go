@@ -9,12 +9,13 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"streamer/control/service"
 )
 
 // A real provider: tokens of a program and of persons, by their roles. make oidc starts one and says where it is.
-func TestKeycloak(t *testing.T) {
+func TestRealKeycloak(t *testing.T) {
 	issuer, secret, password := os.Getenv("OIDC_ISSUER"), os.Getenv("OIDC_CLIENT_SECRET"), os.Getenv("OIDC_USER_PASSWORD")
 	if issuer == "" {
 		t.Skip("OIDC_ISSUER is not set: make oidc runs this test, and CI runs make oidc")
@@ -47,11 +48,10 @@ func TestKeycloak(t *testing.T) {
 		"operator": {Permission: service.Operate, Owner: "health"}, "admin": {Permission: service.Admin, Owner: service.Everyone}} {
 		grants = append(grants, GroupGrant{role, g})
 	}
-	auth, err := New(Options{Require: true, OIDC: OIDC{issuer, "streamer-api", "roles"}, Grants: grants}, "0.0.0.0:9013", nil)
+	auth, err := New(Options{Require: true, OIDC: OIDC{issuer, "streamer-api", "roles"}, Grants: grants}, "0.0.0.0:9013")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(auth.(*People).provider.http.CloseIdleConnections)
 	forged := strings.Split(person("viewer"), ".")
 	forged[1] = strings.Split(person("admin"), ".")[1]
 	for _, c := range []struct{ name, token, want string }{
@@ -60,7 +60,7 @@ func TestKeycloak(t *testing.T) {
 		{"an operator", person("operator"), "oidc:operator [{operate health}]"},
 		{"an admin", person("admin"), "oidc:admin [{admin *}]"},
 		{"a program that is meant for another API", program("another-api"), `and not for "streamer-api"`},
-		{"a viewer who claims to be an admin", strings.Join(forged, "."), "not signed by"},
+		{"a viewer who claims to be an admin", strings.Join(forged, "."), "signature of the bearer token is not one of"},
 	} {
 		by, err := auth.Authenticate(anyone("10.0.0.1", "Bearer "+c.token))
 		var p *service.Problem
@@ -71,5 +71,10 @@ func TestKeycloak(t *testing.T) {
 		if !strings.Contains(got, c.want) {
 			t.Errorf("%s is %s, want %s", c.name, got, c.want)
 		}
+	}
+
+	auth.identity.now = func() time.Time { return time.Now().Add(time.Hour) }
+	if _, err := auth.Authenticate(anyone("10.0.0.1", "Bearer "+person("admin"))); err == nil || !strings.Contains(err.Error(), "has expired at") {
+		t.Errorf("a token of an hour ago: %v", err)
 	}
 }

@@ -2,17 +2,18 @@ package people
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
+	"unicode"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 
 	"streamer/control/service"
 )
@@ -27,146 +28,92 @@ type OIDC struct {
 	GroupsClaim string
 }
 
-// Validate says what is wrong with the settings of a provider.
-func (o OIDC) Validate() error {
-	u, err := url.Parse(o.Issuer)
+// CheckIssuer says what is wrong with the address of a provider.
+func CheckIssuer(issuer string) error {
+	u, err := url.Parse(issuer)
 	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return fmt.Errorf("%q is no address of a provider; write it as https://login.example.org/realms/main", o.Issuer)
+		return fmt.Errorf("%q is no address of a provider; write it as https://login.example.org/realms/main", issuer)
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !service.Loopback(u.Host)) {
-		return fmt.Errorf("%q is not https, so its keys could be anybody's", o.Issuer)
+	if !trusted(u) {
+		return fmt.Errorf("%q is not https, so that its keys could be anybody's; http is for loopback", issuer)
 	}
 	return nil
 }
 
-const (
-	// skew is how far the clocks of the provider and of this machine may be apart.
-	skew = time.Minute
-	// askTimeout bounds a question to the provider, maxAnswerBytes its answer.
-	askTimeout     = 10 * time.Second
-	maxAnswerBytes = 1 << 20
-	// askAgain is how soon a provider that could not be asked is asked again.
-	askAgain = 5 * time.Second
-)
+// skew is how far the clocks of the provider and of this machine may be apart.
+const skew = time.Minute
 
-// provider verifies tokens. The provider is asked for its keys when the first token comes, so that one that is away keeps no instance from
-// starting.
-type provider struct {
-	config OIDC
-	grants []GroupGrant
-	http   *http.Client
-	now    func() time.Time
+// algorithms are those of signatures that are taken: those whose keys cannot be made up from what is public.
+var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA}
 
-	mu       sync.Mutex
-	verifier *oidc.IDTokenVerifier // nil: not found yet
-	failed   error                 // why, and
-	failedAt time.Time
+// identity finds out whom a provider's token is of.
+type identity struct {
+	OIDC
+	grants   []GroupGrant
+	provider *provider
+	now      func() time.Time
 }
 
-func newProvider(c OIDC, grants []GroupGrant) *provider {
-	return &provider{config: c, grants: grants, now: time.Now, http: &http.Client{
-		Timeout:       askTimeout,
-		Transport:     strict{http.DefaultTransport.(*http.Transport).Clone()},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+func newIdentity(o OIDC, grants []GroupGrant) *identity {
+	return &identity{OIDC: o, grants: grants, provider: newProvider(o.Issuer), now: time.Now}
 }
 
-// strict makes an answer that is no success an error, which can be told from a token that is wrong, and bounds the others.
-type strict struct{ *http.Transport }
-
-// unasked is a provider that could not be asked.
-type unasked struct{ cause string }
-
-func (e *unasked) Error() string { return e.cause }
-
-// RoundTrip implements http.RoundTripper.
-func (s strict) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := s.Transport.RoundTrip(req)
-	if err != nil {
-		return nil, &unasked{err.Error()}
-	}
-	if resp.StatusCode != http.StatusOK {
-		_ = resp.Body.Close()
-		return nil, &unasked{req.URL.Path + " answered " + resp.Status}
-	}
-	resp.Body = http.MaxBytesReader(nil, resp.Body, maxAnswerBytes)
-	return resp, nil
+// looks is what a token says of itself before anybody has looked at its signature.
+type looks struct {
+	Algorithm string `json:"alg"`
+	Key       string `json:"kid"`
+	Issuer    string `json:"iss"`
 }
 
-// find gives the verifier of the provider's tokens, and asks for it where it was not found yet.
-func (p *provider) find(ctx context.Context) (*oidc.IDTokenVerifier, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.verifier != nil {
-		return p.verifier, nil
+// look reads head and claims of a token.
+func look(token string) (l looks, ok bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return l, false
 	}
-	if p.failed != nil && p.now().Sub(p.failedAt) < askAgain {
-		return nil, p.failed
+	claims := struct {
+		Issuer *string `json:"iss"`
+	}{&l.Issuer}
+	for part, into := range map[string]any{parts[0]: &l, parts[1]: &claims} {
+		text, err := base64.RawURLEncoding.DecodeString(part)
+		if err != nil || json.Unmarshal(text, into) != nil {
+			return l, false
+		}
 	}
-	// The keys are fetched under this context for as long as the process runs: it must not end with the request.
-	ctx = oidc.ClientContext(context.WithoutCancel(ctx), p.http)
-	found, err := oidc.NewProvider(ctx, p.config.Issuer)
-	if err != nil {
-		p.failed, p.failedAt = fmt.Errorf("the provider %s cannot be asked: %w", p.config.Issuer, err), p.now()
-		return nil, p.failed
-	}
-	// Who it is for, when, and of whom is looked at below, each with a text of its own.
-	p.verifier = found.VerifierContext(ctx, &oidc.Config{SkipClientIDCheck: true, SkipExpiryCheck: true, SkipIssuerCheck: true})
-	return p.verifier, nil
+	return l, true
 }
 
 // claims are those of a token that are looked at.
 type claims struct {
-	NotBefore *json.Number `json:"nbf"`
-	Name      string       `json:"preferred_username"`
-	Email     string       `json:"email"`
+	NotBefore *float64 `json:"nbf"`
+	Name      string   `json:"preferred_username"`
+	Email     string   `json:"email"`
+}
+
+func unauthorized(detail, mend string) *service.Problem {
+	return service.Refuse(http.StatusUnauthorized, "", detail, mend)
 }
 
 // caller gives whom a token is of.
-func (p *provider) caller(ctx context.Context, token string) (service.Caller, *service.Problem) {
-	refuse := func(detail, mend string) (service.Caller, *service.Problem) {
-		return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", detail, mend)
-	}
-	verifier, err := p.find(ctx)
-	if err != nil {
-		return service.Caller{}, away(err)
-	}
-	verified, err := verifier.Verify(oidc.ClientContext(ctx, p.http), token)
-	var u *unasked
-	switch {
-	case errors.As(err, &u):
-		return service.Caller{}, away(fmt.Errorf("the keys of the provider %s cannot be had: %w", p.config.Issuer, u))
-	case err != nil:
-		return refuse("the bearer token is not signed by "+p.config.Issuer, "get a token from that provider")
-	case verified.Issuer != p.config.Issuer:
-		return refuse(fmt.Sprintf("the bearer token is of the issuer %q, and %q is wanted", verified.Issuer, p.config.Issuer), "")
-	case !slices.Contains(verified.Audience, p.config.Audience):
-		return refuse(fmt.Sprintf("the bearer token is for %q, and not for %q", verified.Audience, p.config.Audience), "ask the provider for a token of that audience")
-	case !p.now().Before(verified.Expiry.Add(skew)):
-		return refuse("the bearer token has expired at "+verified.Expiry.UTC().Format(time.RFC3339), "get a new one")
+func (i *identity) caller(ctx context.Context, token string) (service.Caller, *service.Problem) {
+	verified, problem := i.verify(ctx, token)
+	if problem != nil {
+		return service.Caller{}, problem
 	}
 	var c claims
 	all := map[string]any{}
 	if verified.Claims(&c) != nil || verified.Claims(&all) != nil {
-		return refuse("the claims of the bearer token cannot be read", "")
+		return service.Caller{}, unauthorized("the claims of the bearer token cannot be read", "")
 	}
-	if c.NotBefore != nil {
-		if at, err := c.NotBefore.Float64(); err != nil || p.now().Add(skew).Before(time.Unix(int64(at), 0)) {
-			return refuse("the bearer token is not valid yet", "look at the clocks of this machine and of the provider")
-		}
+	if c.NotBefore != nil && i.now().Add(skew).Before(time.Unix(int64(*c.NotBefore), 0)) {
+		return service.Caller{}, unauthorized("the bearer token is not valid yet", "look at the clocks of this machine and of the provider")
 	}
-	name := verified.Subject
-	for _, better := range []string{c.Email, c.Name} {
-		if better != "" {
-			name = better
-		}
+	by := service.Caller{Name: "oidc:" + nameOf(c.Name, c.Email, verified.Subject)}
+	if by.Name == "oidc:" {
+		return service.Caller{}, unauthorized("the bearer token does not say whom it is of", "its preferred_username, email or sub must say so")
 	}
-	if name == "" {
-		return refuse("the bearer token says of nobody whom it is of", "its sub, email or preferred_username must say so")
-	}
-	by := service.Caller{Name: "oidc:" + name}
-	groups := groupsOf(all, p.config.GroupsClaim)
-	for _, g := range p.grants {
+	groups := groupsOf(all, i.GroupsClaim)
+	for _, g := range i.grants {
 		if slices.Contains(groups, g.Group) {
 			by.Grants = append(by.Grants, g.Grant)
 		}
@@ -174,9 +121,56 @@ func (p *provider) caller(ctx context.Context, token string) (service.Caller, *s
 	return by, nil
 }
 
-// away says that the provider cannot be asked: the token may be right.
-func away(err error) *service.Problem {
-	return service.Refuse(http.StatusServiceUnavailable, "", err.Error(), "try again; basic and API tokens do not need the provider")
+// nameOf takes the first name that can stand in a log.
+func nameOf(names ...string) string {
+	for _, name := range names {
+		if name != "" && len(name) <= 200 && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			return name
+		}
+	}
+	return ""
+}
+
+// verify finds out whether a token is the provider's, for this audience, and still valid.
+func (i *identity) verify(ctx context.Context, token string) (*oidc.IDToken, *service.Problem) {
+	seen, ok := look(token)
+	switch {
+	case !ok:
+		return nil, unauthorized("the bearer token is neither an API token nor a JSON Web Token", "API tokens begin with "+tokenPrefix)
+	case seen.Algorithm == "" || strings.EqualFold(seen.Algorithm, "none"):
+		return nil, unauthorized("the bearer token is not signed", "get one from "+i.Issuer)
+	case !slices.Contains(algorithms, jose.SignatureAlgorithm(seen.Algorithm)):
+		return nil, unauthorized(fmt.Sprintf("the bearer token is signed by %q, which anybody could do who knows public keys, or is not known", seen.Algorithm), "let the provider sign by RS256 or ES256")
+	case seen.Issuer != i.Issuer:
+		return nil, unauthorized(fmt.Sprintf("the bearer token is of the issuer %q, and %q is wanted", seen.Issuer, i.Issuer), "")
+	}
+	keys, err := i.provider.keysFor(ctx, seen.Key)
+	if err != nil {
+		return nil, service.Refuse(http.StatusServiceUnavailable, "", err.Error(), "try again; basic and API tokens do not need the provider")
+	}
+	config := &oidc.Config{SkipClientIDCheck: true, SkipExpiryCheck: true} // they are looked at below, with texts of their own
+	for _, a := range algorithms {
+		config.SupportedSigningAlgs = append(config.SupportedSigningAlgs, string(a))
+	}
+	verified, err := oidc.NewVerifier(i.Issuer, keys, config).Verify(ctx, token)
+	switch {
+	case err != nil && signedBy(keys, token):
+		return nil, unauthorized("the claims of the bearer token cannot be read", "")
+	case err != nil:
+		return nil, unauthorized("the signature of the bearer token is not one of "+i.Issuer, "get a token from that provider")
+	case !slices.Contains(verified.Audience, i.Audience):
+		return nil, unauthorized(fmt.Sprintf("the bearer token is for %q, and not for %q", verified.Audience, i.Audience), "ask the provider for a token of that audience")
+	case verified.Expiry.Unix() <= 0:
+		return nil, unauthorized("the bearer token does not say when it expires", "let the provider set exp")
+	case !i.now().Before(verified.Expiry.Add(skew)):
+		return nil, unauthorized("the bearer token has expired at "+verified.Expiry.UTC().Format(time.RFC3339), "get a new one")
+	}
+	return verified, nil
+}
+
+func signedBy(keys keySet, token string) bool {
+	_, err := keys.VerifySignature(context.Background(), token)
+	return err == nil
 }
 
 // groupsOf gives the texts of a claim, which is a text or a list of them. A claim of that very name goes before one on a path of names.

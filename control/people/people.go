@@ -47,31 +47,28 @@ type GroupGrant struct {
 // People is the Authenticator of an instance where people log in. Its methods may be called from any goroutine.
 type People struct {
 	options  Options
-	provider *provider // nil: none
+	identity *identity // nil: no provider
 	attempts *attempts
 }
 
-// New makes the Authenticator of an instance that listens at listen (host:port, where port 0 is any). addr says where it listens once it
-// does. Whoever has a way to log in has to use it. Where there is none the API is for this machine, and an instance that listens for others
-// is refused: the error says which settings are missing.
-func New(o Options, listen string, addr func() string) (service.Authenticator, error) {
-	local := service.Loopback(listen)
+// New makes the Authenticator of an instance that listens at listen (host:port, where port 0 is any). Whoever has a way to log in has to
+// use it. Nil: nobody can, or has to; the API is for this machine alone then (service.Local), and an instance that listens for others is
+// refused: the error says which settings are missing.
+func New(o Options, listen string) (*People, error) {
+	local, ways := service.Loopback(listen), o.Admin.User != "" || o.OIDC.Issuer != ""
 	switch {
 	case !o.Require && !local:
 		return nil, errors.New("STREAMER_REQUIRE_AUTH=false is for an instance that listens on loopback, and this one listens on " + listen +
 			"; let people log in (STREAMER_ADMIN_USER and STREAMER_ADMIN_PASSWORD, or STREAMER_OIDC_ISSUER), or set STREAMER_LISTEN to 127.0.0.1:9013")
-	case !o.Require:
-		return service.Local(addr), nil
-	case o.Admin.User == "" && o.OIDC.Issuer == "":
-		if local {
-			return service.Local(addr), nil
-		}
+	case !ways && !local:
 		return nil, errors.New("nobody could log in, and this instance listens on " + listen +
 			"; set STREAMER_ADMIN_USER and STREAMER_ADMIN_PASSWORD, or STREAMER_OIDC_ISSUER and STREAMER_OIDC_AUDIENCE, or set STREAMER_LISTEN to 127.0.0.1:9013")
+	case !o.Require || !ways:
+		return nil, nil
 	}
 	p := &People{options: o, attempts: newAttempts(time.Now)}
 	if o.OIDC.Issuer != "" {
-		p.provider = newProvider(o.OIDC, o.Grants)
+		p.identity = newIdentity(o.OIDC, o.Grants)
 	}
 	return p, nil
 }
@@ -81,7 +78,7 @@ func New(o Options, listen string, addr func() string) (service.Authenticator, e
 func (p *People) Authenticate(req *http.Request) (service.Caller, error) {
 	given := req.Header.Values("Authorization")
 	if len(given) == 0 {
-		return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", "this needs a login", "send a user and password (basic), or an API token (bearer); streamer login keeps one")
+		return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", "this needs a login", "send a user and password (basic), or a token (bearer)")
 	}
 	if len(given) > 1 {
 		return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", "the request has several Authorization headers", "send one")
@@ -92,9 +89,9 @@ func (p *People) Authenticate(req *http.Request) (service.Caller, error) {
 	case strings.EqualFold(scheme, "basic"):
 		return p.basic(req)
 	case strings.EqualFold(scheme, "bearer") && strings.HasPrefix(rest, tokenPrefix):
-		return p.guarded(req, "token:"+short(rest), func() (service.Caller, *service.Problem) { return p.options.Tokens.caller(rest) })
-	case strings.EqualFold(scheme, "bearer") && p.provider != nil:
-		return p.guarded(req, "oidc:"+short(rest), func() (service.Caller, *service.Problem) { return p.provider.caller(req.Context(), rest) })
+		return p.counted(req, "token", "token:"+short(rest), func() (service.Caller, *service.Problem) { return p.options.Tokens.caller(rest) })
+	case strings.EqualFold(scheme, "bearer") && p.identity != nil:
+		return p.counted(req, "provider", "oidc:"+short(rest), func() (service.Caller, *service.Problem) { return p.identity.caller(req.Context(), rest) })
 	case strings.EqualFold(scheme, "bearer"):
 		return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", "this bearer token is none of streamer's, and no OpenID Connect provider is set up",
 			"API tokens begin with "+tokenPrefix+"; STREAMER_OIDC_ISSUER sets a provider up")
@@ -104,35 +101,48 @@ func (p *People) Authenticate(req *http.Request) (service.Caller, error) {
 
 func (p *People) basic(req *http.Request) (service.Caller, error) {
 	user, password, ok := req.BasicAuth()
-	if !ok {
-		return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", "the basic credential cannot be read", "write it as user:password in base64")
+	switch {
+	case !ok:
+		return service.Caller{}, unauthorized("the basic credential cannot be read", "write it as user:password in base64")
+	case p.options.Admin.User == "":
+		return service.Caller{}, unauthorized("no user with a password is set up", "send a token (bearer); STREAMER_ADMIN_USER and STREAMER_ADMIN_PASSWORD set one up")
 	}
-	return p.guarded(req, "basic:"+user, func() (service.Caller, *service.Problem) {
+	return p.guarded(req, "user", "basic:"+user, func() (service.Caller, *service.Problem) {
 		// Both are looked at whatever the other says, so that time tells nothing.
 		admin := p.options.Admin
-		same := equal(admin.User, user)
-		if !equal(admin.Password.Reveal(), password) || !same || admin.User == "" {
-			return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", "user or password are wrong", "")
+		same, right := equal(admin.User, user), equal(admin.Password.Reveal(), password)
+		if !same || !right || admin.Password == "" {
+			return service.Caller{}, unauthorized("user or password are wrong", "")
 		}
 		return service.Caller{Name: "basic:" + user, Grants: []service.Grant{{Permission: service.Admin, Owner: service.Everyone}}}, nil
 	})
 }
 
-// guarded finds a caller unless too many credentials were wrong lately, from the same address and of the same name.
-func (p *People) guarded(req *http.Request, name string, find func() (service.Caller, *service.Problem)) (service.Caller, error) {
+// guarded finds a caller unless too many credentials were wrong lately from the same address. It does not look at a right one then either,
+// else waiting would tell which one was right.
+func (p *People) guarded(req *http.Request, kind, name string, find func() (service.Caller, *service.Problem)) (service.Caller, error) {
+	if wait := p.attempts.wait(clientOf(req), name); wait > 0 {
+		return service.Caller{}, later(wait)
+	}
+	return p.counted(req, kind, name, find)
+}
+
+// counted is guarded for what nobody can guess: a right one is always let in, and a wrong one waits.
+func (p *People) counted(req *http.Request, kind, name string, find func() (service.Caller, *service.Problem)) (service.Caller, error) {
 	from := clientOf(req)
+	by, problem := find()
+	if problem == nil {
+		p.attempts.right(from, name)
+		return by, nil
+	}
+	if problem.Status != http.StatusUnauthorized {
+		return service.Caller{}, problem
+	}
 	if wait := p.attempts.wait(from, name); wait > 0 {
 		return service.Caller{}, later(wait)
 	}
-	by, problem := find()
-	switch {
-	case problem == nil:
-		p.attempts.right(from, name)
-		return by, nil
-	case problem.Status == http.StatusUnauthorized:
-		if p.attempts.wrong(from, name) {
-			p.options.Log.Warn("many wrong logins; further ones have to wait", "client", from, "kind", strings.SplitN(name, ":", 2)[0])
-		}
+	if p.attempts.wrong(from, name) {
+		p.options.Log.Warn("many wrong logins; further ones have to wait", "client", from, "kind", kind)
 	}
 	return service.Caller{}, problem
 }

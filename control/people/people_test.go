@@ -16,18 +16,20 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc/oidctest"
 	"go.uber.org/goleak"
 
+	"streamer/consumer/consumertest"
 	"streamer/consumer/kafkalog"
 	"streamer/control/service"
 	"streamer/sink"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(consumertest.Main(m)) }
 
 // fakeLog keeps objects in memory.
 type fakeLog struct {
@@ -35,7 +37,11 @@ type fakeLog struct {
 	objects map[string]kafkalog.Entry
 	audit   []string
 	next    int64
+	unread  error // why nothing is known yet
+	broken  error // why nothing can be written
 }
+
+func (l *fakeLog) Wait(context.Context) error { return l.unread }
 
 func (l *fakeLog) Get(key string) (kafkalog.Entry, bool) {
 	l.mu.Lock()
@@ -58,6 +64,9 @@ func (l *fakeLog) List(prefix string) (out []kafkalog.Entry) {
 func (l *fakeLog) Update(_ context.Context, key string, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.broken != nil {
+		return kafkalog.Entry{}, l.broken
+	}
 	e, ok := l.objects[key]
 	value, audit, err := change(e, ok)
 	if err != nil {
@@ -94,6 +103,18 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
+// keys are made once, as that is slow.
+var keys = sync.OnceValue(func() (all [2]*rsa.PrivateKey) {
+	for i := range all {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			panic(err)
+		}
+		all[i] = key
+	}
+	return all
+})
+
 // world is an instance where people log in.
 type world struct {
 	*People
@@ -103,37 +124,38 @@ type world struct {
 	lines  bytes.Buffer
 	key    *rsa.PrivateKey
 	issuer *httptest.Server
-	down   bool
+	// provider is behind issuer, unless it is down; asked counts the questions.
+	provider *oidctest.Server
+	down     atomic.Bool
+	asked    atomic.Int64
 }
 
 func setup(t *testing.T) *world {
 	w := &world{t: t, log: &fakeLog{objects: map[string]kafkalog.Entry{}}}
-	var err error
-	if w.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
-		t.Fatal(err)
-	}
-	provider := &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: w.key.Public(), KeyID: "one", Algorithm: "RS256"}}}
+	w.key = keys()[0]
+	w.provider = &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: w.key.Public(), KeyID: "one", Algorithm: "RS256"}}}
 	w.issuer = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
-		if w.down {
+		w.asked.Add(1)
+		if w.down.Load() {
 			http.Error(rw, "away", http.StatusBadGateway)
 			return
 		}
-		provider.ServeHTTP(rw, req)
+		w.provider.ServeHTTP(rw, req)
 	}))
 	t.Cleanup(w.issuer.Close)
-	provider.SetIssuer(w.issuer.URL)
+	w.provider.SetIssuer(w.issuer.URL)
 	w.tokens = NewTokens(w.log, line)
-	auth, err := New(Options{
+	var err error
+	w.People, err = New(Options{
 		Require: true, Admin: Admin{"root", sink.Secret("opensesame")}, Tokens: w.tokens, Log: slog.New(slog.NewTextHandler(&w.lines, nil)),
 		OIDC: OIDC{Issuer: w.issuer.URL, Audience: "streamer", GroupsClaim: "realm_access.roles"},
 		Grants: []GroupGrant{{"ops", service.Grant{Permission: service.Operate, Owner: "health"}},
 			{"chiefs", service.Grant{Permission: service.Admin, Owner: service.Everyone}}},
-	}, "0.0.0.0:9013", func() string { return "0.0.0.0:9013" })
+	}, "0.0.0.0:9013")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.People = auth.(*People)
-	t.Cleanup(w.provider.http.CloseIdleConnections)
+	t.Cleanup(w.identity.provider.renewals.Wait)
 	return w
 }
 
@@ -143,6 +165,7 @@ func (w *world) signed(key *rsa.PrivateKey, over map[string]any) string {
 	claims := map[string]any{"iss": w.issuer.URL, "aud": "streamer", "sub": "u-1", "exp": now + 300, "iat": now, "preferred_username": "ada",
 		"realm_access": map[string]any{"roles": []string{"ops", "users"}}}
 	maps.Copy(claims, over)
+	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
 	text, err := json.Marshal(claims)
 	if err != nil {
 		w.t.Fatal(err)
@@ -163,10 +186,7 @@ var root = service.Caller{Name: "basic:root", Grants: []service.Grant{{Permissio
 
 func TestCredentials(t *testing.T) {
 	w := setup(t)
-	other, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := keys()[1]
 	operate := []service.Grant{{Permission: service.Operate, Owner: "health"}}
 	good := w.token(root, Creation{Name: "deploy", Grants: operate})
 	revoked := w.token(root, Creation{Name: "old", Grants: operate})
@@ -209,17 +229,20 @@ func TestCredentials(t *testing.T) {
 		{"a person without a name", "Bearer " + w.signed(w.key, map[string]any{"preferred_username": nil}), 0, "oidc:u-1 [{operate health}]"},
 		{"a person of no group", "Bearer " + w.signed(w.key, map[string]any{"realm_access": nil}), 0, "oidc:ada []"},
 		{"groups that are no texts", "Bearer " + w.signed(w.key, map[string]any{"realm_access": map[string]any{"roles": []any{1, "chiefs"}}}), 0, "oidc:ada [{admin *}]"},
-		{"nobody's token", "Bearer " + w.signed(w.key, map[string]any{"sub": "", "preferred_username": nil}), 401, "says of nobody"},
+		{"nobody's token", "Bearer " + w.signed(w.key, map[string]any{"sub": "", "preferred_username": nil}), 401, "does not say whom"},
 		{"another audience", "Bearer " + w.signed(w.key, map[string]any{"aud": []string{"grafana"}}), 401, `for ["grafana"], and not for "streamer"`},
 		{"another issuer", "Bearer " + w.signed(w.key, map[string]any{"iss": "https://evil.test"}), 401, `of the issuer "https://evil.test"`},
 		{"an expired person", "Bearer " + w.signed(w.key, map[string]any{"exp": time.Now().Add(-2 * skew).Unix()}), 401, "has expired"},
 		{"one whose clock is a little late", "Bearer " + w.signed(w.key, map[string]any{"exp": time.Now().Add(-skew / 2).Unix()}), 0, "oidc:ada"},
 		{"not yet valid", "Bearer " + w.signed(w.key, map[string]any{"nbf": time.Now().Add(2 * skew).Unix()}), 401, "not valid yet"},
-		{"a beginning that is no time", "Bearer " + w.signed(w.key, map[string]any{"nbf": "tomorrow"}), 401, ""},
-		{"signed by somebody else", "Bearer " + w.signed(other, nil), 401, "not signed by"},
-		{"not signed", "Bearer " + part(`{"alg":"none"}`) + "." + payload + ".", 401, "not signed by"},
-		{"signed by a word", "Bearer " + part(`{"alg":"HS256","kid":"one"}`) + "." + payload + "." + part("x"), 401, "not signed by"},
-		{"no token at all", "Bearer nonsense", 401, "not signed by"},
+		{"a beginning that is no time", "Bearer " + w.signed(w.key, map[string]any{"nbf": "tomorrow"}), 401, "claims of the bearer token cannot be read"},
+		{"signed by somebody else", "Bearer " + w.signed(other, nil), 401, "signature of the bearer token is not one of"},
+		{"not signed", "Bearer " + part(`{"alg":"none"}`) + "." + payload + ".", 401, "is not signed"},
+		{"signed by a word", "Bearer " + part(`{"alg":"HS256","kid":"one"}`) + "." + payload + "." + part("x"), 401, `signed by "HS256"`},
+		{"no token at all", "Bearer nonsense", 401, "neither an API token nor a JSON Web Token"},
+		{"without an end", "Bearer " + w.signed(w.key, map[string]any{"exp": nil}), 401, "does not say when it expires"},
+		{"a name that is no text to print", "Bearer " + w.signed(w.key, map[string]any{"preferred_username": "a\nb", "email": "ada@example.test"}), 0, "oidc:ada@example.test"},
+		{"a key that nobody knows", "Bearer " + oidctest.SignIDToken(other, "two", "RS256", `{"iss":"`+w.issuer.URL+`","aud":"streamer","sub":"x","exp":9999999999}`), 401, "signature of the bearer token"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			by, err := w.Authenticate(anyone("10.0.0.1", c.authorization))
@@ -255,10 +278,122 @@ func forged(id string) string {
 	return text + check(text)
 }
 
+// Before the log was read, and when it cannot be written, that is said, and no token called wrong.
+func TestTokensNeedTheLog(t *testing.T) {
+	w := setup(t)
+	made := w.token(root, Creation{Name: "deploy", Grants: []service.Grant{{Permission: service.View, Owner: "*"}}})
+	w.log.unread, w.log.broken = errors.New("not read"), errors.New("no broker")
+	for range 2 * freeFrom {
+		_, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+made.Secret))
+		var p *service.Problem
+		if !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Detail, "has not read them yet") {
+			t.Fatalf("got %v", err)
+		}
+	}
+	w.log.unread = nil
+	if _, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+made.Secret)); err != nil {
+		t.Error(err)
+	}
+	_, create := w.tokens.Create(t.Context(), root, Creation{Name: "a", Grants: made.Grants})
+	_, revoke := w.tokens.Revoke(t.Context(), root, TokenID{made.ID})
+	for _, err := range []error{create, revoke} {
+		var p *service.Problem
+		if !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Detail, "could not be kept: no broker") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// A right token gets through whatever others send from the same address; a wrong one waits. What cannot be guessed needs no more.
+func TestRightTokensDoNotWait(t *testing.T) {
+	w := setup(t)
+	made := w.token(root, Creation{Name: "deploy", Grants: []service.Grant{{Permission: service.View, Owner: "*"}}})
+	last := 0
+	for range freeFrom + 1 {
+		_, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+forged(made.ID)))
+		var p *service.Problem
+		if !errors.As(err, &p) {
+			t.Fatal("let in")
+		}
+		last = p.Status
+	}
+	if last != http.StatusTooManyRequests {
+		t.Errorf("the last forged one got %d", last)
+	}
+	for _, credential := range []string{made.Secret, w.signed(w.key, nil)} {
+		if by, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+credential)); err != nil {
+			t.Errorf("%v %v", by, err)
+		}
+	}
+	if _, err := w.Authenticate(anyone("10.0.0.1", basic("root", "opensesame"))); err == nil {
+		t.Error("a password is looked at while it has to wait")
+	}
+}
+
+// A provider changes its keys: a new one is found when the first token names it, and one that was withdrawn ends. Tokens that name keys
+// nobody knows do not make it be asked more often.
+func TestProviderChangesItsKeys(t *testing.T) {
+	w := setup(t)
+	now := time.Now()
+	w.identity.provider.now = func() time.Time { return now }
+	if _, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+w.signed(w.key, nil))); err != nil {
+		t.Fatal(err)
+	}
+	next := keys()[1]
+	w.provider.PublicKeys = append(w.provider.PublicKeys, oidctest.PublicKey{PublicKey: next.Public(), KeyID: "two", Algorithm: "RS256"})
+	claims := `{"iss":"` + w.issuer.URL + `","aud":"streamer","sub":"x","exp":9999999999}`
+	second := oidctest.SignIDToken(next, "two", "RS256", claims)
+	asked := w.asked.Load()
+	for i := range 10 {
+		_, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+oidctest.SignIDToken(next, fmt.Sprint("none", i), "RS256", claims)))
+		if err == nil {
+			t.Fatal("let in")
+		}
+	}
+	if n := w.asked.Load(); n != asked {
+		t.Errorf("the provider was asked %d times more", n-asked)
+	}
+	now = now.Add(askAgain)
+	if _, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+second)); err != nil {
+		t.Errorf("by the new key: %v", err)
+	}
+	w.provider.PublicKeys = w.provider.PublicKeys[1:]
+	now = now.Add(keysLife + time.Second)
+	_, _ = w.Authenticate(anyone("10.0.0.1", "Bearer "+second)) // begins to fetch them
+	w.identity.provider.renewals.Wait()
+	if _, err := w.Authenticate(anyone("10.0.0.2", "Bearer "+w.signed(w.key, nil))); err == nil {
+		t.Error("let in by a key that was withdrawn")
+	}
+	w.down.Store(true)
+	now = now.Add(keysLife + time.Second)
+	for range 3 {
+		if _, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+second)); err != nil {
+			t.Errorf("keys that are had do while it is away: %v", err)
+		}
+		w.identity.provider.renewals.Wait()
+	}
+}
+
+// Keys come only from where nobody can put others in their place.
+func TestKeysOverPlainHTTPAreRefused(t *testing.T) {
+	p := newProvider("http://keys.example.test")
+	if _, err := p.keysFor(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "is not https") {
+		t.Errorf("got %v", err)
+	}
+	for issuer, want := range map[string]string{"https://login.example.org/realms/main": "", "http://127.0.0.1:8080/x": "", "http://localhost": "",
+		"http://login.example.org": "is not https", "ftp://127.0.0.1": "is not https", "login.example.org": "is no address", "https://a?b=c": "is no address",
+		"https://u:p@a": "is no address", "": "is no address"} {
+		err := CheckIssuer(issuer)
+		if got := fmt.Sprint(err); (err == nil) != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%q: %v", issuer, err)
+		}
+	}
+}
+
 // A provider that is away is no wrong credential: it is said so, nothing counts as wrong, and others log in.
 func TestProviderIsAway(t *testing.T) {
 	w := setup(t)
-	w.down = true
+	w.down.Store(true)
 	good := w.signed(w.key, nil)
 	for range 2 * freeFrom {
 		_, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+good))
@@ -270,12 +405,12 @@ func TestProviderIsAway(t *testing.T) {
 	if _, err := w.Authenticate(anyone("10.0.0.1", basic("root", "opensesame"))); err != nil {
 		t.Error(err)
 	}
-	w.down = false
-	w.provider.now = func() time.Time { return time.Now().Add(askAgain) }
+	w.down.Store(false)
+	w.identity.provider.now = func() time.Time { return time.Now().Add(askAgain) }
 	if by, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+good)); err != nil || by.Name != "oidc:ada" {
 		t.Errorf("when it is back: %v %v", by, err)
 	}
-	w.down = true // its keys are known
+	w.down.Store(true) // its keys are known
 	if _, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+good)); err != nil {
 		t.Error(err)
 	}
@@ -429,9 +564,9 @@ func TestWhoLogsIn(t *testing.T) {
 		"a provider, everywhere":             {Options{Require: true, OIDC: OIDC{Issuer: "https://login.test"}}, "10.1.2.3:9013", "people"},
 		"a user without password everywhere": {Options{Require: true}, "example.org:9013", "nobody could log in"},
 	} {
-		auth, err := New(c.o, c.listen, func() string { return c.listen })
+		auth, err := New(c.o, c.listen)
 		got := "local"
-		if _, ok := auth.(*People); ok {
+		if auth != nil {
 			got = "people"
 		}
 		if err != nil {

@@ -30,18 +30,21 @@ const (
 	tokenVersion = 1
 	// idBytes and secretBytes are random; 24 bytes are far beyond guessing.
 	idBytes, secretBytes = 5, 24
-	// DefaultLife is how long a token is valid unless something else was said, MaxLife the longest.
+	// DefaultLife is how long a token is valid unless something else was said.
 	DefaultLife = 90 * 24 * time.Hour
-	MaxLife     = 5 * 365 * 24 * time.Hour
+	// MaxLife is the longest that can be said.
+	MaxLife = 5 * 365 * 24 * time.Hour
 )
 
 var (
 	letters   = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 	tokenName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+	tokenID   = regexp.MustCompile(`^[a-z2-7]{8}$`)
 )
 
 // Log is what tokens need of the log in Kafka. *kafkalog.Log is one.
 type Log interface {
+	Wait(context.Context) error
 	Get(key string) (kafkalog.Entry, bool)
 	List(prefix string) []kafkalog.Entry
 	Update(ctx context.Context, key string, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error)
@@ -138,7 +141,7 @@ func (t *Tokens) Create(ctx context.Context, by service.Caller, in Creation) (Cr
 		return value, line, err
 	})
 	if err != nil {
-		return Created{}, err
+		return Created{}, unkept(err)
 	}
 	return Created{made, text}, nil
 }
@@ -204,19 +207,35 @@ type Revoked struct {
 
 // Revoke ends a token on every instance, as soon as they have read it in the log. Twice is no error.
 func (t *Tokens) Revoke(ctx context.Context, by service.Caller, in TokenID) (Revoked, error) {
-	out := Revoked{ID: in.ID}
+	if !tokenID.MatchString(in.ID) {
+		return Revoked{ID: in.ID}, nil
+	}
 	_, err := t.log.Update(ctx, keyPrefix+in.ID, func(e kafkalog.Entry, exists bool) ([]byte, []byte, error) {
-		if out.Revoked = exists; !exists {
-			return nil, nil, nil
+		if !exists {
+			return nil, nil, errGone
 		}
 		detail := map[string]any{"id": in.ID}
-		if s, err := decode(e); err == nil {
+		if s, err := decode(e); err == nil { // one that cannot be read is revoked all the same
 			detail["token"] = s.Token
 		}
 		line, err := t.audit(by.Name, "tokens.revoke", detail)
 		return nil, line, err
 	})
-	return out, err
+	if errors.Is(err, errGone) {
+		return Revoked{ID: in.ID}, nil
+	}
+	return Revoked{ID: in.ID, Revoked: err == nil}, unkept(err)
+}
+
+// errGone says that there is no such token.
+var errGone = errors.New("there is no such token")
+
+// unkept says that the log did not take a change.
+func unkept(err error) error {
+	if err == nil || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return service.Refuse(http.StatusServiceUnavailable, "", "the change of the token could not be kept: "+err.Error(), "look at /readyz, and try again")
 }
 
 func decode(e kafkalog.Entry) (s stored, err error) {
@@ -231,26 +250,31 @@ func decode(e kafkalog.Entry) (s stored, err error) {
 
 // caller gives whom a token is of, by what it is sent as.
 func (t *Tokens) caller(text string) (service.Caller, *service.Problem) {
-	refuse := func(detail, mend string) (service.Caller, *service.Problem) {
-		return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", detail, mend)
-	}
 	id, _, _ := strings.Cut(strings.TrimPrefix(text, tokenPrefix), "_")
-	if whole := len(text) - len(check("")); t == nil || whole < 0 || check(text[:whole]) != text[whole:] {
-		return refuse("the API token is not complete, or mistyped", "copy it as a whole; streamer tokens create makes another one")
+	if whole := len(text) - len(check("")); t == nil || whole < 0 || !tokenID.MatchString(id) || check(text[:whole]) != text[whole:] {
+		return service.Caller{}, unauthorized("the API token is not complete, or mistyped", "copy it as a whole, or make another one")
+	}
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := t.log.Wait(now); err != nil {
+		return service.Caller{}, service.Refuse(http.StatusServiceUnavailable, "", "API tokens are in Kafka, and this instance has not read them yet", "try again; look at /readyz")
 	}
 	e, exists := t.log.Get(keyPrefix + id)
 	if !exists {
-		return refuse("the API token is not known, or was revoked", "streamer tokens create makes another one")
+		return service.Caller{}, unknownToken()
 	}
 	s, err := decode(e)
-	if err != nil {
+	switch {
+	case err != nil:
 		return service.Caller{}, service.Refuse(http.StatusServiceUnavailable, "", "this instance cannot read the API token: "+err.Error(), "update this instance")
-	}
-	if subtle.ConstantTimeCompare([]byte(s.Hash), []byte(hash(text))) != 1 {
-		return refuse("the API token is not known, or was revoked", "streamer tokens create makes another one")
-	}
-	if !t.now().Before(s.Expires) {
-		return refuse("the API token "+s.ID+" ("+s.Name+") has expired at "+s.Expires.Format(time.RFC3339), "streamer tokens create makes another one")
+	case subtle.ConstantTimeCompare([]byte(s.Hash), []byte(hash(text))) != 1:
+		return service.Caller{}, unknownToken()
+	case !t.now().Before(s.Expires):
+		return service.Caller{}, unauthorized("the API token "+s.ID+" ("+s.Name+") has expired at "+s.Expires.Format(time.RFC3339), "make another one")
 	}
 	return service.Caller{Name: "token:" + s.Name, Grants: s.Grants}, nil
+}
+
+func unknownToken() *service.Problem {
+	return unauthorized("the API token is not known, or was revoked", "make another one")
 }

@@ -24,11 +24,9 @@ func (l local) Authenticate(req *http.Request) (Caller, error) {
 		return Caller{}, Refuse(http.StatusForbidden, "", "the API is served on loopback only, as long as nobody has to log in, and this instance listens on "+listen,
 			"set STREAMER_LISTEN to 127.0.0.1:9013 and call it on that machine, for example through ssh -L 9013:127.0.0.1:9013")
 	}
-	for name := range req.Header {
-		if name == "Origin" || name == "Referer" || strings.HasPrefix(name, "Sec-Fetch-") {
-			return Caller{}, Refuse(http.StatusForbidden, "", "a browser has sent this request (header "+name+"), and pages must not steer jobs",
-				"use streamer jobs, or a program such as curl")
-		}
+	if header := FromBrowser(req); header != "" {
+		return Caller{}, Refuse(http.StatusForbidden, "", "a browser has sent this request (header "+header+"), and pages must not steer jobs",
+			"use streamer jobs, or a program such as curl")
 	}
 	if !Loopback(req.Host) {
 		return Caller{}, Refuse(http.StatusForbidden, "", "the Host header of the request is "+req.Host+", which is not a name of this machine's loopback",

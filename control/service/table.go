@@ -181,9 +181,6 @@ func ofAPI(req *http.Request) bool {
 
 const callerKey = "caller"
 
-// crossOrigin finds requests that a page of another origin makes a browser send, with the credential that it remembers.
-var crossOrigin = http.NewCrossOriginProtection()
-
 // who finds out who calls, before anything else is looked at.
 func (t *Table) who(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -192,12 +189,12 @@ func (t *Table) who(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+		if p := CrossOrigin(req); p != nil { // first, or a page could make logins wrong until people have to wait
+			return p
+		}
 		by, err := t.options.Authenticator.Authenticate(req)
 		if err != nil {
 			return err
-		}
-		if err := crossOrigin.Check(req); err != nil {
-			return Refuse(http.StatusForbidden, "", "a page of another origin has sent this request", "use the console of this instance, or a program")
 		}
 		c.Set(callerKey, by.by(req))
 		return next(c)

@@ -22,10 +22,14 @@ const maxFileBytes = 1 << 20
 
 // Flags declares a flag for every setting that has one, and --config. Their defaults are told in the help only: what was not
 // given must not go over the environment.
-func Flags(fs *pflag.FlagSet) { declare(fs, func(s Setting) bool { return s.Key != "url" }) }
+func Flags(fs *pflag.FlagSet) {
+	declare(fs, func(s Setting) bool { return s.Key != "url" && s.Key != "user" })
+}
 
 // ClientFlags declares those of commands that only call an instance.
-func ClientFlags(fs *pflag.FlagSet) { declare(fs, func(s Setting) bool { return s.Key == "url" }) }
+func ClientFlags(fs *pflag.FlagSet) {
+	declare(fs, func(s Setting) bool { return s.Key == "url" || s.Key == "user" })
+}
 
 func declare(fs *pflag.FlagSet, which func(Setting) bool) {
 	fs.String(ConfigFlag, "", "settings file (default "+DefaultFile+" if it is there)")
@@ -93,6 +97,7 @@ func Load(flags *pflag.FlagSet, environ []string) (Settings, error) {
 	if s.SecretKeys != nil && s.SecretKeyFile != "" {
 		l.faults.Add(l.from["secret_key_file"], "stands beside secret_key", "keep one of them")
 	}
+	l.checkPeople(s)
 	return s, l.faults.Err()
 }
 
@@ -253,6 +258,14 @@ func (l *loader) readLeaf(at, key string, v *yaml.Node) {
 		}
 		l.put(key, string(text), at)
 	case yaml.SequenceNode:
+		if key == "people.grants" {
+			text, err := yaml.Marshal(v)
+			if err != nil {
+				l.faults.Add(at, err.Error(), "")
+			}
+			l.put(key, string(text), at)
+			return
+		}
 		parts := make([]string, 0, len(v.Content))
 		for _, e := range v.Content {
 			if e.Kind != yaml.ScalarNode {

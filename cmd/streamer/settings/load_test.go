@@ -16,7 +16,9 @@ import (
 
 	"streamer/consumer"
 	"streamer/control/job"
+	"streamer/control/people"
 	"streamer/control/secret"
+	"streamer/control/service"
 )
 
 // loadFrom loads settings from a command line, an environment and the text of a file ("" for none).
@@ -44,7 +46,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := Settings{
 		Kafka: consumer.Client{Brokers: []string{"localhost:9092"}, GroupProtocol: consumer.GroupClassic}, Namespace: "streamer", Listen: "127.0.0.1:9013", URL: "http://127.0.0.1:9013", Jobs: "/etc/streamer/jobs",
-		MemoryBytes: 256 << 20, LogFormat: "json", LogLevel: slog.LevelInfo,
+		MemoryBytes: 256 << 20, LogFormat: "json", LogLevel: slog.LevelInfo, People: people.Options{Require: true, OIDC: people.OIDC{GroupsClaim: "groups"}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -69,6 +71,15 @@ allow_hosts: [API.internal, localhost]
 allow_cidrs: 10.1.2.3/8
 memory: 1GiB
 log: {format: text, level: debug}
+require_auth: false
+admin: {user: root, password: twelve letters}
+oidc: {issuer: https://login.example.org, audience: streamer, groups_claim: realm_access.roles}
+people:
+  grants:
+    - {group: streamer-admins, permission: admin, owner: "*"}
+    - {group: "health, ops", permission: operate, owner: health-demo}
+user: me
+password: mine
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +89,10 @@ log: {format: text, level: debug}
 			TLS: consumer.TLS{Enable: true, CAFile: "ca.pem", CertFile: "c.pem", KeyFile: "k.pem", ServerName: "kafka"}, GroupProtocol: consumer.GroupConsumer},
 		Namespace: "ns", Instance: "i-0", Listen: "0.0.0.0:80", URL: "http://localhost:80", Jobs: "jobs", SecretsDir: "secrets", AllowHosts: []string{"api.internal", "localhost"},
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, MemoryBytes: 1 << 30, LogFormat: "text", LogLevel: slog.LevelDebug,
+		User: "me", Password: "mine", People: people.Options{Admin: people.Admin{User: "root", Password: "twelve letters"},
+			OIDC: people.OIDC{Issuer: "https://login.example.org", Audience: "streamer", GroupsClaim: "realm_access.roles"},
+			Grants: []people.GroupGrant{{Group: "streamer-admins", Grant: service.Grant{Permission: service.Admin, Owner: service.Everyone}},
+				{Group: "health, ops", Grant: service.Grant{Permission: service.Operate, Owner: "health-demo"}}}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -133,9 +148,25 @@ func TestRefusals(t *testing.T) {
 		{"the file is a list", nil, nil, "- a", []string{"expected settings by their names"}},
 		{"the file is no YAML", nil, nil, "a: [", []string{"no YAML"}},
 		{"the file is not there", []string{"--config=/none/streamer.yaml"}, nil, "", []string{"flag --config: open /none/streamer.yaml: no such file"}},
-		{"not in this version", nil, []string{"STREAMER_REQUIRE_AUTH=false"}, "oidc: {issuer: x}", []string{
-			"environment variable STREAMER_REQUIRE_AUTH: is not in this version", "oidc.issuer: is not in this version"}},
-		{"not in this version, by flag", []string{"--require-auth=x"}, nil, "", []string{"flag --require-auth: is not in this version"}},
+		{"not in this version", nil, []string{"STREAMER_SCHEMA_REGISTRY_URL=x"}, "", []string{"environment variable STREAMER_SCHEMA_REGISTRY_URL: is not in this version"}},
+		{"not in this version, by flag", []string{"--schema-registry-url=x"}, nil, "", []string{"flag --schema-registry-url: is not in this version"}},
+		{"neither with nor without login", []string{"--require-auth=maybe"}, nil, "", []string{`flag --require-auth: "maybe" is neither true nor false`}},
+		{"a user without a password", []string{"--admin-user=root"}, nil, "", []string{"flag --admin-user: there is no password for this user; set STREAMER_ADMIN_PASSWORD or"}},
+		{"a password without a user", nil, []string{"STREAMER_ADMIN_PASSWORD=twelve s3cret"}, "", []string{"STREAMER_ADMIN_PASSWORD: there is no user for this password"}},
+		{"a password file without a user", nil, nil, "admin: {password_file: p}", []string{"admin.password_file: there is no user"}},
+		{"two passwords", nil, nil, "admin: {user: root, password: twelve s3crets, password_file: p}", []string{"admin.password_file: stands beside admin.password"}},
+		{"a short password", nil, nil, "admin: {user: root, password: s3cret}", []string{"admin.password: is shorter than 12 characters; make one by"}},
+		{"a user with a colon", nil, nil, "admin: {user: 'a:b', password: twelve s3crets}", []string{`admin.user: "a:b" has a colon`}},
+		{"an issuer in clear", nil, nil, "oidc: {issuer: http://login.example.org, audience: a}", []string{`oidc.issuer: "http://login.example.org" is not https`}},
+		{"an issuer without an audience", nil, nil, "oidc: {issuer: https://login.example.org}", []string{"oidc.issuer: its tokens would be taken whomever they are for; set STREAMER_OIDC_AUDIENCE"}},
+		{"an audience without an issuer", nil, nil, "oidc: {audience: a}", []string{"oidc.audience: there is no provider"}},
+		{"grants without an issuer", nil, nil, "people: {grants: [{group: a, permission: view, owner: b}]}", []string{"people.grants: there is no provider"}},
+		{"grants that are none", nil, nil, "oidc: {issuer: https://l.test, audience: a}\npeople:\n  grants:\n    - {group: a, permission: operat, owner: b}\n    - {grup: a, permission: view, owner: ''}\n    - x\n    - {group: a, group: b, permission: [a], owner: c, also: d}", []string{
+			`streamer.yaml:3: people.grants: [0]: permission: "operat" is none; did you mean operate?`, "[1]: grup is unknown; did you mean group?", "[1]: group is missing", "[1]: owner is missing",
+			"[2]: is no grant; write it as {group: health-ops", "[3]: group stands twice", "[3]: permission is no plain text", "[3]: also is unknown; write one of group, permission, owner", "[3]: permission is missing"}},
+		{"grants that are no list", nil, []string{"STREAMER_PEOPLE_GRANTS={group: a}", "STREAMER_OIDC_ISSUER=https://l.test", "STREAMER_OIDC_AUDIENCE=a"}, "", []string{"STREAMER_PEOPLE_GRANTS: expected a list; write it as"}},
+		{"two ways to log in", nil, []string{"STREAMER_TOKEN=s3cret"}, "user: a", []string{"STREAMER_TOKEN: stands beside user"}},
+		{"a password for nobody", nil, []string{"STREAMER_PASSWORD=s3cret"}, "", []string{"STREAMER_PASSWORD: there is no user"}},
 		{"a namespace with a dot", []string{"--namespace=a.b"}, nil, "", []string{`flag --namespace: "a.b" cannot be a prefix of topics`}},
 		{"no host:port", nil, []string{"STREAMER_LISTEN=9013"}, "", []string{`STREAMER_LISTEN: "9013" is no host:port`}},
 		{"a port that is none", nil, []string{"STREAMER_LISTEN=localhost:http"}, "", []string{"is no host:port"}},
@@ -263,6 +294,32 @@ func TestSecretKeys(t *testing.T) {
 	}
 	s.SecretKeyFile += "-none"
 	if _, err := s.Keyring(); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+// The password of the admin may stand in a file; it is not shown.
+func TestThePasswordOfTheAdmin(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "password")
+	s := Settings{AdminPasswordFile: file, People: people.Options{Admin: people.Admin{User: "root"}}}
+	for text, want := range map[string]string{"twelve s3crets\n": "", "twelve s3crets": "", "": "is shorter than 12", "s3cret": "is shorter than 12", strings.Repeat("s3cret", 1000): "is larger than 1024 bytes"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o, err := s.Logins()
+		switch {
+		case want == "" && (err != nil || o.Admin.Password.Reveal() != "twelve s3crets"):
+			t.Errorf("%q: %v", text, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "s3cret")):
+			t.Errorf("%.10q: %v", text, err)
+		}
+		if shown := fmt.Sprintf("%+v %#v %v", o, o, o.Admin); strings.Contains(shown, "s3cret") {
+			t.Errorf("shows the password: %s", shown)
+		}
+	}
+	s.AdminPasswordFile += "-none"
+	if _, err := s.Logins(); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("no file: %v", err)
 	}
 }

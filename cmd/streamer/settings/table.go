@@ -14,7 +14,9 @@ import (
 	"streamer/consumer"
 	"streamer/control/client"
 	"streamer/control/job"
+	"streamer/control/people"
 	"streamer/control/secret"
+	"streamer/sink"
 )
 
 // Settings is what the process is told. Load fills it in.
@@ -31,6 +33,9 @@ type Settings struct {
 	Connections int
 	// URL is the instance that commands call.
 	URL string
+	// User with Password, or Token, are what commands call it with.
+	User            string
+	Password, Token sink.Secret
 	// Jobs is a job file or a directory of job files.
 	Jobs string
 	// SecretsDir holds a directory of secret files per owner; empty: there are none.
@@ -47,6 +52,9 @@ type Settings struct {
 	MemoryBytes int64
 	LogFormat   string
 	LogLevel    slog.Level
+	// People says how people log in. Its Tokens and Log are not settings. Logins adds the password of AdminPasswordFile.
+	People            people.Options
+	AdminPasswordFile string
 }
 
 // Setting is one line of the table.
@@ -114,18 +122,58 @@ var Table = []Setting{
 			return nil
 		}},
 	{Key: "listen", Env: "STREAMER_LISTEN", Flag: "listen", Default: "127.0.0.1:9013",
-		Doc: "host:port of /healthz, /readyz, /metrics and, on loopback, of the API", set: func(s *Settings, v string) (err error) {
+		Doc: "host:port of /healthz, /readyz, /metrics and the API; off loopback people have to log in", set: func(s *Settings, v string) (err error) {
 			s.Listen, err = hostPort(v)
 			return err
 		}},
+	{Key: "require_auth", Env: "STREAMER_REQUIRE_AUTH", Flag: "require-auth", Default: "true",
+		Doc: "whether the API needs a login; false only when listening on loopback. Where nobody could log in, the API is for this machine alone", set: func(s *Settings, v string) (err error) {
+			s.People.Require, err = yesNo(v)
+			return err
+		}},
+	{Key: "admin.user", Env: "STREAMER_ADMIN_USER", Flag: "admin-user", Example: "admin",
+		Doc: "user who may do everything in the API", set: func(s *Settings, v string) error {
+			if strings.Contains(v, ":") {
+				return fmt.Errorf("%q has a colon, which ends a user's name in basic logins", v)
+			}
+			s.People.Admin.User = v
+			return nil
+		}},
+	{Key: "admin.password", Env: "STREAMER_ADMIN_PASSWORD",
+		Doc: "the password of that user, 12 characters or more; no flag, as a command line can be seen by others", set: func(s *Settings, v string) error {
+			s.People.Admin.Password = sink.Secret(v)
+			return checkPassword(v)
+		}},
+	{Key: "admin.password_file", Env: "STREAMER_ADMIN_PASSWORD_FILE", Flag: "admin-password-file", Example: "/run/secrets/streamer-admin",
+		Doc: "file that holds the same", set: text(func(s *Settings) *string { return &s.AdminPasswordFile })},
+	{Key: "oidc.issuer", Env: "STREAMER_OIDC_ISSUER", Flag: "oidc-issuer", Example: "https://login.example.org/realms/main",
+		Doc: "OpenID Connect provider whose tokens the API takes; https, or http on loopback", set: func(s *Settings, v string) error {
+			s.People.OIDC.Issuer = v
+			return people.CheckIssuer(v)
+		}},
+	{Key: "oidc.audience", Env: "STREAMER_OIDC_AUDIENCE", Flag: "oidc-audience", Example: "streamer",
+		Doc: "audience that those tokens must name", set: text(func(s *Settings) *string { return &s.People.OIDC.Audience })},
+	{Key: "oidc.groups_claim", Env: "STREAMER_OIDC_GROUPS_CLAIM", Flag: "oidc-groups-claim", Default: "groups", Example: "realm_access.roles",
+		Doc: "claim of those tokens with the groups of a person, with dots between levels", set: text(func(s *Settings) *string { return &s.People.OIDC.GroupsClaim })},
+	{Key: "people.grants", Env: "STREAMER_PEOPLE_GRANTS", Example: `[{group: health-ops, permission: operate, owner: health}]`,
+		Doc: "what groups of the provider may do: permission (view, operate, edit, admin) and owner of the jobs (* for all); see below", set: func(s *Settings, v string) (err error) {
+			s.People.Grants, err = grants(v)
+			return err
+		}},
 	{Key: "url", Env: "STREAMER_URL", Flag: "url", Default: client.DefaultURL,
-		Doc: "instance that jobs, deliveries, offsets, deadletters and audit call", set: func(s *Settings, v string) error {
+		Doc: "instance that jobs, deliveries, offsets, deadletters, audit, tokens and services call", set: func(s *Settings, v string) error {
 			if err := client.CheckURL(v); err != nil {
 				return err
 			}
 			s.URL = v
 			return nil
 		}},
+	{Key: "user", Env: "STREAMER_USER", Flag: "user", Example: "admin",
+		Doc: "user whom those commands log in as", set: text(func(s *Settings) *string { return &s.User })},
+	{Key: "password", Env: "STREAMER_PASSWORD",
+		Doc: "the password of that user; no flag, as a command line can be seen by others", set: hidden(func(s *Settings) *sink.Secret { return &s.Password })},
+	{Key: "token", Env: "STREAMER_TOKEN",
+		Doc: "token that those commands log in with, of streamer or of the provider; no flag, as a command line can be seen by others", set: hidden(func(s *Settings) *sink.Secret { return &s.Token })},
 	{Key: "advertise", Env: "STREAMER_ADVERTISE", Flag: "advertise", Example: "streamer-0.streamer:9013",
 		Doc: "host:port or URL at which other instances reach this one; empty: what it listens on", set: func(s *Settings, v string) error {
 			return advertise(&s.Advertise, v)
@@ -202,11 +250,6 @@ var Table = []Setting{
 		}},
 
 	{Key: "schema_registry_url", Env: "STREAMER_SCHEMA_REGISTRY_URL", Flag: "schema-registry-url", Later: true},
-	{Key: "require_auth", Env: "STREAMER_REQUIRE_AUTH", Flag: "require-auth", Later: true},
-	{Key: "admin.user", Env: "STREAMER_ADMIN_USER", Flag: "admin-user", Later: true},
-	{Key: "admin.password", Env: "STREAMER_ADMIN_PASSWORD", Later: true},
-	{Key: "oidc.issuer", Env: "STREAMER_OIDC_ISSUER", Flag: "oidc-issuer", Later: true},
-	{Key: "oidc.audience", Env: "STREAMER_OIDC_AUDIENCE", Flag: "oidc-audience", Later: true},
 }
 
 // The file itself is found by its own names, which cannot stand in it.
@@ -249,6 +292,13 @@ func Help() string {
 func text(field func(*Settings) *string) func(*Settings, string) error {
 	return func(s *Settings, v string) error {
 		*field(s) = v
+		return nil
+	}
+}
+
+func hidden(field func(*Settings) *sink.Secret) func(*Settings, string) error {
+	return func(s *Settings, v string) error {
+		*field(s) = sink.Secret(v)
 		return nil
 	}
 }
