@@ -29,7 +29,9 @@ const (
 // deadLetters writes the rows of one job that were given up. A row is final when the broker has acknowledged its dead letter;
 // until then it keeps its lane, its record and its place before the committed offset, so a failing write loses nothing.
 type deadLetters struct {
-	runner *Runner
+	runner  *Runner
+	topic   string   // empty: off
+	parking *parking // of the same definition
 
 	mu     sync.Mutex
 	ended  bool          // nothing is written again any more
@@ -47,24 +49,25 @@ type letter struct {
 	begun   bool   // parking knows of it; guarded by its lock
 }
 
-func newDeadLetters(r *Runner) *deadLetters {
-	return &deadLetters{runner: r, again: make(chan struct{}, 1)}
+func newDeadLetters(r *Runner, cfg Config) *deadLetters {
+	return &deadLetters{runner: r, topic: cfg.DeadLetterTopic, again: make(chan struct{}, 1)}
 }
 
 // bury gives a row up: with a dead letter, or, where they are off, by keeping its lane waiting.
 func (p *partition) bury(r *row, o sink.Outcome) {
 	what := "row given up"
-	if p.runner.cfg.DeadLetterTopic == "" {
+	dead := p.runner.now().dead
+	if dead.topic == "" {
 		what = "row cannot be delivered, and dead letters are off: it is kept, and its lane waits"
 	}
 	p.runner.log.Error(what, "topic", p.topic, "partition", p.id, "offset", r.record.Offset, "row", r.index,
-		"class", string(o.Class), "status", o.Status, "attempts", o.Attempts, "reason", o.Reason, "dead_letter", p.runner.cfg.DeadLetterTopic)
+		"class", string(o.Class), "status", o.Status, "attempts", o.Attempts, "reason", o.Reason, "dead_letter", dead.topic)
 	p.mu.Lock()
-	if p.life == closed {
+	if p.life == closed || p.past(r) {
 		p.mu.Unlock()
 		return
 	}
-	if p.runner.cfg.DeadLetterTopic == "" {
+	if dead.topic == "" {
 		if r.endBy.Load() != nil { // it was decided about already
 			p.mu.Unlock()
 			p.ack(r, outcomeGivenUp)
@@ -80,16 +83,16 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 	r.stage = burying
 	p.letters++
 	p.mu.Unlock()
-	p.runner.dead.write(&letter{row: r, outcome: o})
+	dead.write(&letter{row: r, outcome: o})
 }
 
 // write hands a letter to the Kafka client; what comes of it reaches written.
 func (d *deadLetters) write(l *letter) {
-	if k := d.runner.parking; k != nil && !k.begins(l) {
+	if k := d.parking; k != nil && !k.begins(l) {
 		l.row.partition.wrote()
 		return
 	}
-	rec := l.record()
+	rec := l.record(d.topic)
 	// No deadline of the caller's: deadLetterTimeout bounds the write, and a write that was begun is better waited for.
 	d.runner.instance.producer.TryProduce(context.Background(), rec, func(rec *kgo.Record, err error) { d.written(l, rec, err) })
 }
@@ -100,7 +103,7 @@ func (d *deadLetters) written(l *letter, rec *kgo.Record, err error) {
 	case err == nil:
 		d.runner.status.note(&d.runner.status.dead, "")
 		d.runner.instance.metrics.deadLetters.WithLabelValues(d.runner.cfg.Job, string(l.outcome.Class)).Inc()
-		if k := d.runner.parking; k != nil {
+		if k := d.parking; k != nil {
 			k.acked(l.row, LetterAddress{rec.Partition, rec.Offset})
 		} else {
 			p.ack(l.row, outcomeDeadLettered)
@@ -111,13 +114,13 @@ func (d *deadLetters) written(l *letter, rec *kgo.Record, err error) {
 		l.bare, l.fresh = true, true
 	case errors.Is(err, kgo.ErrMaxBuffered): // many at once: the next try has room
 	default:
-		cause := fmt.Sprintf("dead letters cannot be written to %s: %v; the rows are kept and tried again", d.runner.cfg.DeadLetterTopic, err)
+		cause := fmt.Sprintf("dead letters cannot be written to %s: %v; the rows are kept and tried again", d.topic, err)
 		d.runner.status.note(&d.runner.status.dead, cause)
 		if d.runner.said.first(cause, time.Now()) {
 			d.runner.log.Error(cause)
 		}
 	}
-	if p.isClosed() {
+	if p.writesNoMore(l.row) {
 		p.wrote()
 		return
 	}
@@ -155,7 +158,7 @@ func (d *deadLetters) run(ctx context.Context) {
 		}
 		d.ensureTopic(ctx)
 		if d.isAnew() {
-			d.runner.instance.producer.PurgeTopicsFromProducing(d.runner.cfg.DeadLetterTopic) // it would write to the old id for good
+			d.runner.instance.producer.PurgeTopicsFromProducing(d.topic) // it would write to the old id for good
 		}
 		for _, l := range d.take(func(*letter) bool { return true }) {
 			d.write(l)
@@ -184,7 +187,7 @@ func (d *deadLetters) take(which func(*letter) bool) (out []*letter) {
 	keep := d.failed[:0]
 	for _, l := range d.failed {
 		switch {
-		case l.row.partition.isClosed():
+		case l.row.partition.writesNoMore(l.row):
 			l.row.partition.wrote()
 		case which(l):
 			out = append(out, l)
@@ -212,13 +215,13 @@ func (d *deadLetters) setEnded(ended bool) {
 }
 
 // record is the dead letter that is written.
-func (l *letter) record() *kgo.Record {
+func (l *letter) record(topic string) *kgo.Record {
 	row, rec := l.row, l.row.record
 	r, o := row.partition.runner, original{key: rec.key, value: rec.value, headers: make([]kgo.RecordHeader, len(rec.headers))}
 	for i, h := range rec.headers {
 		o.headers[i] = kgo.RecordHeader{Key: h.key, Value: h.value}
 	}
-	return envelope(r.cfg.DeadLetterTopic, &Letter{
+	return envelope(topic, &Letter{
 		Job: r.cfg.Job,
 		Source: LetterSource{Topic: row.partition.topic, TopicID: row.partition.address.topicID, Partition: row.partition.id,
 			Offset: rec.Offset, Row: row.index, Timestamp: rec.timestamp},
@@ -230,18 +233,18 @@ func (l *letter) record() *kgo.Record {
 
 // ensureTopic makes the dead-letter topic when it is missing: as large a record as the sources take, and a retention of its own.
 func (d *deadLetters) ensureTopic(ctx context.Context) {
-	if d.runner.cfg.DeadLetterTopic == "" {
+	if d.topic == "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
 	defer cancel()
-	admin, topic := d.runner.instance.admin, d.runner.cfg.DeadLetterTopic
+	admin, topic := d.runner.instance.admin, d.topic
 	meta, err := admin.Metadata(ctx, topic)
 	if err != nil || meta.Topics[topic].Err == nil || !errors.Is(meta.Topics[topic].Err, kerr.UnknownTopicOrPartition) {
 		return // there, or not to be asked now: writing will tell
 	}
 	config := topicConfig(len(meta.Brokers))
-	config["retention.ms"] = kadm.StringPtr(strconv.FormatInt(d.runner.cfg.DeadLetterRetention.Milliseconds(), 10))
+	config["retention.ms"] = kadm.StringPtr(strconv.FormatInt(d.runner.now().DeadLetterRetention.Milliseconds(), 10))
 	if size := d.sourceRecordBytes(ctx); size > 0 {
 		config["max.message.bytes"] = kadm.StringPtr(strconv.FormatInt(size+deadLetterHeadroom, 10))
 	}
@@ -312,6 +315,13 @@ func (p *partition) written() <-chan struct{} {
 		p.noLetters = over
 	}
 	return over
+}
+
+// writesNoMore says that a letter of r is not tried again: who reads its record next, by another definition or elsewhere, gives it up anew.
+func (p *partition) writesNoMore(r *row) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.life == closed || p.turn != nil || r.stage == replaced
 }
 
 func (p *partition) isClosed() bool {

@@ -42,7 +42,7 @@ func (r *Runner) Decide(ctx context.Context, at Position, d Decision, by string)
 
 // decidable gives the row at a position if something can be decided about it.
 func (p *partition) decidable(at Position, d Decision) (*row, error) {
-	over := p.runner.parking.overRows() // first: its lock is taken alone
+	over := p.runner.now().parking.overRows() // first: its lock is taken alone
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -62,6 +62,8 @@ func (p *partition) decidable(at Position, d Decision) (*row, error) {
 			return nil, fmt.Errorf("%s: the row is given up already; its dead letter is on its way", at)
 		case r.stage == shelving:
 			return nil, fmt.Errorf("%s: the row is being parked behind a dead letter of its key; decide about that one (streamer deadletters)", at)
+		case r.stage == replaced || p.turn != nil:
+			return nil, fmt.Errorf("%s: the job is being changed; try again in a moment", at)
 		case r.stage == behind:
 			return nil, fmt.Errorf("%s: the row waits behind %s; decide about that one", at, r.lane.first.position())
 		case r.stage == kept && d == Retry:
@@ -85,7 +87,7 @@ func (p *partition) retry(r *row) error {
 		p.mu.Unlock()
 		return notAssigned(p.topic, p.id)
 	}
-	again := r.stage == stuck
+	again := r.stage == stuck && p.turn == nil
 	if again {
 		p.stuck--
 		r.stage = delivering
@@ -94,7 +96,7 @@ func (p *partition) retry(r *row) error {
 	if again {
 		p.deliver(r)
 	} else {
-		p.scope.Hurry(&r.Delivery)
+		r.scope.Hurry(&r.Delivery)
 	}
 	return nil
 }
@@ -114,10 +116,15 @@ func (p *partition) endBy(r *row, by string) error {
 	case p.life != open:
 		p.mu.Unlock()
 		return notAssigned(p.topic, p.id)
+	case p.turn != nil:
+		p.mu.Unlock()
+		return fmt.Errorf("%s: the job is being changed; try again in a moment", r.position())
 	case at == stuck:
+		r.endBy.Store(&by) // a change of the job that comes now keeps it
 		p.stuck--
 		r.stage = delivering // of nobody but us
 	case at == kept:
+		r.endBy.Store(&by)
 		for i, other := range p.kept {
 			if other == r {
 				p.kept = append(p.kept[:i], p.kept[i+1:]...)
@@ -141,8 +148,8 @@ func (p *partition) endBy(r *row, by string) error {
 // endInHand ends a row that somebody has given up, if it can be taken from where it waits. Else an attempt ends first and final does
 // it, or who is about to hand the row on.
 func (p *partition) endInHand(r *row) {
-	last := p.scope.Look(&r.Delivery)
-	if p.scope.Withdraw(&r.Delivery) || p.runner.parking.withdraw(r) {
+	last := r.scope.Look(&r.Delivery)
+	if r.scope.Withdraw(&r.Delivery) || p.runner.now().parking.withdraw(r) {
 		p.end(r, endedBy(last.Last, *r.endBy.Load()))
 	}
 }
@@ -170,7 +177,7 @@ func endedBy(o sink.Outcome, by string) sink.Outcome {
 
 // end makes a row final that somebody has decided about: the guard is not asked.
 func (p *partition) end(r *row, o sink.Outcome) {
-	if p.runner.cfg.DeadLetterTopic == "" {
+	if p.runner.now().dead.topic == "" {
 		p.ack(r, outcomeGivenUp)
 		return
 	}

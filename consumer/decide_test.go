@@ -126,7 +126,7 @@ func TestARowThatWaitsForRoomToBeParkedIsGivenUp(t *testing.T) {
 		consumertest.Produce(t, f.producer, rec(topic, 0, "a", n))
 	}
 	cfg := f.job(topic, parked)
-	j := f.runOn(f.instance(Client{Brokers: f.cluster.Brokers}, 0), cfg, func(r *Runner) { r.parking.fold.most = 3 })
+	j := f.runOn(f.instance(Client{Brokers: f.cluster.Brokers}, 0), cfg, func(r *Runner) { r.now().parking.fold.most = 3 })
 	for offset := int64(3); offset < 6; offset++ {
 		over := j.waitFound(topic, offset, FoundNoRoom)
 		if over.BehindLetter == nil || *over.BehindLetter != (LetterAddress{0, 0}) || !strings.Contains(over.Reason, "3 dead letters are open") {

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,7 +141,7 @@ func (r *Runner) Find(ctx context.Context, q Query) ([]Found, error) {
 	if !ok {
 		return nil, notAssigned(q.Topic, q.Partition)
 	}
-	return s.tell(ctx, r.instance, &r.cfg, encodeTopicID(p.topicID), q.Row), nil
+	return s.tell(ctx, r.instance, &r.now().Config, encodeTopicID(p.topicID), q.Row), nil
 }
 
 // whereabouts is what is known of a record without looking at it or at its dead letters.
@@ -208,7 +209,7 @@ func (p *partition) ahead(s *whereabouts) {
 		w.Reason = "the partition was just assigned; its committed offset is not known yet"
 	case offset < p.fetched:
 		w.State = FoundQueued
-		if p.parkWait {
+		if p.parkWait > 0 {
 			w.Reason = "the dead letters are being read, to know which keys are parked"
 		}
 	case p.highWater >= 0 && offset >= p.highWater:
@@ -236,7 +237,7 @@ func rowsAt(t *track.Tracker, offset int64) (rows []*row) {
 			for r := rec.Caller.(*record).rows; r != nil; r = r.sibling {
 				rows = append(rows, r)
 			}
-			slices.Reverse(rows)
+			slices.SortFunc(rows, func(a, b *row) int { return cmp.Compare(a.index, b.index) })
 			return rows
 		}
 	}
@@ -286,18 +287,20 @@ func (p *partition) describe(r *row) Found {
 		f.State, f.Reason = FoundParking, "its key has a dead letter that is neither redriven nor given up; it is final when its own letter stands behind that"
 	case stuck:
 		f.State, f.Reason = FoundStuck, "it cannot be delivered, and dead letters are off: retry it or give it up"
+	case replaced:
+		f.State, f.Reason = FoundQueued, "the job was changed: the row is about to be mapped anew"
 	case done:
 		f.State, f.Reason = FoundFinished, "it is final; other rows of its record are not"
 	}
 	p.mu.Unlock()
 	switch at {
 	case delivering:
-		if f.look(p.scope.Look(&r.Delivery)); f.wait == "permit" {
+		if f.look(r.scope.Look(&r.Delivery)); f.wait == "permit" {
 			f.Reason = p.runner.forbidden()
 		}
 		fallthrough
 	case shelving:
-		p.runner.parking.tell(r, &f)
+		p.runner.now().parking.tell(r, &f)
 	}
 	if at == delivering && r.endBy.Load() != nil {
 		f.Reason += "; it was given up: it ends when that has"

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,7 @@ const (
 // rows is wrong (an API that changed, a job that was changed badly), and the whole job is held instead of emptying the topic into
 // the dead letters. Outcomes are rows delivered or given up, of one job on one instance.
 type guard struct {
-	share float64
+	share atomic.Uint64 // the bits of a float64; see allow
 
 	// ring has the last outcomes by their number: the time in Unix nanoseconds, with the lowest bit set for a row given up. A row
 	// delivered costs two atomic steps; who gives a row up reads it all.
@@ -35,7 +36,14 @@ type guard struct {
 	saving  chan struct{} // capacity 1: tripped was set
 }
 
-func newGuard(share float64) *guard { return &guard{share: share, saving: make(chan struct{}, 1)} }
+func newGuard(share float64) *guard {
+	g := &guard{saving: make(chan struct{}, 1)}
+	g.allow(share)
+	return g
+}
+
+// allow sets the share of rows given up that does not hold the job; what was noted before counts on.
+func (g *guard) allow(share float64) { g.share.Store(math.Float64bits(share)) }
 
 // delivered notes a delivered row.
 func (g *guard) delivered(now time.Time) { g.note(now, 0) }
@@ -49,7 +57,8 @@ func (g *guard) note(now time.Time, givenUp int64) {
 func (g *guard) judge(now time.Time, why sink.Outcome) *Hold {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.share >= 1 {
+	share := math.Float64frombits(g.share.Load())
+	if share >= 1 {
 		return nil
 	}
 	all, up := 1, 1
@@ -61,13 +70,13 @@ func (g *guard) judge(now time.Time, why sink.Outcome) *Hold {
 		all++
 		up += int(v & 1)
 	}
-	if all < guardLeast || float64(up) <= g.share*float64(all) {
+	if all < guardLeast || float64(up) <= share*float64(all) {
 		g.note(now, 1)
 		return nil
 	}
 	h := &Hold{
 		Cause: HoldGuard, Since: now,
-		Reason: fmt.Sprintf("%d of the last %d rows would be given up, more than dead_letter.hold_share %.3g allows; the last one: %s: %s", up, all, g.share, why.Class, why.Reason),
+		Reason: fmt.Sprintf("%d of the last %d rows would be given up, more than dead_letter.hold_share %.3g allows; the last one: %s: %s", up, all, share, why.Class, why.Reason),
 		Next:   "rows are kept; look at the reason, mend the API or the job, then resume the job, or give the rows up by raising dead_letter.hold_share",
 	}
 	if g.tripped == nil {
@@ -159,7 +168,7 @@ func (p *partition) giveUp(r *row, o sink.Outcome) {
 func (p *partition) keep(r *row, o sink.Outcome) {
 	p.mu.Lock()
 	given := r.endBy.Load() != nil // by somebody, and not for the guard to keep
-	if p.life == open && !given {
+	if p.life == open && !given && !p.past(r) {
 		r.stage = kept
 		p.kept = append(p.kept, r)
 	}
@@ -176,6 +185,10 @@ func (p *partition) keep(r *row, o sink.Outcome) {
 // deliverKept starts kept rows anew.
 func (p *partition) deliverKept() {
 	p.mu.Lock()
+	if p.turn != nil { // they are about to be mapped anew
+		p.mu.Unlock()
+		return
+	}
 	rows := p.kept
 	p.kept = nil
 	for _, r := range rows {

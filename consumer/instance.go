@@ -127,7 +127,8 @@ func (i *Instance) NewRunner(cfg Config) *Runner {
 	i.metrics.metadataDropped.WithLabelValues(cfg.Job) // shown as 0 from the start
 	r.limits.metadata.Store(maxMetadata)
 	r.limits.request.Store(maxRequest)
-	r.dead, r.parking = newDeadLetters(r), newParking(r)
+	r.changes = newChanges()
+	r.definition.Store(r.define(cfg))
 	i.metrics.expired.WithLabelValues(cfg.Job) // 0 is worth knowing
 	r.guard, r.gaps = newGuard(cfg.DeadLetterShare), newGaps()
 	r.compression.asked = firstFetchBytes

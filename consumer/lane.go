@@ -52,6 +52,7 @@ func newRecord(rec *kgo.Record) *record {
 type row struct {
 	sink.Delivery
 	partition *partition
+	scope     *sink.Scope // of the definition that it was mapped by
 	record    *record
 	index     int32 // place in the record, from 0; wholeRecord if the record could not be decoded
 	lane      *lane // nil: waits for nobody
@@ -75,6 +76,7 @@ const (
 	burying                 // its dead letter is on its way
 	shelving                // its letter is, behind a dead letter of its lane
 	stuck                   // it cannot be delivered, and dead letters are off
+	replaced                // its record is mapped anew, by another definition: the row is nobody's any more
 	done
 )
 

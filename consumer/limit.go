@@ -60,16 +60,38 @@ func (i *Instance) limit(job string, l *limited) (end func()) {
 	r := &i.rates
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.begin(r.of(job), l)
+}
+
+// limitInstead puts l in the place of old, which is under the limit no more: at no time both are, or none.
+func (i *Instance) limitInstead(job string, old, l *limited) (end func()) {
+	r := &i.rates
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	j := r.of(job)
+	j.end(old)
+	return r.begin(j, l)
+}
+
+// begin counts l to the job; the caller holds mu.
+func (r *rates) begin(j *rateOf, l *limited) (end func()) {
 	j.sinks[l] = struct{}{}
 	j.divide(l)
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		j.ended.add(l)
-		j.ended.Rows.Held, j.ended.Redrive.Held = false, false
-		delete(j.sinks, l)
+		j.end(l)
 	}
+}
+
+// end keeps what a sink has sent; it does nothing the second time. The caller holds mu.
+func (j *rateOf) end(l *limited) {
+	if _, there := j.sinks[l]; !there {
+		return
+	}
+	j.ended.add(l)
+	j.ended.Rows.Held, j.ended.Redrive.Held = false, false
+	delete(j.sinks, l)
 }
 
 // add counts the attempts of a sink.

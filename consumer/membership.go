@@ -121,7 +121,7 @@ func (r *Runner) onRevoked(hard context.Context, client *kgo.Client, lost map[st
 	}
 	member, closeIt := r.whileMember(hard)
 	defer closeIt()
-	drain, cancel := context.WithTimeout(member, r.cfg.Drain)
+	drain, cancel := context.WithTimeout(member, r.drainTime())
 	defer cancel()
 	r.release(drain, r.remove(lost))
 	r.log.Info("partitions revoked", "partitions", lost)
@@ -230,7 +230,7 @@ func (r *Runner) leave(hard context.Context) {
 	r.unfinished.Store(0) // what earlier revokes left has had its next owner since
 	member, closeIt := r.whileMember(hard)
 	defer closeIt()
-	drain, cancel := context.WithTimeout(member, r.cfg.Drain)
+	drain, cancel := context.WithTimeout(member, r.drainTime())
 	defer cancel()
 	r.release(drain, r.remove(nil))
 	r.client.AllowRebalance()

@@ -52,6 +52,12 @@ func newExtraction(cfg *Config, cache *schemas.Cache, from address) extraction {
 	}
 }
 
+// adopt makes cfg what records are brought to rows by.
+func (x *extraction) adopt(cfg *Config, cache *schemas.Cache) {
+	to := newExtraction(cfg, cache, x.address)
+	x.cfg, x.usesKafka, x.decoder, x.mapper = to.cfg, to.usesKafka, to.decoder, to.mapper
+}
+
 // null is the row of a tombstone that is delivered.
 var null = func() schemas.Value {
 	b := schemas.NewBuilder()

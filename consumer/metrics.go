@@ -147,7 +147,7 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(breakerDesc, float64(open))
 		gauge(unprovenDesc, float64(s.Delivery.Unproven))
 		gauge(onHoldDesc, float64(len(s.Delivery.Holds)))
-		if r.cfg.Sink.Rate.Count > 0 {
+		if r.now().Sink.Rate.Count > 0 {
 			gauge(shareDesc, g.instance.rates.share(job))
 		}
 	}

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -61,6 +62,8 @@ const (
 // Lock: parking.mu comes after all others, and nothing is called under it.
 type parking struct {
 	runner  *Runner
+	topic   string
+	dead    *deadLetters // of the same definition
 	letters *DeadLetters // the job's, for the follower
 	look    chan struct{}
 	wake    chan struct{} // capacity 1: settle has work
@@ -71,7 +74,14 @@ type parking struct {
 	writing map[rowAddress]*burial
 	over    []*row       // rows of parked lanes beyond the bound
 	settled []settlement // what the settler has to tell
-	newly   []*partition // assigned, and not sent from until the follower has come to the present end of the topic
+	telling []settlement // what it tells now
+	newly   []arrival    // assigned, or of another definition; and not sent from until the follower has come to the present end of the topic
+}
+
+// arrival is a partition that waits, and for the how manieth time: what is left over from an earlier time lets nothing go.
+type arrival struct {
+	*partition
+	n uint64
 }
 
 // burial is a row whose letter is being written, or was not read back.
@@ -88,11 +98,11 @@ type settlement struct {
 	void    *LetterAddress // the letter of it that counts for nothing
 }
 
-func newParking(r *Runner) *parking {
-	if !r.cfg.DeadLetterPark || r.cfg.DeadLetterTopic == "" {
+func newParking(r *Runner, cfg Config) *parking {
+	if !cfg.DeadLetterPark || cfg.DeadLetterTopic == "" {
 		return nil
 	}
-	return &parking{runner: r, letters: r.instance.DeadLetters(r.cfg), look: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+	return &parking{runner: r, topic: cfg.DeadLetterTopic, letters: r.instance.DeadLetters(cfg), look: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		fold: newLetterFold(r.cfg.Job, parkMost), read: map[int32]int64{}, writing: map[rowAddress]*burial{}}
 }
 
@@ -101,9 +111,13 @@ func (k *parking) await(p *partition) {
 	if k == nil {
 		return
 	}
-	p.parkWait = true // nobody else has p yet
+	p.mu.Lock()
+	p.arrivals++
+	p.parkWait = p.arrivals
+	a := arrival{p, p.parkWait}
+	p.mu.Unlock()
 	k.mu.Lock()
-	k.newly = append(k.newly, p)
+	k.newly = append(k.newly, a)
 	k.mu.Unlock()
 	nudge(k.look)
 }
@@ -143,7 +157,7 @@ func (k *parking) takes(r *row) bool {
 	k.mu.Unlock()
 	p := r.partition
 	p.mu.Lock()
-	if p.life == closed {
+	if p.life == closed || p.past(r) {
 		p.mu.Unlock()
 		return true
 	}
@@ -155,7 +169,7 @@ func (k *parking) takes(r *row) bool {
 	r.stage = shelving
 	p.letters++
 	p.mu.Unlock()
-	k.runner.dead.write(&letter{row: r, behind: at.String(), outcome: sink.Outcome{Class: ClassParked,
+	k.dead.write(&letter{row: r, behind: at.String(), outcome: sink.Outcome{Class: ClassParked,
 		Reason: "its key has a dead letter before it that is neither redriven nor given up: " + at.String()}})
 	return true
 }
@@ -263,7 +277,7 @@ func (k *parking) settler(ctx context.Context) {
 		}
 		k.mu.Lock()
 		todo, over := k.settled, len(k.over)
-		k.settled = nil
+		k.settled, k.telling = nil, k.settled
 		k.mu.Unlock()
 		if over == 0 {
 			k.runner.status.note(&k.runner.status.parked, "")
@@ -280,7 +294,38 @@ func (k *parking) settler(ctx context.Context) {
 				s.row.partition.deliver(s.row)
 			}
 		}
+		k.mu.Lock()
+		k.telling = nil
+		k.mu.Unlock()
 	}
+}
+
+// reading says whether the place of a row of p is about to be known: its letter is written and was not read back, or nobody has told it yet.
+func (k *parking) reading(p *partition) bool {
+	if k == nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range k.writing {
+		if b.row.partition == p && b.acked != nil {
+			return true
+		}
+	}
+	of := func(s settlement) bool { return s.row.partition == p && s.outcome != "" }
+	return slices.ContainsFunc(k.settled, of) || slices.ContainsFunc(k.telling, of)
+}
+
+// forget drops all rows of p, which are mapped anew.
+func (k *parking) forget(p *partition) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	maps.DeleteFunc(k.writing, func(_ rowAddress, b *burial) bool { return b.row.partition == p })
+	k.over = slices.DeleteFunc(k.over, func(r *row) bool { return r.partition == p })
+	k.settled = slices.DeleteFunc(k.settled, func(s settlement) bool { return s.row.partition == p })
 }
 
 // void says in the topic that a letter counts for nothing. Readers know by the lines themselves; this is for those who read when the
@@ -288,7 +333,7 @@ func (k *parking) settler(ctx context.Context) {
 func (k *parking) void(r *row, at LetterAddress) {
 	o := outcome{word: outcomeWordVoid, job: k.runner.cfg.Job, of: at, source: r.rowAddress(), lane: r.laneValue(), by: BySelf,
 		reason: "its key was free again before it was parked: the row was delivered in its place"}
-	k.runner.instance.producer.TryProduce(context.Background(), o.record(k.runner.cfg.DeadLetterTopic), nil)
+	k.runner.instance.producer.TryProduce(context.Background(), o.record(k.topic), nil)
 }
 
 // withdraw takes back a row for which there is no room among the parked ones; false: it is not there.
@@ -328,7 +373,7 @@ func (k *parking) overRows() map[*row]bool {
 func (p *partition) delivers(r *row) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.life != open {
+	if p.life != open || p.past(r) {
 		return false
 	}
 	r.stage = delivering

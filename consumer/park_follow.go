@@ -31,7 +31,7 @@ func (k *parking) follow(ctx context.Context) {
 			return
 		}
 		if errors.Is(err, errTopicAnew) {
-			k.runner.log.Warn(err.Error(), "topic", k.runner.cfg.DeadLetterTopic)
+			k.runner.log.Warn(err.Error(), "topic", k.topic)
 			continue
 		}
 		k.failed(err)
@@ -40,7 +40,7 @@ func (k *parking) follow(ctx context.Context) {
 }
 
 func (k *parking) failed(err error) {
-	cause := fmt.Sprintf("dead letters cannot be read from %s: %v; rows of parked keys, and new partitions, wait", k.runner.cfg.DeadLetterTopic, err)
+	cause := fmt.Sprintf("dead letters cannot be read from %s: %v; rows of parked keys, and new partitions, wait", k.topic, err)
 	k.runner.status.note(&k.runner.status.parked, cause)
 	if k.runner.said.first(cause, time.Now()) {
 		k.runner.log.Error(cause)
@@ -57,7 +57,7 @@ func (k *parking) followOnce(ctx context.Context) error {
 	}
 	id := k.topicID(ctx)
 	client, err := kgo.NewClient(append(opts,
-		kgo.ConsumeTopics(k.runner.cfg.DeadLetterTopic),
+		kgo.ConsumeTopics(k.topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxBytes(letterFetchBytes),
 		kgo.FetchMaxPartitionBytes(letterFetchBytes),
@@ -116,16 +116,16 @@ func (k *parking) followOnce(ctx context.Context) error {
 
 // topicID is that of the topic now, zero if it is missing or cannot be asked.
 func (k *parking) topicID(ctx context.Context) [16]byte {
-	meta, err := k.runner.instance.admin.Metadata(ctx, k.runner.cfg.DeadLetterTopic)
+	meta, err := k.runner.instance.admin.Metadata(ctx, k.topic)
 	if err != nil {
 		return [16]byte{}
 	}
-	return meta.Topics[k.runner.cfg.DeadLetterTopic].ID
+	return meta.Topics[k.topic].ID
 }
 
 // awaited are partitions that wait until the follower has come to ends.
 type awaited struct {
-	partitions []*partition
+	partitions []arrival
 	ends       map[int32]int64
 	looked     time.Time
 }
@@ -165,7 +165,9 @@ func (k *parking) arrivals(ctx context.Context, waiting []awaited) ([]awaited, e
 		k.runner.status.note(&k.runner.status.parked, "")
 		for _, p := range w.partitions {
 			p.mu.Lock()
-			p.parkWait = false
+			if p.parkWait == p.n {
+				p.parkWait = 0
+			}
 			p.mu.Unlock()
 			p.signal()
 		}

@@ -15,7 +15,7 @@ import (
 
 // parkedRow is a row of key a that is about to be buried, on a partition of its own.
 func parkedRow(r *Runner, offset int64) *row {
-	p := &partition{runner: r, topic: "t", scope: nil, lanes: map[string]*lane{}, tracker: track.New(0, -1)}
+	p := &partition{runner: r, topic: "t", scope: nil, definition: r.now(), lanes: map[string]*lane{}, tracker: track.New(0, -1)}
 	p.address = address{topic: "t", topicID: "id", partition: "0"}
 	own := &record{key: []byte("a"), value: []byte("{}")}
 	own.Offset = offset
@@ -33,7 +33,7 @@ func parker(f *fixture) *Runner {
 
 // readBack gives the letter to the follower as it stands in the topic.
 func (k *parking) readBack(l *letter, offset int64) {
-	rec := l.record()
+	rec := l.record(k.topic)
 	rec.Partition, rec.Offset = 0, offset
 	k.apply(rec)
 }
@@ -45,18 +45,18 @@ func TestALetterThatWasWrittenInSpiteOfItsErrorIsNotWrittenAgain(t *testing.T) {
 	x := parkedRow(r, 0)
 	l := &letter{row: x, outcome: sink.Outcome{Class: sink.Rejected}}
 	x.partition.letters = 1
-	if !r.parking.begins(l) { // the write itself is left out: its answer is told below
+	if !r.now().parking.begins(l) { // the write itself is left out: its answer is told below
 		t.Fatal("the letter is not begun")
 	}
-	r.dead.written(l, &kgo.Record{}, errors.New("not enough replicas after append"))
-	r.parking.readBack(l, 0)
-	for _, again := range r.dead.take(func(*letter) bool { return true }) {
-		r.dead.write(again)
+	r.now().dead.written(l, &kgo.Record{}, errors.New("not enough replicas after append"))
+	r.now().parking.readBack(l, 0)
+	for _, again := range r.now().dead.take(func(*letter) bool { return true }) {
+		r.now().dead.write(again)
 	}
-	r.parking.mu.Lock()
-	defer r.parking.mu.Unlock()
-	if n := len(r.parking.writing); n != 0 || len(r.parking.settled) != 1 {
-		t.Errorf("%d letters are being written, %d rows settled; want none and one", n, len(r.parking.settled))
+	r.now().parking.mu.Lock()
+	defer r.now().parking.mu.Unlock()
+	if n := len(r.now().parking.writing); n != 0 || len(r.now().parking.settled) != 1 {
+		t.Errorf("%d letters are being written, %d rows settled; want none and one", n, len(r.now().parking.settled))
 	}
 }
 
@@ -64,7 +64,7 @@ func TestALetterThatWasWrittenInSpiteOfItsErrorIsNotWrittenAgain(t *testing.T) {
 // has to hear of its letter.
 func TestALetterOfAPartitionThatCameBackMakesItsRowFinal(t *testing.T) {
 	r := parker(setup(t, consumertest.Fake(t), nil))
-	k, old, now := r.parking, parkedRow(r, 0), parkedRow(r, 0)
+	k, old, now := r.now().parking, parkedRow(r, 0), parkedRow(r, 0)
 	k.begins(&letter{row: old})
 	l := &letter{row: now, outcome: sink.Outcome{Class: sink.Rejected}}
 	k.begins(l)
@@ -82,7 +82,7 @@ func TestALetterOfAPartitionThatCameBackMakesItsRowFinal(t *testing.T) {
 func TestWhoWaitsForAReadingThatEndsWaitsForTheNext(t *testing.T) {
 	f := setup(t, consumertest.Fake(t), nil)
 	r := parker(f)
-	k, x := r.parking, parkedRow(r, 0)
+	k, x := r.now().parking, parkedRow(r, 0)
 	consumertest.Produce(t, f.producer, &kgo.Record{Topic: r.cfg.DeadLetterTopic, Value: []byte("of nobody")})
 	f.cluster.Fake.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
 		f.cluster.Fake.KeepControl()
@@ -100,7 +100,7 @@ func TestWhoWaitsForAReadingThatEndsWaitsForTheNext(t *testing.T) {
 	})
 	end()
 	<-ended
-	if len(k.newly) != 1 || k.newly[0] != x.partition {
+	if len(k.newly) != 1 || k.newly[0].partition != x.partition {
 		t.Errorf("%v wait for the next reading, want the partition", k.newly)
 	}
 	if len(k.settled) != 1 || k.settled[0].row != x || len(k.over) > 0 {

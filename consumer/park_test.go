@@ -266,7 +266,7 @@ func TestParkingIsBounded(t *testing.T) {
 	}
 	cfg := f.job(topic, parked)
 	i := f.instance(Client{Brokers: f.cluster.Brokers}, 0)
-	j := f.runOn(i, cfg, func(r *Runner) { r.parking.fold.most = 3 })
+	j := f.runOn(i, cfg, func(r *Runner) { r.now().parking.fold.most = 3 })
 	j.waitCause("more than an instance keeps an eye on")
 	f.committedTo(cfg, topic, map[int32]int64{0: 3})
 	f.api.SetAnswer(nil)

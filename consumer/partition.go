@@ -19,10 +19,10 @@ type partition struct {
 	topic   string
 	id      int32
 	topicID [16]byte
-	scope   *sink.Scope
 
 	// The worker's own: one goroutine decodes and maps. See take.
 	extraction
+	scopeOf *sink.Scope // of the definition that it maps by
 	earlier earlier
 	rows    []*row
 	lanesOf []laneValue
@@ -33,6 +33,10 @@ type partition struct {
 
 	mu         sync.Mutex
 	life       life
+	definition *definition
+	scope      *sink.Scope    // the sink's part of it
+	turn       *turn          // to another definition; nil: none
+	again      []*record      // pending, and to be mapped anew; before all that is in the queue
 	tracker    *track.Tracker // nil until the committed offset is known
 	lanes      map[string]*lane
 	own        *lane
@@ -48,7 +52,8 @@ type partition struct {
 	skipTo     int64         // what is below was accepted as lost; see goOn
 	kept       []*row        // that would be given up, but the guard holds the job
 	paused     bool          // not fetched, since its buffer is full or it waits
-	parkWait   bool          // nothing is taken until it is known which lanes are parked
+	parkWait   uint64        // not 0: nothing is taken until it is known which lanes are parked
+	arrivals   uint64        // so many times it waited for that
 	wait       wait
 
 	// Of this assignment: every record polled is final, or pending: in the queue, in the worker's hands, or in the tracker.
@@ -86,16 +91,19 @@ type wait struct {
 }
 
 func (r *Runner) newPartition(topic string, id int32) *partition {
+	d := r.now()
+	d.outlet.scopes.Add(1)
 	p := &partition{
-		runner: r, topic: topic, id: id, topicID: r.topicID(topic),
-		scope:      r.sink.NewScope(),
-		extraction: newExtraction(&r.cfg, r.instance.schemas, r.address(topic, id)),
+		runner: r, topic: topic, id: id, topicID: r.topicID(topic), definition: d,
+		scope:      d.outlet.sink.NewScope(),
+		extraction: newExtraction(&d.Config, r.instance.schemas, r.address(topic, id)),
 		wake:       make(chan struct{}, 1),
 		workerDone: make(chan struct{}),
 		lanes:      map[string]*lane{},
 		committed:  -1, highWater: -1,
 	}
-	r.parking.await(p)
+	p.scopeOf = p.scope
+	d.parking.await(p)
 	ctx, stop := context.WithCancel(context.Background()) // ends with close, whose caller waits for the worker
 	p.stop = stop
 	go p.work(ctx)
@@ -157,8 +165,12 @@ func (p *partition) work(ctx context.Context) {
 	idle, busy := time.NewTimer(idleAfter), false
 	defer idle.Stop()
 	for {
-		if rec := p.dequeue(); rec != nil {
-			p.take(rec)
+		if own, rec := p.dequeue(); own != nil || rec != nil {
+			if own != nil {
+				p.takeAgain(own)
+			} else {
+				p.take(rec)
+			}
 			p.warn()
 			busy = true
 			continue
@@ -180,14 +192,31 @@ func (p *partition) work(ctx context.Context) {
 // idleAfter is how long a worker keeps the memory of its largest record when nothing comes.
 const idleAfter = 10 * time.Second
 
-// dequeue gives the next record to decode, nil if there is none or no room for it. One that is too large for the room passes
-// when nothing else is held.
-func (p *partition) dequeue() *kgo.Record {
-	full := p.runner.memoryFull.Load()
-	share := p.runner.share()
+// dequeue gives the next record to decode: one that is mapped anew, else one of the queue; neither if there is none or no room for it.
+func (p *partition) dequeue() (own *record, rec *kgo.Record) {
+	full, share := p.runner.memoryFull.Load(), p.runner.share()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.queue) == 0 || p.life != open || p.tracker == nil || p.parkWait {
+	d, scope := p.definition, p.scope
+	switch {
+	case p.turn != nil:
+		p.turn.still()
+	case len(p.again) > 0:
+		own = p.nextAgain(share)
+	default:
+		rec = p.nextQueued(full, share)
+	}
+	p.mu.Unlock()
+	if p.scopeOf != scope {
+		p.adopt(&d.Config, p.runner.instance.schemas)
+		p.scopeOf = scope
+	}
+	return own, rec
+}
+
+// nextQueued gives the next record of the queue, if there is room. One that is too large for the room passes when nothing else is held.
+// The partition's lock is held.
+func (p *partition) nextQueued(full bool, share int64) *kgo.Record {
+	if len(p.queue) == 0 || p.life != open || p.tracker == nil || p.parkWait > 0 {
 		p.passGap()
 		return nil
 	}
@@ -242,10 +271,10 @@ func requestBytes(r *sink.Request) int64 {
 //  4. The life becomes closed. Whoever reports later changes nothing, so the offset read here is the last word of this
 //     assignment, and committing it can neither pass an unfinished row nor come after the next owner's commit.
 func (p *partition) drain(ctx context.Context) (c commit, changed bool) {
-	p.setLife(draining)
+	scope := p.setLife(draining)
 	p.stop()
 	<-p.workerDone
-	p.scope.Drain(ctx)
+	scope.Drain(ctx)
 	select {
 	case <-p.written():
 	case <-ctx.Done():
@@ -255,17 +284,19 @@ func (p *partition) drain(ctx context.Context) (c commit, changed bool) {
 
 // abandon ends the assignment at once: the group has given it to another member, or will. Nothing is committed.
 func (p *partition) abandon() {
-	p.setLife(draining)
+	scope := p.setLife(draining)
 	p.stop()
-	p.scope.Cancel()
+	scope.Cancel()
 	<-p.workerDone
 	p.close()
 }
 
-func (p *partition) setLife(l life) {
+// setLife gives the scope too: only an open partition is given another one.
+func (p *partition) setLife(l life) *sink.Scope {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.life = l
+	return p.scope
 }
 
 func (p *partition) close() (c commit, changed bool) {
@@ -277,9 +308,10 @@ func (p *partition) close() (c commit, changed bool) {
 		return c, false
 	}
 	p.life = closed
+	p.definition.outlet.scopes.Done()
 	p.runner.account.add(-p.queued - p.held)
-	p.runner.unfinished.Add(int64(p.pending))
-	p.queue, p.lanes, p.own, p.kept = nil, nil, nil, nil
+	p.runner.unfinished.Add(int64(p.pending + len(p.again)))
+	p.queue, p.again, p.lanes, p.own, p.kept = nil, nil, nil, nil, nil
 	if p.tracker == nil || p.severed() {
 		p.mu.Unlock()
 		return c, false

@@ -47,11 +47,24 @@ func (p *partition) take(rec *kgo.Record) {
 	case rec.Attrs.IsControl(): // the marker of a transaction: final as it is, and counted, so that lag reaches 0
 		p.skip(rec, "")
 		return
-	case rec.Value == nil && p.runner.cfg.Tombstone == TombstoneSkip:
+	case rec.Value == nil && p.cfg.Tombstone == TombstoneSkip:
 		p.skip(rec, outcomeTombstone)
 		return
 	}
-	var own *record // made for the first row that is not final: filtered records are not copied
+	own := p.mapped(rec, nil, final)
+	if own == nil {
+		p.skip(rec, "")
+		return
+	}
+	for _, row := range p.enter(own, p.rows, p.lanesOf) {
+		p.deliver(row)
+	}
+	clear(p.rows)
+}
+
+// mapped makes rows and lanesOf those of a record that are not final. own is the record when it is pending already; else it is made for
+// the first of them, so that filtered records are not copied, and is nil if there is none.
+func (p *partition) mapped(rec *kgo.Record, own *record, final func(row int32) bool) *record {
 	rows, lanes := p.rows[:0], p.lanesOf[:0]
 	for _, x := range p.extract(rec) {
 		if final != nil && final(x.index) {
@@ -64,22 +77,13 @@ func (p *partition) take(rec *kgo.Record) {
 		if own == nil {
 			own = newRecord(rec)
 		}
-		row := &row{partition: p, record: own, index: x.index, payload: x.err}
+		row := &row{partition: p, scope: p.scopeOf, record: own, index: x.index, payload: x.err}
 		row.Request, row.Final, row.Row = x.request, p.runner.final, row
 		row.bytes = requestBytes(&row.Request)
-		row.sibling, own.rows = own.rows, row
-		p.runner.sending(p.earlier.sent(x.index))
 		rows, lanes = append(rows, row), append(lanes, x.lane)
 	}
 	p.rows, p.lanesOf = rows, lanes
-	if len(rows) == 0 {
-		p.skip(rec, "")
-		return
-	}
-	for _, row := range p.enter(own, rows, lanes) {
-		p.deliver(row)
-	}
-	clear(p.rows)
+	return own
 }
 
 // extract does decode → filter, mask → map. The whole value is decoded before the first row of it can be sent. A record that
@@ -129,10 +133,19 @@ func (p *partition) enter(own *record, rows []*row, lanes []laneValue) []*row {
 	}
 	p.runner.account.add(bytes)
 	p.held += bytes
-	p.pending += len(rows)
 	p.tracker.Track(&own.Record, int32(len(rows)))
+	for _, row := range rows {
+		p.runner.sending(p.earlier.sent(row.index))
+	}
+	return p.line(own, rows, lanes)
+}
+
+// line puts the rows of a record into their lanes and gives those that are the first. The partition's lock is held.
+func (p *partition) line(own *record, rows []*row, lanes []laneValue) []*row {
+	p.pending += len(rows)
 	first := rows[:0]
 	for i, row := range rows {
+		row.sibling, own.rows = own.rows, row
 		if lanes[i].none || p.join(row, lanes[i].value, lanes[i].own) {
 			row.stage = delivering
 			first = append(first, row)
@@ -149,9 +162,9 @@ func (p *partition) deliver(r *row) {
 	switch {
 	case r.payload != nil:
 		p.giveUp(r, sink.Outcome{Class: sink.Payload, Reason: r.payload.Error()})
-	case p.runner.parking.takes(r): // behind a dead letter of its key
+	case p.runner.now().parking.takes(r): // behind a dead letter of its key
 	default:
-		p.scope.Deliver(&r.Delivery)
+		r.scope.Deliver(&r.Delivery)
 	}
 	if r.endBy.Load() != nil { // meanwhile
 		p.endInHand(r)
@@ -176,7 +189,7 @@ func (r *Runner) final(d *sink.Delivery, o sink.Outcome) {
 // ack notes that a row is final and starts the next one of its lane.
 func (p *partition) ack(r *row, outcome string) {
 	p.mu.Lock()
-	if p.life == closed { // refused: another member owns the partition now
+	if p.life == closed || r.stage == replaced { // refused: another member owns the partition now, or another row stands for it
 		p.mu.Unlock()
 		return
 	}
@@ -189,8 +202,8 @@ func (p *partition) ack(r *row, outcome string) {
 	p.held -= freed
 	p.pending--
 	next := p.leave(r)
-	more, roomy := len(p.queue) > 0, p.paused && float64(p.held+p.queued) < lowMark*float64(p.runner.share())
-	if p.life != open {
+	more, roomy := len(p.queue)+len(p.again) > 0, p.paused && float64(p.held+p.queued) < lowMark*float64(p.runner.share())
+	if p.life != open || p.turn != nil {
 		next = nil
 	}
 	if next != nil {
@@ -223,14 +236,20 @@ func (p *partition) skip(rec *kgo.Record, outcome string) {
 	}
 }
 
-// commitLoop commits what is finished, every cfg.Commit while something changed, until ctx ends. A slow commit delays the next
+// commitLoop commits what is finished, every Config.Commit while something changed, until ctx ends. A slow commit delays the next
 // one: there is one at a time, and it takes all that finished meanwhile. Once member has ended, its commits no longer wait for a
 // rebalance: the last one is made by leave.
 func (r *Runner) commitLoop(ctx, member context.Context) {
-	tick := time.NewTicker(r.cfg.Commit)
+	every := r.now().Commit
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
+		case <-r.changes.pace:
+			if now := r.now().Commit; now != every {
+				every = now
+				tick.Reset(every)
+			}
 		case <-tick.C:
 			r.commitFinished(ctx, member)
 		case <-ctx.Done():

@@ -12,27 +12,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"streamer/sink"
 )
 
 // Runner runs one job on this instance: its membership of the group, and the data path of the partitions assigned to it.
 // A Runner runs once.
 type Runner struct {
 	instance *Instance
-	cfg      Config
+	cfg      Config // as it was made: job, namespace, group, instance and topics stay so, for all else see now
 	log      *slog.Logger
 	rows     map[string]prometheus.Counter
 	attempts attemptCounters
 
 	client      *kgo.Client
-	sink        *sink.Sink
 	patterns    []*regexp.Regexp // of topics, when cfg.Pattern
 	excluded    []*regexp.Regexp // that no pattern takes
 	fence       *fence
 	account     *account
-	dead        *deadLetters
-	parking     *parking      // nil: keys go on after a dead letter
 	cluster     string        // id of the Kafka cluster
 	owner       [8]byte       // of commit metadata, see track.Owner
 	sessionTime time.Duration // a member that stops answering is given up after it
@@ -64,8 +59,9 @@ type Runner struct {
 
 	retentions retentions
 
-	delivering  atomic.Pointer[sink.Sink] // sink, for Status
-	unlimit     func()                    // takes sink out of the job's limit
+	definition  atomic.Pointer[definition] // see now; changed by the changer, and by changes while there is no session
+	changes     changes
+	sessionMost time.Duration // what a drain of this session may take at most
 	status      status
 	said        said
 	recalling   sync.Mutex // one Recall at a time
@@ -97,6 +93,7 @@ const (
 // not mend is returned as a *RefusedError; nil after a clean stop.
 func (r *Runner) Run(soft, hard context.Context) error {
 	defer close(r.gaps.over)
+	defer r.changes.end()
 	defer r.instance.forget(r)
 	defer r.status.set(Stopped, "")
 	for {
@@ -110,7 +107,7 @@ func (r *Runner) Run(soft, hard context.Context) error {
 			}
 			return err
 		}
-		r.dead.ensureTopic(soft)
+		r.now().dead.ensureTopic(soft)
 		if err := r.session(soft, hard); err != nil || soft.Err() != nil {
 			return err
 		}
@@ -131,11 +128,7 @@ func (r *Runner) session(soft, hard context.Context) error {
 	background.Go(func() { r.commitLoop(work, member) })
 	background.Go(func() { r.regulateLoop(work) })
 	background.Go(func() { r.watch(work) })
-	background.Go(func() { r.dead.run(work) })
-	if r.parking != nil {
-		background.Go(func() { r.parking.follow(work) })
-		background.Go(func() { r.parking.settler(work) })
-	}
+	background.Go(func() { r.changer(work, member) })
 	background.Go(func() { r.saveHolds(work) })
 	background.Go(func() { r.watchProgress(work) })
 	r.status.set(Running, "")
@@ -147,9 +140,11 @@ func (r *Runner) session(soft, hard context.Context) error {
 	background.Wait()
 	endClient() // a JoinGroup that waits for others would hold up the close
 	r.client.CloseAllowingRebalance()
-	r.unlimit()
-	r.sink.Close()
+	r.now().outlet.close()
 	r.account.close()
+	if soft.Err() == nil { // else the run ends, and what is wanted did not come
+		r.changes.sessionEnded(r)
+	}
 	return r.member.refusal()
 }
 
@@ -167,17 +162,14 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 	r.fence.consumer, r.fence.fellBack = r.consumerProtocol(), r.fellBack
 	r.member = membership{end: expelled}
 	r.joined = make(chan struct{})
-	s, err := sink.New(r.cfg.Sink, r.permit, observer{r})
-	if err != nil {
-		return &RefusedError{Cause: err}
+	if err := r.changes.sessionBegins(r); err != nil {
+		return err
 	}
-	r.sink = s
-	r.delivering.Store(s)
-	r.unlimit = r.instance.limit(r.cfg.Job, &limited{sink: s, part: 1, work: r.work})
+	drain := r.now().Drain
+	r.sessionMost = drain + rebalanceMargin/2
 	opts, err := r.instance.kafka.options(r.clientID(), r.instance.log, r.wrapping(r.fence))
 	if err != nil {
-		r.unlimit()
-		s.Close()
+		r.now().outlet.close()
 		return &RefusedError{Cause: err}
 	}
 	opts = append(opts,
@@ -188,7 +180,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 		kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(sessionTimeout),
 		kgo.HeartbeatInterval(heartbeatInterval),
-		kgo.RebalanceTimeout(r.cfg.Drain+rebalanceMargin),
+		kgo.RebalanceTimeout(drain+rebalanceMargin),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtCommitted()),
@@ -213,8 +205,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 	}
 	client, err := kgo.NewClient(opts...)
 	if err != nil {
-		r.unlimit()
-		s.Close()
+		r.now().outlet.close()
 		return &RefusedError{Cause: err}
 	}
 	r.client, r.account = client, r.instance.budget.open(client.BufferedFetchBytes)

@@ -168,7 +168,7 @@ func (r *Runner) commitStart(ctx context.Context, topics foundTopics) error {
 	if err := r.commitOutside(ctx, offsets); err != nil {
 		return fmt.Errorf("commit where to start: %w", err)
 	}
-	r.log.Info("new group: first offsets committed", "group", r.cfg.Group, "start", r.cfg.Start.String(), "topics", topics.names())
+	r.log.Info("new group: first offsets committed", "group", r.cfg.Group, "start", r.now().Start.String(), "topics", topics.names())
 	return nil
 }
 
@@ -213,10 +213,10 @@ func (r *Runner) startOffsets(ctx context.Context, topics []string) (kadm.Offset
 	var listed kadm.ListedOffsets
 	var err error
 	switch {
-	case r.cfg.Start.Latest: // before an open transaction, as a reader of committed records sees the end
+	case r.now().Start.Latest: // before an open transaction, as a reader of committed records sees the end
 		listed, err = r.instance.admin.ListCommittedOffsets(ctx, topics...)
-	case !r.cfg.Start.Time.IsZero():
-		listed, err = r.instance.admin.ListOffsetsAfterMilli(ctx, r.cfg.Start.Time.UnixMilli(), topics...)
+	case !r.now().Start.Time.IsZero():
+		listed, err = r.instance.admin.ListOffsetsAfterMilli(ctx, r.now().Start.Time.UnixMilli(), topics...)
 	default:
 		listed, err = r.instance.admin.ListStartOffsets(ctx, topics...)
 	}

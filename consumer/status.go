@@ -101,6 +101,7 @@ type status struct {
 	dead     string // why dead letters cannot be written
 	parked   string // why rows of parked keys wait
 	delivery string // why rows wait at the target
+	change   string // that a change waits for attempts in flight
 }
 
 // set changes the state and reports whether state or cause are new.
@@ -127,7 +128,7 @@ func (s *status) read() (State, string, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var causes []string
-	for _, c := range []string{s.cause, s.topics, s.group, s.marks, s.commits, s.dead, s.parked, s.delivery} {
+	for _, c := range []string{s.cause, s.topics, s.group, s.marks, s.commits, s.dead, s.parked, s.delivery, s.change} {
 		if c != "" {
 			causes = append(causes, c)
 		}
@@ -139,8 +140,8 @@ func (s *status) read() (State, string, time.Time) {
 func (r *Runner) Status() Status {
 	state, cause, since := r.status.read()
 	out := Status{State: cmp.Or(state, Starting), Cause: cause, Since: since, Unfinished: r.unfinished.Load()}
-	if s := r.delivering.Load(); s != nil {
-		out.Delivery = s.Stats()
+	if o := r.now().outlet; o != nil {
+		out.Delivery = o.sink.Stats()
 	}
 	for _, s := range r.watchdog.read() {
 		if r.partition(s.Topic, s.Partition) != nil { // the watchdog looks every few seconds, and not between two sessions

@@ -58,7 +58,7 @@ func (r *Runner) lookAt(ctx context.Context) foundTopics {
 	if err != nil {
 		return nil
 	}
-	if s := r.sink.Stats(); s.Waiting == 0 {
+	if s := r.now().outlet.sink.Stats(); s.Waiting == 0 {
 		r.status.note(&r.status.delivery, "")
 	}
 	if len(topics) == 0 {
@@ -175,7 +175,7 @@ func (r *Runner) share() int64 {
 func (r *Runner) regulate() {
 	r.regulating.Lock()
 	defer r.regulating.Unlock()
-	r.ample.Store(r.sink.Ample())
+	r.ample.Store(r.now().outlet.sink.Ample())
 	level, share, now := r.account.level(), r.share(), time.Now()
 	r.memoryFull.Store(level >= 1)
 	if size, changed := r.compression.adjust(r.account.fetchable()); changed {

@@ -102,6 +102,22 @@ func (t *Tracker) Done(r *Record, row int32) bool {
 	return true
 }
 
+// Again begins a pending record anew with so many rows that are not final; those that are (Record.Final) stay so. Without any it is
+// finished, and the result says so. O(1).
+func (t *Tracker) Again(r *Record, rows int32) (finished bool) {
+	if r.rows < 1 {
+		panic(fmt.Sprintf("track: offset %d is finished already", r.Offset))
+	}
+	if r.rows = rows; rows < 1 {
+		r.rows = 1
+		return t.Done(r, -1)
+	}
+	return false
+}
+
+// Final says that a row of a pending record is final.
+func (r *Record) Final(row int32) bool { return r.final.has(row) }
+
 // Committable is the offset to commit, with its leader epoch: that of the first pending record, else the one after the last
 // seen.
 func (t *Tracker) Committable() (offset int64, epoch int32) {

@@ -1,0 +1,57 @@
+package consumer
+
+import (
+	"reflect"
+	"slices"
+)
+
+// Effect is how a changed definition takes effect on a job that runs.
+type Effect uint8
+
+// The effects, from the least to the most. EffectNone touches no row: the job goes on as it is, with another commit interval, drain,
+// retention or guard, say. EffectNextAttempt holds from the next attempt of every row on; requests stay what they were, but for what the sink
+// adds. EffectRemap makes the requests of unfinished records anew. All of these are for Runner.Change; EffectRejoin leaves the group and
+// joins it, or another one, as another runner.
+const (
+	EffectNone Effect = iota
+	EffectNextAttempt
+	EffectRemap
+	EffectRejoin
+)
+
+var effectWords = [...]string{"none", "next attempt", "drain and re-map", "rejoin"}
+
+// String gives the effect in words.
+func (e Effect) String() string { return effectWords[e] }
+
+// Effect says how a change from c to next takes effect; Runner.Change says which field does what. Programs and paths are compared by what
+// they were compiled to: in doubt they differ. Neither c nor next needs its defaults filled in.
+func (c Config) Effect(next Config) Effect {
+	c, next = c.Defaults(), next.Defaults()
+	switch {
+	case c.Job != next.Job, c.Namespace != next.Namespace, c.Group != next.Group, c.Instance != next.Instance, c.Pattern != next.Pattern,
+		!slices.Equal(slices.Sorted(slices.Values(c.Topics)), slices.Sorted(slices.Values(next.Topics))):
+		return EffectRejoin
+	case c.Order.By != next.Order.By, c.Schemas != next.Schemas, c.Tombstone != next.Tombstone,
+		c.IdempotencyHeader != next.IdempotencyHeader, c.PositionHeaders != next.PositionHeaders,
+		!reflect.DeepEqual(c.Order.Path, next.Order.Path), !reflect.DeepEqual(c.Program, next.Program):
+		return EffectRemap
+	case !sameSink(c, next), c.otherLetters(next):
+		return EffectNextAttempt
+	}
+	return EffectNone
+}
+
+// otherLetters says that dead letters go elsewhere, or keys wait behind them otherwise.
+func (c Config) otherLetters(next Config) bool {
+	return c.DeadLetterTopic != next.DeadLetterTopic || c.DeadLetterTopic != "" && c.DeadLetterPark != next.DeadLetterPark
+}
+
+func sameSink(c, next Config) bool {
+	a, b := c.Sink, next.Sink
+	if a.RootCAs != b.RootCAs && (a.RootCAs == nil || b.RootCAs == nil || !a.RootCAs.Equal(b.RootCAs)) {
+		return false
+	}
+	a.RootCAs, b.RootCAs = nil, nil
+	return reflect.DeepEqual(a, b)
+}

@@ -1,0 +1,86 @@
+package consumer
+
+import (
+	"context"
+	"sync"
+
+	"streamer/sink"
+)
+
+// definition is a job as its runner carries it out, until Change gives it another one. It is never changed: readers keep the one they
+// have. What the group knows of a job is in Runner.cfg, and the same for all definitions of a runner.
+type definition struct {
+	Config
+	outlet  *outlet
+	dead    *deadLetters
+	parking *parking // nil: keys go on after a dead letter
+}
+
+// outlet is the sink of one or several definitions during a session, with what ends with it.
+type outlet struct {
+	sink    *sink.Sink
+	limited *limited
+	unlimit func()         // takes the sink out of the job's limit
+	scopes  sync.WaitGroup // of partitions that are not closed; never added to after the last definition with it is replaced
+	closed  sync.Once
+}
+
+// now is the present definition. A Runner that only looks something up has no other than its Config.
+func (r *Runner) now() *definition {
+	if d := r.definition.Load(); d != nil {
+		return d
+	}
+	return &definition{Config: r.cfg}
+}
+
+// define makes cfg the definition, without a sink of its own yet: what was keeps the dead letters, unless they go elsewhere now.
+func (r *Runner) define(cfg Config) *definition {
+	d, old := &definition{Config: cfg}, r.definition.Load()
+	if old != nil {
+		d.outlet = old.outlet
+	}
+	if old != nil && !old.otherLetters(cfg) {
+		d.dead, d.parking = old.dead, old.parking
+	} else {
+		d.dead, d.parking = newDeadLetters(r, cfg), newParking(r, cfg)
+		d.dead.parking = d.parking
+		if d.parking != nil {
+			d.parking.dead = d.dead
+		}
+	}
+	return d
+}
+
+// newOutlet makes the sink of d. It is not limited yet.
+func (r *Runner) newOutlet(cfg *Config) (*outlet, error) {
+	s, err := sink.New(cfg.Sink, r.permit, observer{r})
+	if err != nil {
+		return nil, &RefusedError{Cause: err}
+	}
+	return &outlet{sink: s, limited: &limited{sink: s, part: 1, work: r.work}}, nil
+}
+
+// close ends the sink; its rows are not final.
+func (o *outlet) close() {
+	o.closed.Do(func() {
+		if o.unlimit != nil { // else it was never used
+			o.unlimit()
+		}
+		o.sink.Close()
+	})
+}
+
+// serve runs what dead letters need until end is called, which waits for it. It may be called once per session.
+func (d *definition) serve() (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	all.Go(func() { d.dead.run(ctx) })
+	if d.parking != nil {
+		all.Go(func() { d.parking.follow(ctx) })
+		all.Go(func() { d.parking.settler(ctx) })
+	}
+	return func() {
+		cancel()
+		all.Wait()
+	}
+}
