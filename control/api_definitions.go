@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"streamer/control/service"
+	"streamer/schemas"
 )
 
 // lastingTimeout bounds a write to the log in Kafka, which has a bound of its own.
@@ -45,6 +46,8 @@ type DefinitionsService interface {
 	Diff(context.Context, service.Caller, DiffIn) (Difference, error)
 	// Validate tells what is wrong with a document. Nothing is written.
 	Validate(context.Context, service.Caller, DocumentIn) (Validation, error)
+	// Schema gives the JSON Schema that editors check a job with.
+	Schema(context.Context, service.Caller, struct{}) (json.RawMessage, error)
 	// Logs gives the last lines of the log about a job, of all instances.
 	Logs(context.Context, service.Caller, LogsIn) (LogPage, error)
 }
@@ -65,6 +68,8 @@ func definitionsMethods(s DefinitionsService) []service.Method {
 			Summary: "tells what a document would change of a job, and what that does"}, s.Diff),
 		service.New(service.Method{Service: "jobs", Name: "validate", Verb: http.MethodPost, Route: "/validate", Permission: service.Edit, On: service.Any,
 			Summary: "tells what is wrong with a job; writes nothing"}, s.Validate),
+		service.New(service.Method{Service: "jobs", Name: "schema", Verb: http.MethodGet, Route: "/schema",
+			Summary: "gives the JSON Schema of a job"}, s.Schema),
 		service.New(service.Method{Service: "jobs", Name: "logs", Verb: http.MethodGet, Route: "/jobs/{job}/logs", Permission: service.View, On: "job",
 			Summary: "gives the last lines of the log about a job"}, s.Logs),
 	}
@@ -233,6 +238,11 @@ func faultsOf(err error) []service.Fault {
 		return p.Errors
 	}
 	return []service.Fault{{Field: p.Field, Detail: p.Detail, Mend: p.Mend}}
+}
+
+// Schema implements DefinitionsService.
+func (definitionsService) Schema(context.Context, service.Caller, struct{}) (json.RawMessage, error) {
+	return json.RawMessage(schemas.Job), nil
 }
 
 // Logs implements DefinitionsService.

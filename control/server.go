@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"streamer/control/aether"
 	"streamer/control/service"
 )
 
@@ -38,8 +39,8 @@ type ServerOptions struct {
 	Log *slog.Logger
 }
 
-// Server answers /healthz (alive), /readyz (ready, with every job's state) and /metrics, to everyone, and the API under /api to those whom
-// API.Authenticator knows.
+// Server answers /healthz (alive), /readyz (ready, with every job's state) and /metrics, to everyone, and the API under /api, with the routes
+// of Aether's consumer beside it, to those whom API.Authenticator knows.
 type Server struct {
 	http   *http.Server
 	listen string
@@ -84,7 +85,11 @@ func handler(o ServerOptions, addr func() string) http.Handler {
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError})))
 	if o.API.Jobs != nil {
 		o.API.Readiness = o.Readiness
-		o.API.table(addr, o.Log).Mount(e)
+		t := o.API.table(addr, o.Log)
+		t.Mount(e)
+		if o.API.Definitions != nil {
+			aether.Mount(e, t)
+		}
 	}
 	return e
 }

@@ -43,6 +43,7 @@ var asked = map[string]map[string]any{
 	"jobs.pause":          {"job": "visits"},
 	"jobs.resume":         {"job": "visits"},
 	"jobs.replace":        {"job": "visits", "document": map[string]any{"id": "visits"}, "if_match": "41"},
+	"jobs.schema":         {},
 	"jobs.show":           {"job": "visits"},
 	"jobs.start":          {"job": "visits"},
 	"jobs.stop":           {"job": "visits"},

@@ -34,6 +34,9 @@ const (
 // prefix is where the API is.
 const prefix = "/api/v1"
 
+// guarded is what needs a caller: the API, and the routes that package aether has beside it.
+var guarded = []string{"/api", "/jobs", "/job"}
+
 // Owners knows whose the jobs are.
 type Owners interface {
 	// OwnerOf gives the owner of a job, empty if it has none.
@@ -157,7 +160,7 @@ func (m *bound) resolved(s *huma.Schema) *huma.Schema {
 	return s
 }
 
-// Mount registers the routes. Every path under /api needs a caller, also one that no route takes, but for the client of pages.
+// Mount registers the routes. Every path under /api, /jobs and /job needs a caller, also one that no route takes, but for the client of pages.
 func (t *Table) Mount(e *echo.Echo) {
 	e.Use(t.who, bounded)
 	for _, m := range t.methods {
@@ -176,7 +179,7 @@ func (t *Table) Mount(e *echo.Echo) {
 
 // ofAPI tells whether a request is for the API, also one that no route takes.
 func ofAPI(req *http.Request) bool {
-	return req.URL.Path == "/api" || strings.HasPrefix(req.URL.Path, "/api/")
+	return slices.ContainsFunc(guarded, func(p string) bool { return req.URL.Path == p || strings.HasPrefix(req.URL.Path, p+"/") })
 }
 
 const callerKey = "caller"
@@ -253,37 +256,42 @@ func (t *Table) byName(c echo.Context) error {
 	return Refuse(http.StatusNotFound, "service", fmt.Sprintf("there is no service %q", service), meant(service, services, "there are "))
 }
 
-// answer calls a method, after everything was looked at that speaks against it: first the caller, then the arguments. unread says that the
-// body cannot be read.
+// answer calls a method, and sends what it gave.
 func (t *Table) answer(c echo.Context, m *bound, args *arguments, unread error) error {
-	by := c.Get(callerKey).(Caller)
-	if err := t.permit(by, m, args, unread); err != nil {
+	out, err := t.invoke(c, m, args, unread)
+	if err != nil || m.stream {
 		return err
 	}
+	return m.render(c, args, out)
+}
+
+// invoke calls a method, after everything was looked at that speaks against it: first the caller, then the arguments. unread says that the
+// body cannot be read. A stream is sent as it goes.
+func (t *Table) invoke(c echo.Context, m *bound, args *arguments, unread error) (out any, err error) {
+	by := c.Get(callerKey).(Caller)
+	if err := t.permit(by, m, args, unread); err != nil {
+		return nil, err
+	}
 	if unread != nil {
-		return unread
+		return nil, unread
 	}
 	if faults := m.complete(args); len(faults) > 0 {
 		p := Wrong(faults...)
 		if args.unfit {
 			p.Status = http.StatusNotFound
 		}
-		return p
+		return nil, p
 	}
 	text := must(json.Marshal(args.values))
 	if m.stream {
-		return t.stream(c, m, by, text)
+		return nil, t.stream(c, m, by, text)
 	}
 	if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(callTimeout + callMargin)); err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), callTimeout)
 	defer cancel()
-	out, err := m.call(ctx, by, text, nil)
-	if err != nil {
-		return err
-	}
-	return m.render(c, args, out)
+	return m.call(ctx, by, text, nil)
 }
 
 // permit says why a caller may not call a method, before anything of it runs.
