@@ -29,19 +29,15 @@ var clock = time.Now
 // calls makes a command one that calls an instance. do prints what it got; the context ends with the first SIGINT or SIGTERM.
 func calls(c *cobra.Command, environ []string, do func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error) *cobra.Command {
 	settings.ClientFlags(c.Flags())
+	if words := strings.Fields(c.Use); len(words) > 1 && words[1] == "JOB" {
+		c.ValidArgsFunction = completeJobs(environ)
+	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		s, err := load(c, environ)
 		if err != nil {
 			return err
 		}
-		var login []client.Option
-		switch {
-		case s.Token != "":
-			login = append(login, client.WithBearer(s.Token.Reveal()))
-		case s.User != "":
-			login = append(login, client.WithBasic(s.User, s.Password.Reveal()))
-		}
-		api, err := client.New(s.URL, login...)
+		api, err := connect(s, environ)
 		if err != nil {
 			return err
 		}

@@ -27,12 +27,18 @@ import (
 // night is when the scripts that call an instance are played.
 var night = time.Date(2026, 1, 31, 3, 0, 0, 0, time.UTC)
 
-// instance starts the API of an instance with jobs of all kinds, and stops the clock of the commands that follow.
-func instance(ts *testscript.TestScript, _ bool, _ []string) {
-	s, _ := nightServer(ts.MkAbs("sending"), nil)
+// instance starts the API of an instance with jobs of all kinds, and stops the clock of the commands that follow. With the word people,
+// they have to log in. AT is its address, too.
+func instance(ts *testscript.TestScript, _ bool, args []string) {
+	var people service.Authenticator
+	if len(args) > 0 {
+		people = persons{}
+	}
+	s, _ := nightServer(ts.MkAbs("sending"), people)
 	ts.Check(s.Start())
 	ts.Defer(func() { s.Stop(context.Background()) })
 	ts.Setenv("STREAMER_URL", "http://"+s.Addr())
+	ts.Setenv("AT", "http://"+s.Addr())
 	ts.Setenv("CLOCK", night.Format(time.RFC3339))
 }
 

@@ -39,6 +39,10 @@ func (f *format) Set(v string) error {
 func outputFlag(c *cobra.Command) *format {
 	f := asText
 	c.Flags().VarP(&f, "output", "o", "output format")
+	words := cobra.FixedCompletions([]cobra.Completion{string(asText), string(asJSON), string(asYAML)}, cobra.ShellCompDirectiveNoFileComp)
+	if err := c.RegisterFlagCompletionFunc("output", words); err != nil {
+		panic(err) // the flag was just added
+	}
 	return &f
 }
 

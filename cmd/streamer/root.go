@@ -19,16 +19,15 @@ func newRoot(environ []string) *cobra.Command {
 		Short: "carries Kafka records to HTTP APIs, in order per key",
 		Long: "streamer carries Kafka records to HTTP APIs, in order per key, and never moves a committed offset past a row that is\n" +
 			"not final. Jobs say which topics are read, what is taken from a row, and which request is made.",
-		Args:              cobra.NoArgs,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(runCommand(environ), demoCommand(), validateCommand(environ), testCommand(environ), jobsCommand(environ), deliveriesCommand(environ),
 		lettersCommand(environ), offsetsCommand(environ), auditCommand(environ),
-		servicesCommand(environ), secretsCommand(environ), tokensCommand(environ),
+		servicesCommand(environ), secretsCommand(environ), tokensCommand(environ), loginCommand(environ), logoutCommand(environ), contextsCommand(environ),
 		versionCommand(), settingsTopic())
 	return root
 }

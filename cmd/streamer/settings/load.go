@@ -20,15 +20,18 @@ import (
 // maxFileBytes bounds the settings file.
 const maxFileBytes = 1 << 20
 
+// ofClients are the settings with a flag that only commands have which call an instance.
+var ofClients = []string{"url", "user", "context", "insecure"}
+
 // Flags declares a flag for every setting that has one, and --config. Their defaults are told in the help only: what was not
 // given must not go over the environment.
 func Flags(fs *pflag.FlagSet) {
-	declare(fs, func(s Setting) bool { return s.Key != "url" && s.Key != "user" })
+	declare(fs, func(s Setting) bool { return !slices.Contains(ofClients, s.Key) })
 }
 
 // ClientFlags declares those of commands that only call an instance.
 func ClientFlags(fs *pflag.FlagSet) {
-	declare(fs, func(s Setting) bool { return s.Key == "url" || s.Key == "user" })
+	declare(fs, func(s Setting) bool { return slices.Contains(ofClients, s.Key) })
 }
 
 func declare(fs *pflag.FlagSet, which func(Setting) bool) {
@@ -43,7 +46,7 @@ func declare(fs *pflag.FlagSet, which func(Setting) bool) {
 		}
 		f := fs.VarPF(new(given), s.Flag, "", usage)
 		f.Hidden = s.Later
-		if s.Key == "kafka.tls.enable" {
+		if s.Key == "kafka.tls.enable" || s.Key == "insecure" {
 			f.NoOptDefVal = "true"
 		}
 	}
@@ -79,6 +82,11 @@ func Load(flags *pflag.FlagSet, environ []string) (Settings, error) {
 		}
 		if value == "" {
 			continue
+		}
+		if given := l.values[def.Key] != ""; given && def.Key == "url" {
+			s.URLFrom = l.from["url"]
+		} else if given && def.Key == "context" {
+			s.ContextFrom = l.from["context"]
 		}
 		if err := def.set(&s, value); err != nil {
 			l.faults.Add(l.from[def.Key], err.Error(), "")

@@ -65,6 +65,8 @@ namespace: ns
 instance_id: i-0
 listen: 0.0.0.0:80
 url: http://localhost:80
+context: prod
+insecure: true
 jobs_dir: jobs
 secrets_dir: secrets
 allow_hosts: [API.internal, localhost]
@@ -87,12 +89,18 @@ password: mine
 	want := Settings{
 		Kafka: consumer.Client{Brokers: []string{"k1:9092", "k2:9092"}, SASL: consumer.SASL{Mechanism: "SCRAM-SHA-512", User: "u", Password: "p"},
 			TLS: consumer.TLS{Enable: true, CAFile: "ca.pem", CertFile: "c.pem", KeyFile: "k.pem", ServerName: "kafka"}, GroupProtocol: consumer.GroupConsumer},
-		Namespace: "ns", Instance: "i-0", Listen: "0.0.0.0:80", URL: "http://localhost:80", Jobs: "jobs", SecretsDir: "secrets", AllowHosts: []string{"api.internal", "localhost"},
+		Namespace: "ns", Instance: "i-0", Listen: "0.0.0.0:80", URL: "http://localhost:80", Context: "prod", Insecure: true, Jobs: "jobs", SecretsDir: "secrets", AllowHosts: []string{"api.internal", "localhost"},
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, MemoryBytes: 1 << 30, LogFormat: "text", LogLevel: slog.LevelDebug,
 		User: "me", Password: "mine", People: people.Options{Admin: people.Admin{User: "root", Password: "twelve letters"},
 			OIDC: people.OIDC{Issuer: "https://login.example.org", Audience: "streamer", GroupsClaim: "realm_access.roles"},
 			Grants: []people.GroupGrant{{Group: "streamer-admins", Grant: service.Grant{Permission: service.Admin, Owner: service.Everyone}},
 				{Group: "health, ops", Grant: service.Grant{Permission: service.Operate, Owner: "health-demo"}}}},
+	}
+	for _, from := range []*string{&got.URLFrom, &got.ContextFrom} {
+		if !strings.Contains(*from, "/streamer.yaml:") {
+			t.Errorf("given in %q", *from)
+		}
+		*from = ""
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

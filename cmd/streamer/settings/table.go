@@ -31,8 +31,12 @@ type Settings struct {
 	Advertise string
 	// Connections bounds what the jobs need together; 0: derived from the limit of open files.
 	Connections int
-	// URL is the instance that commands call.
-	URL string
+	// URL is the instance that commands call, URLFrom where that was said; empty: nowhere, it is the default.
+	URL, URLFrom string
+	// Context is what they call and log in with instead, of those that somebody has logged in to; ContextFrom is where that was said.
+	Context, ContextFrom string
+	// Insecure lets them send a credential over plain HTTP to another machine.
+	Insecure bool
 	// User with Password, or Token, are what commands call it with.
 	User            string
 	Password, Token sink.Secret
@@ -174,6 +178,13 @@ var Table = []Setting{
 		Doc: "the password of that user; no flag, as a command line can be seen by others", set: hidden(func(s *Settings) *sink.Secret { return &s.Password })},
 	{Key: "token", Env: "STREAMER_TOKEN",
 		Doc: "token that those commands log in with, of streamer or of the provider; no flag, as a command line can be seen by others", set: hidden(func(s *Settings) *sink.Secret { return &s.Token })},
+	{Key: "context", Env: "STREAMER_CONTEXT", Flag: "context", Example: "prod",
+		Doc: "which of the instances that streamer login has kept those commands call; empty: url, if it is given, else the current one", set: text(func(s *Settings) *string { return &s.Context })},
+	{Key: "insecure", Env: "STREAMER_INSECURE", Flag: "insecure", Default: "false",
+		Doc: "lets those commands send a credential over plain HTTP to another machine", set: func(s *Settings, v string) (err error) {
+			s.Insecure, err = yesNo(v)
+			return err
+		}},
 	{Key: "advertise", Env: "STREAMER_ADVERTISE", Flag: "advertise", Example: "streamer-0.streamer:9013",
 		Doc: "host:port or URL at which other instances reach this one; empty: what it listens on", set: func(s *Settings, v string) error {
 			return advertise(&s.Advertise, v)

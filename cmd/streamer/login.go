@@ -1,0 +1,406 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"streamer/cmd/streamer/contexts"
+	"streamer/cmd/streamer/settings"
+	"streamer/control"
+	"streamer/sink"
+)
+
+// maxCredentialBytes bounds what is read of a token or a password.
+const maxCredentialBytes = 64 << 10
+
+func loginCommand(environ []string) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "login",
+		Short: "logs in to an instance, and keeps that for the commands that follow",
+		Long: "Asks for a user and a password, or a token, tries them on the instance, and keeps them with its address as a context, which is the current\n" +
+			"one from then on. --name keeps several. Nothing secret is given as a flag, as a command line can be seen by others: it is typed on the\n" +
+			"terminal, or comes in with --token-stdin or --password-stdin. They are kept in a file that only you may read.",
+		Args: cobra.NoArgs,
+	}
+	var l login
+	c.Flags().BoolVar(&l.tokenIn, "token-stdin", false, "read a token from what comes in")
+	c.Flags().BoolVar(&l.passwordIn, "password-stdin", false, "read the password of --user from what comes in")
+	c.Flags().StringVar(&l.name, "name", "", "name of the context (default the host of the address)")
+	settings.ClientFlags(c.Flags())
+	c.Flags().Lookup("context").Hidden = true // --name is what names it here
+	output := outputFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		s, err := load(c, environ)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		path := contexts.Path(lookup(environ))
+		if path == "" {
+			return errors.New("there is no place to keep a login; set HOME")
+		}
+		book, err := contexts.Read(path)
+		if err != nil {
+			return failure{err}
+		}
+		to, err := l.context(c, s, book)
+		if err != nil {
+			return err
+		}
+		if err := l.ask(ctx, c, s, &to); err != nil {
+			return err
+		}
+		made, err := try(ctx, to)
+		if err != nil {
+			return told(err)
+		}
+		book.Put(to)
+		book.Current = to.Name
+		if err := book.Write(path); err != nil {
+			return failure{err}
+		}
+		return output.print(c.OutOrStdout(), made, func(w io.Writer) {
+			_, _ = fmt.Fprintf(w, "logged in to %s (%s, streamer %s); context %s is the current one\n", to.URL, to.Login(), made.Version, to.Name)
+			if made.Open {
+				_, _ = fmt.Fprintln(w, "nobody has to log in there, so whether the credential is right was not looked at")
+			}
+		})
+	}
+	return c
+}
+
+// login is what the flags of login say.
+type login struct {
+	tokenIn, passwordIn bool
+	name                string
+}
+
+// context is the one that is logged in to, without a credential.
+func (l login) context(c *cobra.Command, s settings.Settings, book contexts.Book) (contexts.Context, error) {
+	switch {
+	case c.Flags().Changed("context"):
+		return contexts.Context{}, errors.New("login names a context with --name")
+	case l.tokenIn && (l.passwordIn || c.Flags().Changed("user")):
+		return contexts.Context{}, errors.New("--token-stdin stands beside --user or --password-stdin; keep one of them")
+	case l.passwordIn && !c.Flags().Changed("user"):
+		return contexts.Context{}, errors.New("--password-stdin needs --user")
+	}
+	to := contexts.Context{Name: l.name, URL: s.URL, Insecure: s.Insecure}
+	if s.URLFrom == "" { // the one of that name again, or the current one
+		name := l.name
+		if name == "" {
+			name = book.Current
+		}
+		if known, err := book.Find(name); err == nil {
+			to.Name, to.URL, to.Insecure = known.Name, known.URL, known.Insecure || s.Insecure
+		}
+	}
+	if to.Name == "" {
+		u, err := url.Parse(to.URL)
+		if err != nil {
+			return to, err
+		}
+		to.Name = strings.Trim(u.Host, "[]")
+		if i := strings.Index(to.Name, "]:"); i >= 0 { // an IPv6 address with a port
+			to.Name = to.Name[:i] + to.Name[i+1:]
+		}
+	}
+	if err := contexts.CheckName(to.Name); err != nil {
+		return to, fmt.Errorf("--name: %w", err)
+	}
+	probe := to // before anything is typed
+	probe.Token = "?"
+	api, err := connectTo(probe)
+	if err != nil {
+		return to, err
+	}
+	api.Close()
+	return to, nil
+}
+
+// ask fills the credential in.
+func (l login) ask(ctx context.Context, c *cobra.Command, s settings.Settings, to *contexts.Context) error {
+	user := ""
+	if c.Flags().Changed("user") {
+		user = s.User
+	}
+	if l.tokenIn || l.passwordIn {
+		what := "password"
+		if l.tokenIn {
+			what = "token"
+		}
+		src, err := io.ReadAll(io.LimitReader(c.InOrStdin(), maxCredentialBytes+1))
+		text := strings.TrimRight(string(src), "\r\n")
+		switch {
+		case err != nil:
+			return failure{err}
+		case text == "":
+			return fmt.Errorf("--%s-stdin: nothing came in", what)
+		case len(src) > maxCredentialBytes || strings.ContainsAny(text, "\r\n"):
+			return fmt.Errorf("--%s-stdin: what came in is more than one line", what)
+		}
+		return fill(to, user, text)
+	}
+	in, ok := c.InOrStdin().(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return errors.New("login would ask, and there is no terminal; give --token-stdin, or --user with --password-stdin")
+	}
+	w := c.ErrOrStderr()
+	if user == "" {
+		_, _ = fmt.Fprint(w, "user (empty: a token instead): ")
+		line, err := typed(ctx, in, func() (string, error) { return bufio.NewReader(in).ReadString('\n') })
+		if err != nil {
+			return err
+		}
+		user = strings.TrimSpace(line)
+	}
+	what := "token: "
+	if user != "" {
+		what = "password: "
+	}
+	_, _ = fmt.Fprint(w, what)
+	text, err := typed(ctx, in, func() (string, error) {
+		secret, err := term.ReadPassword(int(in.Fd())) // without an echo
+		return string(secret), err
+	})
+	_, _ = fmt.Fprintln(w)
+	if err != nil {
+		return err
+	}
+	return fill(to, user, text)
+}
+
+// fill puts a credential into a context: the password of a user, or a token.
+func fill(to *contexts.Context, user, secret string) error {
+	switch {
+	case strings.Contains(user, ":"):
+		return fmt.Errorf("--user: %q has a colon, which ends a user's name in basic logins", user)
+	case user == "" && secret == "":
+		return errors.New("neither a user nor a token was given")
+	case user != "":
+		to.User, to.Password = user, sink.Secret(secret)
+	default:
+		to.Token = sink.Secret(strings.TrimSpace(secret))
+	}
+	return nil
+}
+
+// typed reads from a terminal until ctx ends, which Ctrl-C does, and leaves the terminal as it was. What reads then still, ends with the
+// process.
+func typed(ctx context.Context, in *os.File, read func() (string, error)) (string, error) {
+	state, err := term.GetState(int(in.Fd()))
+	if err != nil {
+		return "", failure{err}
+	}
+	type line struct {
+		text string
+		err  error
+	}
+	lines := make(chan line, 1)
+	go func() {
+		text, err := read()
+		lines <- line{text, err}
+	}()
+	select {
+	case l := <-lines:
+		if l.err != nil {
+			return "", failure{l.err}
+		}
+		return l.text, nil
+	case <-ctx.Done():
+		return "", failure{errors.Join(errDeclined, term.Restore(int(in.Fd()), state))}
+	}
+}
+
+// loggedIn is what came of a login.
+type loggedIn struct {
+	Context string `json:"context"`
+	URL     string `json:"url"`
+	User    string `json:"user,omitempty"`
+	// Login is what it is: token, or user and the name.
+	Login   string `json:"login"`
+	Version string `json:"version"`
+	// Open says that the instance answers without a login, so that the credential was not looked at.
+	Open bool `json:"open"`
+}
+
+// try asks an instance with a credential.
+func try(ctx context.Context, to contexts.Context) (loggedIn, error) {
+	made := loggedIn{Context: to.Name, URL: to.URL, User: to.User, Login: to.Login()}
+	api, err := connectTo(to)
+	if err != nil {
+		return made, err
+	}
+	defer api.Close()
+	var v control.Version
+	if err := api.Call(ctx, "system.version", struct{}{}, &v); err != nil {
+		return made, err
+	}
+	made.Version = v.Version
+	nobody, err := connectTo(contexts.Context{URL: to.URL})
+	if err != nil {
+		return made, err
+	}
+	defer nobody.Close()
+	made.Open = nobody.Call(ctx, "system.version", struct{}{}, nil) == nil
+	return made, nil
+}
+
+func logoutCommand(environ []string) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "logout [CONTEXT]",
+		Short: "forgets the credential of a context",
+		Long: "Forgets the password or the token of a context, the current one if none is named; its address stays. A token stays valid until it expires\n" +
+			"or is revoked (streamer tokens revoke).",
+		Args: cobra.MaximumNArgs(1),
+	}
+	c.ValidArgsFunction = completeContexts(environ)
+	return changesContexts(c, environ, func(book *contexts.Book, args []string) (string, error) {
+		name := book.Current
+		if len(args) > 0 {
+			name = args[0]
+		}
+		if name == "" {
+			return "", errors.New("there is no current context; name one: streamer contexts list")
+		}
+		known, err := book.Find(name)
+		if err != nil {
+			return "", err
+		}
+		was := known.Login()
+		book.Put(contexts.Context{Name: known.Name, URL: known.URL, Insecure: known.Insecure})
+		if was == "none" {
+			return name + ": nobody was logged in", nil
+		}
+		return fmt.Sprintf("%s: logged out (%s)", name, was), nil
+	})
+}
+
+func contextsCommand(environ []string) *cobra.Command {
+	return group("contexts", "lists and chooses the instances that were logged in to", contextsList(environ), contextsUse(environ), contextsDelete(environ))
+}
+
+// listedContext is a context as it is shown.
+type listedContext struct {
+	Name     string `json:"name"`
+	URL      string `json:"url"`
+	Login    string `json:"login"`
+	Insecure bool   `json:"insecure,omitempty"`
+	Current  bool   `json:"current"`
+}
+
+func contextsList(environ []string) *cobra.Command {
+	c := &cobra.Command{Use: "list", Short: "lists the contexts, and which is the current one", Args: cobra.NoArgs}
+	output := outputFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		book, err := contexts.Read(contexts.Path(lookup(environ)))
+		if err != nil {
+			return failure{err}
+		}
+		all := []listedContext{}
+		var lines [][]string
+		for _, x := range book.Contexts {
+			l := listedContext{Name: x.Name, URL: x.URL, Login: x.Login(), Insecure: x.Insecure, Current: x.Name == book.Current}
+			mark := " "
+			if l.Current {
+				mark = "*"
+			}
+			all, lines = append(all, l), append(lines, []string{mark + " " + l.Name, l.URL, l.Login})
+		}
+		return output.print(c.OutOrStdout(), map[string]any{"contexts": all}, func(w io.Writer) {
+			if len(lines) == 0 {
+				_, _ = fmt.Fprintln(w, "there are no contexts; streamer login makes one")
+				return
+			}
+			table(w, "", []string{"  CONTEXT", "URL", "LOGIN"}, lines)
+		})
+	}
+	return c
+}
+
+func contextsUse(environ []string) *cobra.Command {
+	c := &cobra.Command{Use: "use CONTEXT", Short: "makes a context the current one", Args: oneContext}
+	c.ValidArgsFunction = completeContexts(environ)
+	return changesContexts(c, environ, func(book *contexts.Book, args []string) (string, error) {
+		known, err := book.Find(args[0])
+		if err != nil {
+			return "", err
+		}
+		book.Current = known.Name
+		return fmt.Sprintf("%s (%s) is the current context", known.Name, known.URL), nil
+	})
+}
+
+func contextsDelete(environ []string) *cobra.Command {
+	c := &cobra.Command{Use: "delete CONTEXT", Short: "forgets a context with its credential", Args: oneContext}
+	c.ValidArgsFunction = completeContexts(environ)
+	return changesContexts(c, environ, func(book *contexts.Book, args []string) (string, error) {
+		known, err := book.Find(args[0])
+		if err != nil {
+			return "", err
+		}
+		book.Delete(known.Name)
+		if book.Current != known.Name {
+			return known.Name + ": deleted", nil
+		}
+		book.Current = ""
+		return known.Name + ": deleted; there is no current context now", nil
+	})
+}
+
+// changesContexts makes a command one that changes the contexts. change gives what is said of it.
+func changesContexts(c *cobra.Command, environ []string, change func(book *contexts.Book, args []string) (string, error)) *cobra.Command {
+	output := outputFlag(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		path := contexts.Path(lookup(environ))
+		book, err := contexts.Read(path)
+		if err != nil {
+			return failure{err}
+		}
+		said, err := change(&book, args)
+		if err != nil {
+			return failure{err}
+		}
+		if err := book.Write(path); err != nil {
+			return failure{err}
+		}
+		return output.print(c.OutOrStdout(), map[string]string{"current": book.Current, "done": said}, func(w io.Writer) { _, _ = fmt.Fprintln(w, said) })
+	}
+	return c
+}
+
+// oneContext wants the name of a context.
+func oneContext(c *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s needs the name of a context; usage: %s", c.CommandPath(), c.UseLine())
+	}
+	return nil
+}
+
+// completeContexts gives the names of contexts to a shell.
+func completeContexts(environ []string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, begun string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+		book, err := contexts.Read(contexts.Path(lookup(environ)))
+		if err != nil || len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		for _, x := range book.Contexts {
+			if strings.HasPrefix(x.Name, begun) {
+				names = append(names, x.Name)
+			}
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
