@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -392,5 +393,25 @@ func TestAetherListsAll(t *testing.T) {
 	}
 	if len(ids) != 1003 || ids[1002] != "job-1002" || len(states) != 1003 || states["job-1002"] != "WorkerStatus.RUNNING" || states["job-1001"] != "unknown" {
 		t.Errorf("%d ids, %d states", len(ids), len(states))
+	}
+}
+
+// unread are the definitions of an instance that cannot read the log.
+type unread struct{ *Definitions }
+
+func (unread) List(context.Context, service.Caller, string, int, bool) (DefinitionPage, error) {
+	return DefinitionPage{}, errors.New("kafka not reached")
+}
+
+// Such an instance does not say that there are no jobs.
+func TestAetherWithoutTheLog(t *testing.T) {
+	t.Parallel()
+	d := unread{NewDefinitions(newMemoryLog(), testProcess(t))}
+	base := startAPI(t, "127.0.0.1:0", API{Authenticator: users{}, Definitions: d, Store: &fakeStore{}, Fleet: lonely{"one"}, Jobs: fakeJobs{}})
+	for _, path := range []string{"/jobs/delete?id=visits", "/jobs/health"} {
+		status, text, p := request(t, http.MethodGet, base+path, "", "Authorization", as("edit@health"))
+		if status != http.StatusServiceUnavailable || !strings.Contains(p.Detail, "kafka not reached") {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
 	}
 }

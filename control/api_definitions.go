@@ -174,12 +174,14 @@ type definitionsService struct{ API }
 
 // Definition implements DefinitionsService.
 func (a definitionsService) Definition(ctx context.Context, _ service.Caller, in JobIn) (Definition, error) {
-	return a.API.Definitions.Get(ctx, in.Job)
+	d, err := a.API.Definitions.Get(ctx, in.Job)
+	return d, notDefined(err)
 }
 
 // Definitions implements DefinitionsService.
 func (a definitionsService) Definitions(ctx context.Context, by service.Caller, in DefinitionsIn) (DefinitionPage, error) {
-	return a.API.Definitions.List(ctx, by, in.Cursor, in.Limit, in.Documents)
+	page, err := a.API.Definitions.List(ctx, by, in.Cursor, in.Limit, in.Documents)
+	return page, notDefined(err)
 }
 
 // Create implements DefinitionsService.
@@ -216,7 +218,8 @@ func (a definitionsService) Delete(ctx context.Context, by service.Caller, in De
 
 // Diff implements DefinitionsService.
 func (a definitionsService) Diff(ctx context.Context, by service.Caller, in DiffIn) (Difference, error) {
-	return a.API.Definitions.Diff(ctx, by, in.Job, in.text())
+	d, err := a.API.Definitions.Diff(ctx, by, in.Job, in.text())
+	return d, notDefined(err)
 }
 
 // Validate implements DefinitionsService.
@@ -263,7 +266,7 @@ func (a definitionsService) Logs(ctx context.Context, by service.Caller, in Logs
 	return page, nil
 }
 
-// notDefined is what a caller is told of a change that failed.
+// notDefined is what a caller is told of a definition that could not be read or changed.
 func notDefined(err error) error {
 	var refused *service.Problem
 	if err == nil || errors.As(err, &refused) {
