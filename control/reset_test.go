@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -203,13 +204,12 @@ func TestResetSurvivesItsInstance(t *testing.T) {
 				for _, id := range []string{"x", "y", "z"} {
 					c.start(id)
 				}
-				var killed string
+				var killed atomic.Bool
 				first := place("a", 1, []string{"x", "y", "z"})[0]
 				at := func(ctx context.Context, now string) error {
-					if now != step || killed != "" {
+					if now != step || !killed.CompareAndSwap(false, true) {
 						return nil
 					}
-					killed = first
 					m := c.all[first]
 					m.silent.Store(true) // a process that is killed says nothing any more
 					m.soft()
@@ -228,8 +228,8 @@ func TestResetSurvivesItsInstance(t *testing.T) {
 				if o, err := r.Wait(t.Context(), "a", answer.ID); err != nil || o.Refused != "" {
 					t.Fatalf("outcome %+v, %v", o, err)
 				}
-				if killed == "" || time.Since(begun) > 20*time.Second {
-					t.Errorf("killed %q; the reset took %v", killed, time.Since(begun))
+				if !killed.Load() || time.Since(begun) > 20*time.Second {
+					t.Errorf("killed %v; the reset took %v", killed.Load(), time.Since(begun))
 				}
 				if got := slices.Compact(slices.Clone(c.kafka.commits)); !slices.Equal(got, []int64{900}) {
 					t.Errorf("commits %v", c.kafka.commits)
