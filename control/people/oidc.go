@@ -90,10 +90,6 @@ type claims struct {
 	Email     string   `json:"email"`
 }
 
-func unauthorized(detail, mend string) *service.Problem {
-	return service.Refuse(http.StatusUnauthorized, "", detail, mend)
-}
-
 // caller gives whom a token is of.
 func (i *identity) caller(ctx context.Context, token string) (service.Caller, *service.Problem) {
 	verified, problem := i.verify(ctx, token)

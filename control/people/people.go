@@ -78,10 +78,10 @@ func New(o Options, listen string) (*People, error) {
 func (p *People) Authenticate(req *http.Request) (service.Caller, error) {
 	given := req.Header.Values("Authorization")
 	if len(given) == 0 {
-		return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", "this needs a login", "send a user and password (basic), or a token (bearer)")
+		return service.Caller{}, unauthorized("this needs a login", "send a user and password (basic), or a token (bearer)")
 	}
 	if len(given) > 1 {
-		return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", "the request has several Authorization headers", "send one")
+		return service.Caller{}, unauthorized("the request has several Authorization headers", "send one")
 	}
 	scheme, rest, _ := strings.Cut(given[0], " ")
 	rest = strings.TrimSpace(rest)
@@ -93,10 +93,10 @@ func (p *People) Authenticate(req *http.Request) (service.Caller, error) {
 	case strings.EqualFold(scheme, "bearer") && p.identity != nil:
 		return p.counted(req, "provider", "oidc:"+short(rest), func() (service.Caller, *service.Problem) { return p.identity.caller(req.Context(), rest) })
 	case strings.EqualFold(scheme, "bearer"):
-		return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", "this bearer token is none of streamer's, and no OpenID Connect provider is set up",
+		return service.Caller{}, unauthorized("this bearer token is none of streamer's, and no OpenID Connect provider is set up",
 			"API tokens begin with "+tokenPrefix+"; STREAMER_OIDC_ISSUER sets a provider up")
 	}
-	return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", "the Authorization header is neither basic nor bearer", "")
+	return service.Caller{}, unauthorized("the Authorization header is neither basic nor bearer", "")
 }
 
 func (p *People) basic(req *http.Request) (service.Caller, error) {
@@ -145,6 +145,11 @@ func (p *People) counted(req *http.Request, kind, name string, find func() (serv
 		p.options.Log.Warn("many wrong logins; further ones have to wait", "client", from, "kind", kind)
 	}
 	return service.Caller{}, problem
+}
+
+// unauthorized refuses a credential.
+func unauthorized(detail, mend string) *service.Problem {
+	return service.Refuse(http.StatusUnauthorized, "", detail, mend)
 }
 
 // clientOf is the address a request comes from. What a proxy says of it is not believed: anybody can say so.

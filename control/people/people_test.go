@@ -290,6 +290,9 @@ func TestTokensNeedTheLog(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 	}
+	if page, err := w.tokens.List(t.Context(), root, TokenList{}); err == nil || !strings.Contains(err.Error(), "has not read them yet") {
+		t.Errorf("listed %v, %v", page, err)
+	}
 	w.log.unread = nil
 	if _, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+made.Secret)); err != nil {
 		t.Error(err)

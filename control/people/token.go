@@ -178,6 +178,9 @@ type TokenPage struct {
 
 // List gives a page of tokens, those that have expired included. What of the log is of another version is left out.
 func (t *Tokens) List(_ context.Context, _ service.Caller, page TokenList) (TokenPage, error) {
+	if p := t.unread(); p != nil {
+		return TokenPage{}, p
+	}
 	out := TokenPage{Tokens: []Token{}}
 	for _, e := range t.log.List(keyPrefix) {
 		s, err := decode(e)
@@ -248,16 +251,24 @@ func decode(e kafkalog.Entry) (s stored, err error) {
 	return s, nil
 }
 
+// unread refuses what needs the tokens before the log was read once; nil: it was.
+func (t *Tokens) unread() *service.Problem {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	if t.log.Wait(now) == nil {
+		return nil
+	}
+	return service.Refuse(http.StatusServiceUnavailable, "", "API tokens are in Kafka, and this instance has not read them yet", "try again; look at /readyz")
+}
+
 // caller gives whom a token is of, by what it is sent as.
 func (t *Tokens) caller(text string) (service.Caller, *service.Problem) {
 	id, _, _ := strings.Cut(strings.TrimPrefix(text, tokenPrefix), "_")
 	if whole := len(text) - len(check("")); t == nil || whole < 0 || !tokenID.MatchString(id) || check(text[:whole]) != text[whole:] {
 		return service.Caller{}, unauthorized("the API token is not complete, or mistyped", "copy it as a whole, or make another one")
 	}
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	if err := t.log.Wait(now); err != nil {
-		return service.Caller{}, service.Refuse(http.StatusServiceUnavailable, "", "API tokens are in Kafka, and this instance has not read them yet", "try again; look at /readyz")
+	if p := t.unread(); p != nil {
+		return service.Caller{}, p
 	}
 	e, exists := t.log.Get(keyPrefix + id)
 	if !exists {
