@@ -37,7 +37,7 @@ func (s *Supervisor) bury(ctx context.Context) {
 					break
 				}
 			}
-			if place(j.ID, 1, live)[0] != s.me.ID || len(s.Reports(j.ID)) > 0 {
+			if !s.first(j.ID, live) || len(s.Reports(j.ID)) > 0 {
 				continue
 			}
 			asked, cancel := context.WithTimeout(ctx, buryTimeout)
@@ -57,7 +57,6 @@ func (s *Supervisor) bury(ctx context.Context) {
 				j.log.Error("the job cannot be deleted yet; trying on", "cause", err)
 			}
 			s.redecide(j.ID)
-			s.again()
 		}
 	}
 }

@@ -91,14 +91,6 @@ func (s *Supervisor) takeDirty() map[string]bool {
 	return dirty
 }
 
-// again asks decide to look now.
-func (s *Supervisor) again() {
-	select {
-	case s.asked <- struct{}{}:
-	default:
-	}
-}
-
 // decideAll decides anew of the dirty jobs; nil: of all. Those that connections were missing for are looked at whenever one changes.
 func (s *Supervisor) decideAll(dirty map[string]bool, live []string, launch func(*supervised)) {
 	if dirty != nil && len(dirty) == 0 {

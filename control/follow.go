@@ -107,7 +107,6 @@ func (s *Supervisor) compile(ctx context.Context, objects []kafkalog.Entry) {
 	close(work)
 	workers.Wait()
 	if len(objects) > 0 {
-		s.again()
 		s.size()
 	}
 }
@@ -181,7 +180,6 @@ func (s *Supervisor) goes(id string) {
 	if known {
 		j.log.Info("the job was deleted")
 		s.altered(id)
-		s.again()
 	}
 }
 

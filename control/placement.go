@@ -51,6 +51,12 @@ func (j *supervised) instances() int {
 	return most
 }
 
+// first says that it falls to this one of the live instances to do what has to be done once for a job. It does so to none while live is not
+// known (nil).
+func (s *Supervisor) first(job string, live []string) bool {
+	return len(live) > 0 && place(job, 1, live)[0] == s.me.ID
+}
+
 // measure counts brokers and partitions until ctx ends: those of all jobs now and then, those of new ones at once.
 func (s *Supervisor) measure(ctx context.Context) {
 	tick := time.NewTicker(measureEvery)
@@ -81,7 +87,6 @@ func (s *Supervisor) measure(ctx context.Context) {
 					s.redecide(j.ID)
 				}
 			}
-			s.again()
 		}
 		select {
 		case <-tick.C:
@@ -146,7 +151,7 @@ func (s *Supervisor) renew(ctx context.Context) {
 		live := s.liveIDs()
 		for _, j := range s.all() {
 			config, ok := j.config()
-			if !ok || j.decided().run || len(live) == 0 || place(j.ID, 1, live)[0] != s.me.ID || time.Since(j.kept) < s.options.KeepEvery {
+			if !ok || j.decided().run || !s.first(j.ID, live) || time.Since(j.kept) < s.options.KeepEvery {
 				continue
 			}
 			n, err := s.keepOffsets(ctx, j, config)

@@ -58,7 +58,7 @@ func (s *Supervisor) carryOutResets(ctx context.Context) {
 		live := s.liveIDs()
 		for _, j := range s.all() {
 			p, c := j.reset(), carriers[j.ID]
-			mine := p != nil && len(live) > 0 && place(j.ID, 1, live)[0] == s.me.ID
+			mine := p != nil && s.first(j.ID, live)
 			switch {
 			case c != nil && c.ended():
 				delete(carriers, j.ID) // begun anew, if it is pending still
@@ -108,7 +108,6 @@ func (s *Supervisor) carryOut(ctx context.Context, j *supervised, id string) {
 		if j.noteReset(err.Error()) {
 			j.log.Info("reset waits", "reset", id, "cause", err)
 			s.redecide(j.ID)
-			s.again()
 		}
 		if !sleep(ctx, resetRetry) {
 			return

@@ -150,5 +150,4 @@ func (s *Supervisor) unseeded(id, cause string) {
 	}
 	j.mu.Unlock()
 	s.redecide(id)
-	s.again()
 }

@@ -90,20 +90,24 @@ func (s *Supervisor) all() []*supervised {
 	return s.sorted
 }
 
-// altered notes that a job was added, changed or removed.
+// altered notes that a job was added, changed or removed, and lets decide look.
 func (s *Supervisor) altered(id string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.sorted = nil
 	s.changes++
-	s.dirty[id] = true
+	s.mu.Unlock()
+	s.redecide(id)
 }
 
-// redecide notes that a job is to be decided anew.
+// redecide lets decide look at a job anew, now.
 func (s *Supervisor) redecide(id string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.dirty[id] = true
+	s.mu.Unlock()
+	select {
+	case s.asked <- struct{}{}:
+	default:
+	}
 }
 
 // drop forgets a job that the log has no more and that does not run here any more.
