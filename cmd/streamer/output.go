@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -56,15 +58,14 @@ func (f format) write(w io.Writer, v any) error {
 		return err
 	}
 	if f == asYAML {
-		var root yaml.Node
-		if err := yaml.Unmarshal(buf.Bytes(), &root); err != nil {
+		root, err := yamlOf(&buf)
+		if err != nil {
 			return err
 		}
-		plain(&root)
 		buf.Reset()
 		enc := yaml.NewEncoder(&buf)
 		enc.SetIndent(2)
-		if err := enc.Encode(&root); err != nil {
+		if err := enc.Encode(root); err != nil {
 			return err
 		}
 	}
@@ -72,10 +73,49 @@ func (f format) write(w io.Writer, v any) error {
 	return err
 }
 
-// plain takes JSON's brackets and quotes away; the encoder puts quotes back where a text needs them.
-func plain(n *yaml.Node) {
-	n.Style = 0
-	for _, c := range n.Content {
-		plain(c)
+// yamlOf makes the node of a JSON text, keys in their order and numbers as they are written.
+func yamlOf(r io.Reader) (*yaml.Node, error) {
+	dec := json.NewDecoder(r)
+	dec.UseNumber()
+	return yamlValue(dec)
+}
+
+func yamlValue(dec *json.Decoder) (*yaml.Node, error) {
+	token, err := dec.Token()
+	if err != nil {
+		return nil, err
 	}
+	switch v := token.(type) {
+	case json.Delim:
+		n := &yaml.Node{Kind: yaml.MappingNode}
+		if v == '[' {
+			n.Kind = yaml.SequenceNode
+		}
+		for dec.More() { // of an object keys and values follow each other, as in the node
+			child, err := yamlValue(dec)
+			if err != nil {
+				return nil, err
+			}
+			n.Content = append(n.Content, child)
+		}
+		_, err := dec.Token()
+		return n, err
+	case json.Number:
+		return &yaml.Node{Kind: yaml.ScalarNode, Value: v.String()}, nil
+	case string:
+		n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: v}
+		if awkward(v) {
+			n.Style = yaml.DoubleQuotedStyle
+		}
+		return n, nil
+	case bool:
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: strconv.FormatBool(v)}, nil
+	}
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}, nil
+}
+
+// awkward tells whether the encoder would write a text so that it reads as another one: as the merge of another object, or with its ends of
+// lines changed.
+func awkward(text string) bool {
+	return text == "<<" || text == "=" || strings.ContainsAny(text, "\u0085\u2028\u2029\r")
 }
