@@ -118,11 +118,3 @@ func (o owners) IDs() []string {
 	}
 	return ids
 }
-
-// known refuses a job that this instance does not have.
-func (a API) known(by service.Caller, id string) error {
-	if _, known := a.owners().OwnerOf(id); !known {
-		return service.UnknownJob(a.owners(), by, "job", id)
-	}
-	return nil
-}

@@ -79,9 +79,6 @@ type deliveriesService struct{ API }
 
 // Find implements DeliveriesService.
 func (a deliveriesService) Find(ctx context.Context, by service.Caller, in FindIn) (FoundPage, error) {
-	if err := a.known(by, in.Job); err != nil {
-		return FoundPage{}, err
-	}
 	position := in.Topic != "" || in.Partition != nil || in.Offset != nil || in.Row != nil
 	switch {
 	case in.Key != nil && position:
@@ -232,9 +229,6 @@ func (a deliveriesService) GiveUp(ctx context.Context, by service.Caller, in Row
 }
 
 func (a deliveriesService) decide(ctx context.Context, by service.Caller, in RowIn, d consumer.Decision) (Decided, error) {
-	if err := a.known(by, in.Job); err != nil {
-		return Decided{}, err
-	}
 	at := consumer.Position{Topic: in.Topic, Partition: in.Partition, Offset: in.Offset, Row: in.Row}
 	return atOwner(ctx, a.API, by, call{"deliveries." + string(d), in, in.Job, in.Topic, in.Partition}, func(rows Deliveries) (Decided, error) {
 		err := rows.Decide(ctx, at, d, by.Name)

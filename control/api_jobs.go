@@ -123,7 +123,7 @@ func jobsMethods(s JobsService) []service.Method {
 	}
 }
 
-// JobIn names a job.
+// JobIn names a job. A method whose permission is on it is called only with one that this instance knows.
 type JobIn struct {
 	Job string `json:"job" doc:"id of the job"`
 }

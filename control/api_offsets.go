@@ -58,9 +58,6 @@ func (a offsetsService) Accept(ctx context.Context, by service.Caller, in Accept
 	if in.Partition != nil && in.Topic == "" {
 		return AcceptedPage{}, refuse(http.StatusBadRequest, "topic", "is missing", "a partition needs its topic")
 	}
-	if err := a.known(by, in.Job); err != nil {
-		return AcceptedPage{}, err
-	}
 	page := AcceptedPage{Accepted: []consumer.Accepted{}, DryRun: in.DryRun}
 	accepted, why, err := a.acceptHere(ctx, by, in)
 	if err != nil {

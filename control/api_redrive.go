@@ -69,7 +69,7 @@ type RedriveIn struct {
 
 // Redrive implements DeadLettersService.
 func (a deadLettersService) Redrive(ctx context.Context, by service.Caller, in RedriveIn, emit func(RedriveLine) error) error {
-	letters, f, err := a.chosen(by, in.Job, in.LetterQuery)
+	letters, f, err := a.chosen(in.Job, in.LetterQuery)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (a deadLettersService) GiveUp(ctx context.Context, by service.Caller, in Gi
 	if len(in.State) > 0 {
 		return LettersGivenUp{}, refuse(http.StatusBadRequest, "state", "open and parked letters can be given up, no others", "leave it out")
 	}
-	letters, f, err := a.chosen(by, in.Job, in.LetterQuery)
+	letters, f, err := a.chosen(in.Job, in.LetterQuery)
 	if err != nil {
 		return LettersGivenUp{}, err
 	}
@@ -129,12 +129,12 @@ func (a deadLettersService) GiveUp(ctx context.Context, by service.Caller, in Gi
 }
 
 // chosen gives the dead letters of a job, and a filter for those that q means.
-func (a API) chosen(by service.Caller, id string, q LetterQuery) (DeadLetters, consumer.LetterFilter, error) {
+func (a API) chosen(id string, q LetterQuery) (DeadLetters, consumer.LetterFilter, error) {
 	f, err := q.filter()
 	if err != nil {
 		return nil, f, err
 	}
-	letters, err := a.letters(by, id)
+	letters, err := a.letters(id)
 	return letters, f, err
 }
 

@@ -85,30 +85,13 @@ func (a ResetAnswer) Status() int {
 
 type resetsService struct{ API }
 
-// ready refuses a job that is not known, and an instance that has no log.
-func (a resetsService) ready(by service.Caller, job string) error {
-	if err := a.known(by, job); err != nil {
-		return err
-	}
-	if a.Resets == nil {
-		return refuse(http.StatusServiceUnavailable, "", "this instance has no log to write to", "")
-	}
-	return nil
-}
-
 // Show implements ResetsService.
-func (a resetsService) Show(ctx context.Context, by service.Caller, in JobIn) (OffsetsView, error) {
-	if err := a.ready(by, in.Job); err != nil {
-		return OffsetsView{}, err
-	}
+func (a resetsService) Show(ctx context.Context, _ service.Caller, in JobIn) (OffsetsView, error) {
 	return a.Resets.Show(ctx, in.Job)
 }
 
 // Reset implements ResetsService.
 func (a resetsService) Reset(ctx context.Context, by service.Caller, in ResetIn) (ResetAnswer, error) {
-	if err := a.ready(by, in.Job); err != nil {
-		return ResetAnswer{}, err
-	}
 	spec := consumer.ResetSpec{To: in.To, Parts: in.Parts, Table: in.Table, TopicIDs: in.TopicIDs, KeepKeys: in.KeepKeys}
 	if in.DryRun {
 		return a.Resets.Preview(ctx, in.Job, spec)
@@ -118,17 +101,11 @@ func (a resetsService) Reset(ctx context.Context, by service.Caller, in ResetIn)
 
 // Undo implements ResetsService.
 func (a resetsService) Undo(ctx context.Context, by service.Caller, in UndoIn) (ResetAnswer, error) {
-	if err := a.ready(by, in.Job); err != nil {
-		return ResetAnswer{}, err
-	}
 	return a.Resets.Undo(ctx, in.Job, by.Name, in.DryRun)
 }
 
 // Outcome implements ResetsService.
-func (a resetsService) Outcome(ctx context.Context, by service.Caller, in OutcomeIn) (OutcomeOut, error) {
-	if err := a.ready(by, in.Job); err != nil {
-		return OutcomeOut{}, err
-	}
+func (a resetsService) Outcome(ctx context.Context, _ service.Caller, in OutcomeIn) (OutcomeOut, error) {
 	waiting, cancel := context.WithTimeout(ctx, time.Duration(in.Wait)*time.Second)
 	defer cancel()
 	o, err := a.Resets.Wait(waiting, in.Job, in.Reset)
