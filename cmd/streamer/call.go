@@ -125,10 +125,11 @@ func age(d time.Duration) string {
 	return strconv.Itoa(int(d.Hours()/24)) + "d"
 }
 
-// moment is a point in time with its age, for people.
-func moment(t time.Time) string {
-	return t.UTC().Format("2006-01-02 15:04:05Z") + " (" + ago(t) + " ago)"
-}
+// stamp is a point in time, for people.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
+// moment is a point in time with its age.
+func moment(t time.Time) string { return stamp(t) + " (" + ago(t) + " ago)" }
 
 // maybe is a number that may not be known.
 func maybe(n *int64) string {

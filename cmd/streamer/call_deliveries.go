@@ -121,7 +121,7 @@ func foundText(w io.Writer, page control.FoundPage) {
 			line("last", "%s", f.Last)
 		}
 		if f.Next != nil {
-			line("next", "%s (in %s)", f.Next.UTC().Format("2006-01-02 15:04:05Z"), age(f.Next.Sub(clock())))
+			line("next", "%s (in %s)", stamp(*f.Next), age(f.Next.Sub(clock())))
 		}
 		if f.Polled != nil {
 			line("read", "%s", moment(*f.Polled))

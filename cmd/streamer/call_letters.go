@@ -114,7 +114,7 @@ func lettersText(w io.Writer, page control.LetterPage) {
 	}
 	var lines [][]string
 	for _, l := range page.Letters {
-		lines = append(lines, []string{letterAddress(l), l.At.UTC().Format("2006-01-02 15:04:05Z"), string(l.Class), letterState(l), sourceText(l.Source),
+		lines = append(lines, []string{letterAddress(l), stamp(l.At), string(l.Class), letterState(l), sourceText(l.Source),
 			keyText(l.Key), strings.TrimSpace(l.Reason + " " + l.Problem)})
 	}
 	if len(lines) > 0 {

@@ -70,7 +70,7 @@ func whenText(t *time.Time) string {
 	if t == nil {
 		return ""
 	}
-	return t.UTC().Format("2006-01-02 15:04:05Z")
+	return stamp(*t)
 }
 
 // resetFlags are those of offsets reset.

@@ -46,7 +46,7 @@ func tokensCreate(environ []string) *cobra.Command {
 			return err
 		}
 		if *output == asText {
-			_, _ = fmt.Fprintf(c.ErrOrStderr(), "token %s (%s), valid until %s; it is not shown again:\n", made.ID, made.Name, made.Expires.UTC().Format("2006-01-02 15:04Z"))
+			_, _ = fmt.Fprintf(c.ErrOrStderr(), "token %s (%s), valid until %s; it is not shown again:\n", made.ID, made.Name, stamp(made.Expires))
 		}
 		return output.print(c.OutOrStdout(), made, func(w io.Writer) { _, _ = fmt.Fprintln(w, made.Secret) })
 	})
@@ -73,11 +73,11 @@ func tokensText(w io.Writer, page people.TokenPage) {
 		for _, g := range k.Grants {
 			may = append(may, string(g.Permission)+":"+g.Owner)
 		}
-		expires := k.Expires.UTC().Format("2006-01-02 15:04Z")
+		expires := stamp(k.Expires)
 		if !clock().Before(k.Expires) {
 			expires += " (expired)"
 		}
-		lines = append(lines, []string{k.ID, k.Name, strings.Join(may, " "), k.By, k.Created.UTC().Format("2006-01-02 15:04Z"), expires})
+		lines = append(lines, []string{k.ID, k.Name, strings.Join(may, " "), k.By, stamp(k.Created), expires})
 	}
 	table(w, "", []string{"ID", "NAME", "MAY", "BY", "CREATED", "EXPIRES"}, lines)
 	if page.Next != "" {
