@@ -75,7 +75,7 @@ type Definitions struct {
 	mark   kafkalog.Mark
 	known  map[string]*indexed
 	ids    []string            // sorted; nil: to be sorted again
-	plain  map[string]string   // by plainID: the id
+	plain  map[string]string   // by job.PlainID: the id
 	groups map[string][]string // by group: ids
 }
 
@@ -151,7 +151,7 @@ func (d *Definitions) index() {
 func (d *Definitions) note(id string, e kafkalog.Entry) {
 	if before := d.known[id]; before != nil {
 		delete(d.known, id)
-		delete(d.plain, plainID(id))
+		delete(d.plain, job.PlainID(id))
 		if rest := slices.DeleteFunc(d.groups[before.group], func(other string) bool { return other == id }); len(rest) > 0 {
 			d.groups[before.group] = rest
 		} else {
@@ -172,11 +172,8 @@ func (d *Definitions) note(id string, e kafkalog.Entry) {
 		d.groups[s.Group] = append(d.groups[s.Group], id)
 	}
 	d.known[id] = now
-	d.plain[plainID(id)] = id
+	d.plain[job.PlainID(id)] = id
 }
-
-// plainID is what two ids must not have in common: Kafka takes . and _ for the same in the names of metrics, and so do we.
-func plainID(id string) string { return strings.ReplaceAll(id, ".", "_") }
 
 // sortedIDs gives all ids. The caller holds mu.
 func (d *Definitions) sortedIDs() []string {

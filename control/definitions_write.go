@@ -224,7 +224,7 @@ func (d *Definitions) clashes(id, group string) (faults fault.List) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.index()
-	if other, taken := d.plain[plainID(id)]; taken && other != id {
+	if other, taken := d.plain[job.PlainID(id)]; taken && other != id {
 		faults.Add("id", fmt.Sprintf("there is a job %q", other), "ids must differ by more than . and _")
 	}
 	others := slices.DeleteFunc(slices.Clone(d.groups[group]), func(other string) bool { return other == id })

@@ -71,7 +71,7 @@ func plan(ctx context.Context, api *client.Client, set job.Set, prune pruning) (
 	ids := map[string]*job.Definition{}
 	for _, d := range set.Jobs {
 		faults := d.Misread()
-		plain := strings.ReplaceAll(d.ID, ".", "_") // ids must differ by more than that
+		plain := job.PlainID(d.ID)
 		if other := ids[plain]; other != nil && plain != "" {
 			faults.Add("id", fmt.Sprintf("job %q stands in %s:%d too, as %q", d.ID, other.File, other.Line, other.ID), "ids must differ by more than . and _")
 		} else {
@@ -99,7 +99,7 @@ func plan(ctx context.Context, api *client.Client, set job.Set, prune pruning) (
 		return p, err
 	}
 	for _, d := range there {
-		if ids[strings.ReplaceAll(d.ID, ".", "_")] != nil || d.Deleting != nil || d.Unreadable != "" || prune.owner != "" && d.Owner != prune.owner {
+		if ids[job.PlainID(d.ID)] != nil || d.Deleting != nil || d.Unreadable != "" || prune.owner != "" && d.Owner != prune.owner {
 			continue
 		}
 		switch mine, err := mayEdit(ctx, api, d.ID); {

@@ -93,6 +93,10 @@ type Compiled struct {
 	Faults fault.List
 }
 
+// PlainID is what the ids of two jobs must not have in common: Kafka takes . and _ in the names of topics for the same in its metrics, and so
+// do we.
+func PlainID(id string) string { return strings.ReplaceAll(id, ".", "_") }
+
 // Compile compiles every job, and refuses an id or a group that two of them share.
 func (s Set) Compile(p Process) []Compiled {
 	all := make([]Compiled, len(s.Jobs))
@@ -100,8 +104,7 @@ func (s Set) Compile(p Process) []Compiled {
 		cfg, faults := d.Compile(p)
 		all[i] = Compiled{Definition: d, Config: cfg, Faults: faults}
 	}
-	// Kafka takes . and _ in the names of topics for the same in its metrics, and so do we.
-	plain := func(c Compiled) string { return strings.ReplaceAll(c.ID, ".", "_") }
+	plain := func(c Compiled) string { return PlainID(c.ID) }
 	shared(all, plain, func(c *Compiled, other *Compiled) {
 		c.Faults.Add("id", fmt.Sprintf("job %q stands in %s:%d too, as %q", c.ID, other.File, other.places.find("id").Line, other.ID),
 			"ids must differ by more than . and _")
