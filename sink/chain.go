@@ -11,6 +11,7 @@ type state struct {
 	user   string // Authorization by the URL's user information
 	fault  string // why it can never be sent
 	health bool   // no row, but the breaker's question to the health URL
+	placed bool   // its attempt has a place in what is shared
 
 	// Where it is: in a worker's hands, in the target's queue, or in the alarms.
 	inHand         bool
@@ -47,8 +48,8 @@ type state struct {
 func (s *Sink) pick(now time.Duration) *Delivery {
 	for n := len(s.ring); n > 0 && len(s.ring) > 0; n-- {
 		// Scope alive? The rows of one that is not have left all queues (Scope.end).
-		// Permit? Just asked (take).
-		if s.shut || s.closed {
+		// Permit? Just asked (take). May anything go to the connection?
+		if s.shut || s.closed || s.c.Shared.rests() {
 			return nil
 		}
 		// Breaker? A target offers nothing while it is open, and one row, or its health URL, when a probe is due (refresh).
@@ -73,9 +74,18 @@ func (s *Sink) pick(now time.Duration) *Delivery {
 		if !s.mayStart(now) {
 			return nil
 		}
-		if d := t.queue.head; s.admit(t, d, now) {
+		// What is shared? Its turn among the sinks of the connection.
+		if !s.mayShare() {
+			return nil
+		}
+		d := t.queue.head
+		if s.admit(t, d, now) {
 			s.token = false
+			d.placed = s.c.Shared != nil
 			return s.hand(t, d, now)
+		}
+		if s.c.Shared != nil {
+			s.grants++
 		}
 	}
 	return nil
@@ -208,6 +218,10 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 	d.worker = nil
 	t.inFlight--
 	s.inFlight--
+	if d.placed {
+		d.placed = false
+		s.c.Shared.end(false)
+	}
 	switch {
 	case r.class == Interrupted, r.class == Address, r.unsent:
 	default:

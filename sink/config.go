@@ -28,8 +28,26 @@ type Config struct {
 	ResponseBytes int64
 	// Guard says which addresses may be dialled; it is the process's, not the job's.
 	Guard Guard
-	// RootCAs are the authorities that a server's certificate may be signed by; nil: the system's.
+	// RootCAs are the authorities that a server's certificate may be signed by; nil: the system's, unless TLS names some.
 	RootCAs *x509.CertPool
+	// Target, when not empty, is what the one target of the job is called, Origin the only place that requests and probes may go to, as
+	// scheme://host:port: a request to another one is never sent.
+	Target, Origin string
+	// TLS is how https is spoken.
+	TLS TLS
+	// Shared are limits that the sink has in common with others; nil: none. It stands last: comparing two Configs need not look into it.
+	Shared *Shared
+}
+
+// TLS is how https is spoken. All of it is text, so that two are easily compared.
+type TLS struct {
+	// CA are the certificates of authorities, as PEM, in place of the system's. Empty: the system's.
+	CA string
+	// ServerName is the name that the server's certificate has to have; empty: that of the URL.
+	ServerName string
+	// Cert and Key are the client's certificate, as PEM. Both or none.
+	Cert string
+	Key  Secret
 }
 
 // Rate allows Count attempts per Per, Burst of them at once. Count 0 means no limit. Burst 0 means 1.
@@ -64,11 +82,19 @@ type Breaker struct {
 
 // Auth is at most one of its parts; Basic wins over Token, Token over Bearer.
 type Auth struct {
-	Basic *Basic
+	// APIKey is sent in a header of its own.
+	APIKey *APIKey
+	Basic  *Basic
 	// Token sends "Authorization: access_token <token>", as Aether's consumer does.
 	Token Secret
 	// Bearer sends "Authorization: Bearer <bearer>".
 	Bearer Secret
+}
+
+// APIKey is a header with a secret value.
+type APIKey struct {
+	Header string
+	Value  Secret
 }
 
 // Basic is a user with a password.

@@ -88,14 +88,17 @@ func (c Config) Validate() fault.List {
 		l.Add("delivery.breaker.failures", "is "+strconv.Itoa(d.Breaker.Failures), "write a number from 1 up")
 	}
 	if d.Breaker.Health != "" {
-		if _, _, err := wire.ParseOrigin(d.Breaker.Health); err != nil {
+		if o, _, err := wire.ParseOrigin(d.Breaker.Health); err != nil {
 			l.Add("delivery.breaker.health", "is no URL that can be asked: "+err.Error(), "write an absolute http or https URL")
+		} else if c.Origin != "" && o.String() != c.Origin {
+			l.Add("delivery.breaker.health", "is not at "+c.Origin+", which is all that the connection is for", "write a path below the connection's base_url")
 		}
 	}
 	c.validateRate(&l, d)
 	c.validateStatuses(&l)
 	c.validateAuth(&l)
-	return l
+	_, faults := c.TLS.config(nil)
+	return append(l, faults...)
 }
 
 func (c Config) validateRate(l *fault.List, d Config) {
@@ -149,6 +152,9 @@ func (c Config) validateAuth(l *fault.List) {
 	}
 	check("token", c.Auth.Token.Reveal())
 	check("auth.bearer", c.Auth.Bearer.Reveal())
+	if k := c.Auth.APIKey; k != nil {
+		check("auth.api_key.value", k.Value.Reveal())
+	}
 	if b := c.Auth.Basic; b != nil && strings.Contains(b.User, ":") {
 		l.Add("basic_auth.user", "has a colon", "basic authentication (RFC 7617) ends the name at the first colon; use a user without one")
 	}

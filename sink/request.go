@@ -60,6 +60,8 @@ func (s *Sink) compose(c *wire.Call, d *Delivery) error {
 			d.credential = s.credentialOf(h.Value)
 		} else if s.c.AttemptHeader && strings.EqualFold(h.Name, attemptHeader) {
 			continue
+		} else if k := s.c.Auth.APIKey; k != nil && strings.EqualFold(h.Name, k.Header) {
+			continue
 		}
 		if err := c.Header(h.Name, h.Value); err != nil {
 			return err
@@ -72,6 +74,11 @@ func (s *Sink) compose(c *wire.Call, d *Delivery) error {
 	}
 	if authorization != "" {
 		if err := c.Header("Authorization", authorization); err != nil {
+			return err
+		}
+	}
+	if k := s.c.Auth.APIKey; k != nil {
+		if err := c.Header(k.Header, k.Value.Reveal()); err != nil {
 			return err
 		}
 	}
@@ -92,8 +99,14 @@ func (s *Sink) composeHealth(c *wire.Call, d *Delivery) error {
 		return err
 	}
 	authorization := s.health.user
-	if s.authorization != "" && s.health.host.Origin().String() == d.target.name {
+	own := s.health.host.Origin().String() == d.target.origin
+	if s.authorization != "" && own {
 		authorization = s.authorization
+	}
+	if k := s.c.Auth.APIKey; k != nil && own {
+		if err := c.Header(k.Header, k.Value.Reveal()); err != nil {
+			return err
+		}
 	}
 	if authorization != "" {
 		if err := c.Header("Authorization", authorization); err != nil {
@@ -105,7 +118,9 @@ func (s *Sink) composeHealth(c *wire.Call, d *Delivery) error {
 }
 
 // permitted is the last look at the permit, right before the first byte.
-func (s *Sink) permitted() bool { return s.permit == nil || s.permit() <= 0 }
+func (s *Sink) permitted() bool {
+	return !s.c.Shared.rests() && (s.permit == nil || s.permit() <= 0)
+}
 
 // health is the breaker's health URL.
 type health struct {

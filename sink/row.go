@@ -6,7 +6,7 @@ import "time"
 type Look struct {
 	// Here is false for a row that is final, or was never delivered: the rest is of its last attempt then.
 	Here bool
-	// InFlight: an attempt runs. Otherwise Wait says what the next one waits for, in a word: back-off, breaker, hold, rate, permit or slot;
+	// InFlight: an attempt runs. Otherwise Wait says what the next one waits for, in a word: back-off, breaker, hold, rate, permit, connection (what its jobs share) or slot;
 	// Next is when it may start, zero if that is not a matter of time.
 	InFlight bool
 	Wait     string
@@ -38,6 +38,8 @@ func (sc *Scope) Look(d *Delivery) Look {
 		l.Wait = "permit"
 	case s.pace.pos > 0:
 		l.Wait = "rate"
+	case s.inLine || s.c.Shared.rests():
+		l.Wait = "connection"
 	default:
 		l.Wait = "slot"
 	}

@@ -3,14 +3,14 @@
 // A Sink belongs to one job on one instance. Rows come through a Scope (one assignment of one partition), each as a Delivery, and
 // leave through Delivery.Final. chain.go has the whole way of a row, top to bottom:
 //
-//	scope alive? → permit → breaker → rate → attempt → class → final, or wait and again
+//	scope alive? → permit → breaker → rate → what is shared → attempt → class → final, or wait and again
 //
 // Up to Config.Concurrency workers make attempts, one at a time each. A row that waits holds none of them: it lies in its target's
 // queue (behind an open breaker, the rate, the permit or others) or in one heap of times (back-off, Retry-After).
 //
 // # Locks
 //
-// Sink.mu guards everything but the attempts themselves. Order: Sink.mu, then a breaker's, the rate limiter's, a wire.Call's or the
+// Sink.mu guards everything but the attempts themselves. Order: Sink.mu, then a breaker's, the rate limiter's, a Shared's, a wire.Call's or the
 // wire.Client's own lock. Neither Final nor Observer nor permit is called with a lock held.
 //
 // # Not obvious, told as races
@@ -31,7 +31,6 @@
 package sink
 
 import (
-	"crypto/tls"
 	"hash/maphash"
 	"math/rand/v2"
 	"sort"
@@ -90,6 +89,9 @@ type Sink struct {
 	pace   alarm         // when it is up
 	refill time.Duration // the rate's burst takes so long to come back
 
+	inLine bool // at Shared
+	grants int  // places that Shared has given it
+
 	alarms   alarms
 	timer    *time.Timer
 	timerSet bool
@@ -114,7 +116,11 @@ func build(c Config, permit func() time.Duration, o Observer, w wire.Options) (*
 		o = silent{}
 	}
 	c = c.Defaults()
-	w.IdlePerHost, w.Allow, w.TLS = c.Concurrency, c.Guard.Allow, &tls.Config{RootCAs: c.RootCAs}
+	conf, faults := c.TLS.config(c.RootCAs)
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	w.IdlePerHost, w.Allow, w.TLS = c.Concurrency, c.Guard.Allow, conf
 	s := &Sink{
 		c: c, permit: permit, observer: o,
 		classes:       newClasses(c.Statuses),
@@ -138,6 +144,7 @@ func build(c Config, permit func() time.Duration, o Observer, w wire.Options) (*
 		limit, burst := r.of(1)
 		s.limiter, s.refill = rate.NewLimiter(limit, burst), refillOf(limit, burst)
 	}
+	c.Shared.join(s)
 	return s, nil
 }
 
@@ -159,7 +166,7 @@ func (s *Sink) Stats() Stats {
 		st.Targets = append(st.Targets, ts)
 	}
 	st.Ready += s.nowhere.queue.n
-	if s.shut || s.pace.pos > 0 {
+	if s.shut || s.pace.pos > 0 || s.inLine || s.c.Shared.rests() {
 		st.Waiting, st.Ready = st.Waiting+st.Ready, 0
 	}
 	sort.Slice(st.Targets, func(i, j int) bool { return st.Targets[i].Target < st.Targets[j].Target })
@@ -179,6 +186,8 @@ func (s *Sink) Ample() bool {
 func (s *Sink) Close() {
 	s.mu.Lock()
 	s.closed = true
+	s.c.Shared.part(s)
+	s.ungrant()
 	var waits []<-chan struct{}
 	for sc := range s.scopes {
 		waits = append(waits, sc.end())

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"time"
@@ -14,10 +15,11 @@ import (
 // few; the bound is for definitions that nobody foresaw.
 const maxTargets = 256
 
-// target is scheme, host and port of a URL, with its rows, its breaker and its connections. Everything in it is guarded by Sink.mu.
+// target is scheme, host and port of a URL, called by that or by Config.Target, with its rows, its breaker and its connections. Everything in it is guarded by Sink.mu.
 type target struct {
-	name string
-	host *wire.Host
+	name   string
+	origin string // scheme://host:port
+	host   *wire.Host
 	// queue holds its rows that are ready but for the breaker.
 	queue queue
 	// rows counts all its rows, inFlight those with an attempt running.
@@ -67,6 +69,9 @@ func (s *Sink) locate(url string, now time.Duration) (p *place, rest string, evi
 	if err != nil {
 		return nil, "", nil, err
 	}
+	if s.c.Origin != "" && (origin.String() != s.c.Origin || origin.User != "") {
+		return nil, "", nil, &wire.RequestError{Part: "url", Problem: "is not at " + s.c.Origin + ", which is all that the connection is for"}
+	}
 	t := s.targets[origin.String()]
 	if t == nil {
 		for len(s.targets) >= maxTargets {
@@ -78,7 +83,7 @@ func (s *Sink) locate(url string, now time.Duration) (p *place, rest string, evi
 		}
 		t = s.newTarget(origin)
 		t.used = now
-		s.targets[t.name] = t
+		s.targets[t.origin] = t
 	}
 	if len(s.places) >= 4*maxTargets {
 		clear(s.places)
@@ -104,13 +109,13 @@ func (s *Sink) evict() *wire.Host {
 	if oldest.open {
 		s.events = append(s.events, event{target: oldest.name})
 	}
-	delete(s.targets, oldest.name)
+	delete(s.targets, oldest.origin)
 	clear(s.places)
 	return oldest.host
 }
 
 func (s *Sink) newTarget(o wire.Origin) *target {
-	t := &target{name: o.String(), host: s.client.Host(o)}
+	t := &target{name: cmp.Or(s.c.Target, o.String()), origin: o.String(), host: s.client.Host(o)}
 	t.wake.target, t.hold.wake.target = t, t
 	failures := uint32(s.c.Breaker.Failures)
 	t.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{

@@ -21,7 +21,7 @@ type Options struct {
 	HeadBytes int
 	// Allow is asked about every address before it is dialled, after the name was resolved; its error ends the dial. nil: all.
 	Allow func(host string, ip netip.Addr) error
-	// TLS is the base of the configuration for https; nil: the system's roots, TLS 1.2 and up.
+	// TLS is the base of the configuration for https; nil: the system's roots, TLS 1.2 and up. Without a ServerName it is the URL's host.
 	TLS *tls.Config
 	// Dial replaces the dialler, and with it Allow. For tests.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -97,7 +97,9 @@ func (c *Client) Host(o Origin) *Host {
 	h := &Host{client: c, origin: o, header: o.HostHeader()}
 	if o.TLS {
 		h.tls = c.o.TLS.Clone()
-		h.tls.ServerName = o.Host
+		if h.tls.ServerName == "" {
+			h.tls.ServerName = o.Host
+		}
 	}
 	return h
 }
