@@ -15,6 +15,8 @@ type API struct {
 	// Store keeps what is wanted of them, and Desires changes it.
 	Store   consumer.Store
 	Desires Desires
+	// Connections are the shared targets; nil: there are none, nor methods for them.
+	Connections Targets
 	// Fleet knows the other instances.
 	Fleet Fleet
 	// Audits reads who did what.
@@ -78,10 +80,14 @@ func (a API) table(addr func() string, log *slog.Logger) *service.Table {
 		auth = service.Local(addr)
 	}
 	var optional []service.Method
+	others := map[string]service.Owners{}
 	if a.Definitions != nil {
 		optional = definitionsMethods(definitionsService{a})
 	}
-	return service.NewTable(service.Options{Authenticator: auth, Owners: a.owners(), Version: a.Version, Log: log}, slices.Concat(optional,
+	if a.Connections != nil {
+		optional, others["connection"] = append(optional, connectionsMethods(connectionsService{a})...), a.Connections
+	}
+	return service.NewTable(service.Options{Authenticator: auth, Owners: a.owners(), Others: others, Version: a.Version, Log: log}, slices.Concat(optional,
 		jobsMethods(jobsService{a}), deliveriesMethods(deliveriesService{a}), deadLettersMethods(deadLettersService{a}),
 		offsetsMethods(offsetsService{a}), resetsMethods(resetsService{a}), auditMethods(auditService{a}), systemMethods(systemService{a}), tokensMethods(a.Tokens))...)
 }

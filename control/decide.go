@@ -21,7 +21,7 @@ const (
 // decision says whether a job is to run on this instance now.
 type decision struct {
 	run bool
-	// state and cause are what to show when it does not run.
+	// state and cause are what to show when it does not run; cause also why it is paused, if that is not its own operator's wish.
 	state State
 	cause string
 	// plan is what its runner is to run, memory what it is to know.
@@ -167,7 +167,21 @@ func (s *Supervisor) decideOne(j *supervised, live []string) decision {
 			d.cause = "runs on " + strings.Join(chosen, ", ")
 		}
 	}
+	if d.run {
+		s.heedConnection(j, &d)
+	}
 	return d
+}
+
+// heedConnection makes a job whose connection is paused a paused one: what its operator wants of it stays as it is. That nothing is sent
+// meanwhile is sink.Shared's to see to, which hears of it before. The caller holds j.mu.
+func (s *Supervisor) heedConnection(j *supervised, d *decision) {
+	if s.options.Definitions == nil || d.memory.Desired != consumer.WantRunning {
+		return
+	}
+	if cause := s.options.Definitions.connections.paused(j.connection); cause != "" {
+		d.memory.Desired, d.cause = consumer.WantPaused, cause
+	}
 }
 
 // stray is the decision about a broken job of a file; nil: it is none.

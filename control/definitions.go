@@ -68,8 +68,9 @@ type DefinitionPage struct {
 // goroutine. Their errors are *service.Problem where the caller can do something about them: 404, 409 (exists, or is being deleted),
 // 412 (the revision is another one), 422 (all faults at once), 403; else those of the log.
 type Definitions struct {
-	log     Log
-	process job.Process
+	log         Log
+	process     job.Process
+	connections *Connections
 
 	mu     sync.Mutex
 	mark   kafkalog.Mark
@@ -77,19 +78,53 @@ type Definitions struct {
 	ids    []string            // sorted; nil: to be sorted again
 	plain  map[string]string   // by job.PlainID: the id
 	groups map[string][]string // by group: ids
+	linked map[string][]string // by connection: ids
 }
 
 // indexed is what is looked up of a definition without reading the whole.
 type indexed struct {
-	entry    kafkalog.Entry
-	owner    string
-	group    string
-	deleting bool
+	entry      kafkalog.Entry
+	owner      string
+	group      string
+	connection string
+	deleting   bool
 }
 
 // NewDefinitions reads and writes definitions in a log that somebody runs. process is what they are compiled with.
 func NewDefinitions(log Log, process job.Process) *Definitions {
-	return &Definitions{log: log, process: process, known: map[string]*indexed{}, plain: map[string]string{}, groups: map[string][]string{}}
+	d := &Definitions{log: log, process: process, known: map[string]*indexed{}, plain: map[string]string{}, groups: map[string][]string{}, linked: map[string][]string{}}
+	d.connections = newConnections(d)
+	d.process.Connection = d.connections.use
+	return d
+}
+
+// Connections are the shared targets that the jobs may name.
+func (d *Definitions) Connections() *Connections { return d.connections }
+
+// using gives the ids of the jobs that name a connection, sorted.
+func (d *Definitions) using(connection string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.index()
+	return slices.Sorted(slices.Values(d.linked[connection]))
+}
+
+// fits says that a job can run in a process.
+func (d *Definitions) fits(id string, p job.Process) bool {
+	e, exists := d.log.Get(definitionPrefix + id)
+	if !exists {
+		return false
+	}
+	s, err := decodeDefinition(e)
+	if err != nil {
+		return false
+	}
+	def, err := s.parse()
+	if err != nil {
+		return false
+	}
+	_, faults := def.Compile(p)
+	return faults.Err() == nil
 }
 
 // storedDefinition is the object of a definition in the log.
@@ -98,12 +133,14 @@ type storedDefinition struct {
 	ID      string `json:"id"`
 	Owner   string `json:"owner"`
 	// Group is that of the document, or the one it has without.
-	Group    string          `json:"group"`
-	Modified time.Time       `json:"modified"`
-	By       string          `json:"by"`
-	Hash     string          `json:"hash"`
-	Document json.RawMessage `json:"document"`
-	Deleting *Deletion       `json:"deleting,omitempty"`
+	Group string `json:"group"`
+	// Connection is the one that the document names.
+	Connection string          `json:"connection,omitempty"`
+	Modified   time.Time       `json:"modified"`
+	By         string          `json:"by"`
+	Hash       string          `json:"hash"`
+	Document   json.RawMessage `json:"document"`
+	Deleting   *Deletion       `json:"deleting,omitempty"`
 }
 
 // decodeDefinition reads the object of a definition. An error says why it is left alone.
@@ -139,7 +176,8 @@ func (d *Definitions) index() {
 	changed, whole, mark := d.log.Since(d.mark)
 	d.mark = mark
 	if whole {
-		d.known, d.plain, d.groups, d.ids = map[string]*indexed{}, map[string]string{}, map[string][]string{}, nil
+		d.known, d.plain, d.ids = map[string]*indexed{}, map[string]string{}, nil
+		d.groups, d.linked = map[string][]string{}, map[string][]string{}
 	}
 	for _, e := range changed {
 		if id, ok := strings.CutPrefix(e.Key, definitionPrefix); ok {
@@ -152,11 +190,8 @@ func (d *Definitions) note(id string, e kafkalog.Entry) {
 	if before := d.known[id]; before != nil {
 		delete(d.known, id)
 		delete(d.plain, job.PlainID(id))
-		if rest := slices.DeleteFunc(d.groups[before.group], func(other string) bool { return other == id }); len(rest) > 0 {
-			d.groups[before.group] = rest
-		} else {
-			delete(d.groups, before.group)
-		}
+		dropFrom(d.groups, before.group, id)
+		dropFrom(d.linked, before.connection, id)
 		if e.Value == nil {
 			d.ids = nil
 		}
@@ -168,11 +203,23 @@ func (d *Definitions) note(id string, e kafkalog.Entry) {
 	}
 	now := &indexed{entry: e}
 	if s, err := decodeDefinition(e); err == nil {
-		now.owner, now.group, now.deleting = s.Owner, s.Group, s.Deleting != nil
+		now.owner, now.group, now.connection, now.deleting = s.Owner, s.Group, s.Connection, s.Deleting != nil
 		d.groups[s.Group] = append(d.groups[s.Group], id)
+		if s.Connection != "" {
+			d.linked[s.Connection] = append(d.linked[s.Connection], id)
+		}
 	}
 	d.known[id] = now
 	d.plain[job.PlainID(id)] = id
+}
+
+// dropFrom takes an id out of a list.
+func dropFrom(lists map[string][]string, name, id string) {
+	if rest := slices.DeleteFunc(lists[name], func(other string) bool { return other == id }); len(rest) > 0 {
+		lists[name] = rest
+	} else {
+		delete(lists, name)
+	}
 }
 
 // sortedIDs gives all ids. The caller holds mu.

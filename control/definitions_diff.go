@@ -35,8 +35,8 @@ var effects = []Effect{NoEffect, NextAttempt, Remap, Rejoin}
 var fieldEffects = map[string]Effect{
 	"owner": NoEffect, "modified": NoEffect, "hash": NoEffect, "instances": NoEffect, "start": NoEffect,
 	"basic_auth": NextAttempt, "token": NextAttempt, "auth": NextAttempt, "delivery": NextAttempt, "ratelimit": NextAttempt,
-	"connection": NextAttempt, "dead_letter": NextAttempt,
-	"topic": Rejoin, "group": Rejoin,
+	"dead_letter": NextAttempt,
+	"topic":       Rejoin, "group": Rejoin,
 }
 
 // Change is one field that would change.

@@ -202,7 +202,7 @@ func (d *Definitions) change(by service.Caller, def *job.Definition, e kafkalog.
 // newStored is the object of a definition.
 func newStored(def *job.Definition, config consumer.Config, document []byte, by string) storedDefinition {
 	sum := sha256.Sum256(document)
-	return storedDefinition{Version: definitionVersion, ID: def.ID, Owner: def.Owner, Group: config.Group, Modified: time.Now().UTC(), By: by,
+	return storedDefinition{Version: definitionVersion, ID: def.ID, Owner: def.Owner, Group: config.Group, Connection: def.Text("connection"), Modified: time.Now().UTC(), By: by,
 		Hash: hex.EncodeToString(sum[:]), Document: document}
 }
 
@@ -243,8 +243,13 @@ func (d *Definitions) missingNow(id string) error {
 
 // unchanged refuses to change what is not as the caller has seen it.
 func unchanged(id string, e kafkalog.Entry, revision string) error {
+	return sameRevision("job", id, e, revision)
+}
+
+// sameRevision is unchanged for a job or a connection.
+func sameRevision(what, id string, e kafkalog.Entry, revision string) error {
 	if now := revisionText(e); revision != "" && revision != now {
-		return service.Refuse(http.StatusPreconditionFailed, "if_match", fmt.Sprintf("job %q has revision %s now, not %s: it was changed meanwhile", id, now, revision),
+		return service.Refuse(http.StatusPreconditionFailed, "if_match", fmt.Sprintf("%s %q has revision %s now, not %s: it was changed meanwhile", what, id, now, revision),
 			"read it again, and repeat the change")
 	}
 	return nil

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -45,16 +46,22 @@ func (s *Supervisor) follow(ctx context.Context) {
 // take brings changed definitions to their jobs. With whole, jobs whose definition is not among them are gone.
 func (s *Supervisor) take(ctx context.Context, objects []kafkalog.Entry, whole bool) {
 	var compile []kafkalog.Entry
+	moved := map[string]kafkalog.Entry{} // as they were compiled last, by key; what is among objects is newer
+	for _, e := range s.linked() {
+		moved[e.Key] = e
+	}
 	there := map[string]bool{}
 	for _, e := range objects {
 		id, ok := strings.CutPrefix(e.Key, definitionPrefix)
+		_, again := moved[e.Key]
+		delete(moved, e.Key)
 		switch {
 		case !ok:
 		case e.Value == nil:
 			s.goes(id)
 		default:
 			there[id] = true
-			if !s.knows(id, e) {
+			if !s.knows(id, e) || again {
 				compile = append(compile, e)
 			}
 		}
@@ -65,11 +72,36 @@ func (s *Supervisor) take(ctx context.Context, objects []kafkalog.Entry, whole b
 			stored := j.revision > 0
 			j.mu.Unlock()
 			if stored && !there[j.ID] {
+				delete(moved, definitionPrefix+j.ID)
 				s.goes(j.ID)
 			}
 		}
 	}
+	compile = slices.AppendSeq(compile, maps.Values(moved))
 	s.compile(ctx, compile)
+}
+
+// linked gives the definitions of jobs that are to be compiled anew since their connection is another one, and has those decided anew
+// whose connection was paused or resumed.
+func (s *Supervisor) linked() (compile []kafkalog.Entry) {
+	moved, turned := s.options.Definitions.connections.news()
+	if len(moved)+len(turned) == 0 {
+		return nil
+	}
+	for _, j := range s.all() {
+		j.mu.Lock()
+		again := moved[j.connection] && j.revision > 0 && !j.gone && j.deleting == nil
+		decide, object := turned[j.connection], j.object
+		j.mu.Unlock()
+		if again {
+			compile = append(compile, object)
+		}
+		if decide {
+			s.redecide(j.ID)
+		}
+	}
+	s.again()
+	return compile
 }
 
 // knows says that a job is as an object says.
@@ -137,6 +169,7 @@ func (s *Supervisor) apply(e kafkalog.Entry) {
 	j.mu.Lock()
 	was, before := j.revision, j.broken
 	j.revision, j.object, j.gone, j.refused = revisionOf(e, true), e, false, false
+	j.connection = definition.Connection
 	switch {
 	case err == nil:
 		j.owner, j.deleting, j.broken = definition.Owner, definition.Deleting, ""
@@ -162,7 +195,7 @@ func (s *Supervisor) apply(e kafkalog.Entry) {
 	case before != "":
 		j.log.Info("the job's definition can run here now")
 	default:
-		j.log.Info("a secret file of the job has changed")
+		j.log.Info("a secret file of the job, or its connection, has changed")
 	}
 	s.altered(id)
 }
@@ -185,7 +218,8 @@ func (s *Supervisor) goes(id string) {
 
 // mend compiles again what did not run, and what refers to secret files that have changed.
 func (s *Supervisor) mend(ctx context.Context) {
-	var objects []kafkalog.Entry
+	s.options.Definitions.connections.mend()
+	objects := s.linked()
 	for _, j := range s.all() {
 		j.mu.Lock()
 		again, object := j.revision > 0 && j.broken != "" && !j.refused && !j.gone && j.deleting == nil, j.object

@@ -221,7 +221,9 @@ type AuditLine struct {
 	// Revision is its place in the audit.
 	Revision int64     `json:"revision"`
 	At       time.Time `json:"at"`
-	Job      string    `json:"job"`
+	// Job is what it is about, or Connection.
+	Job        string `json:"job"`
+	Connection string `json:"connection,omitempty"`
 	// By is a person, or "streamer".
 	By     string         `json:"by"`
 	Action string         `json:"action"`
@@ -229,7 +231,7 @@ type AuditLine struct {
 	// Before and After are what was remembered of the job; absent if that was not changed.
 	Before *consumer.Memory `json:"before,omitempty"`
 	After  *consumer.Memory `json:"after,omitempty"`
-	// DocumentBefore and DocumentAfter are the job itself, secrets masked; absent if that was not changed.
+	// DocumentBefore and DocumentAfter are the job or connection itself, secrets masked; absent if that was not changed.
 	DocumentBefore json.RawMessage `json:"document_before,omitempty"`
 	DocumentAfter  json.RawMessage `json:"document_after,omitempty"`
 }
@@ -245,8 +247,12 @@ func (s *Store) Audit(ctx context.Context, job string, before int64, limit int) 
 	for _, e := range entries {
 		var line AuditLine
 		if json.Unmarshal(e.Value, &line) != nil {
-			_, id, _ := strings.Cut(e.Key, "/")
-			line = AuditLine{At: e.At.UTC(), Job: id, Action: "unreadable"}
+			line = AuditLine{At: e.At.UTC(), Action: "unreadable"}
+			if kind, id, _ := strings.Cut(e.Key, "/"); kind+"/" == connectionPrefix {
+				line.Connection = id
+			} else {
+				line.Job = id
+			}
 		}
 		line.Revision = e.Revision
 		lines = append(lines, line)

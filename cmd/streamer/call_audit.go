@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -41,7 +42,7 @@ func auditCommand(environ []string) *cobra.Command {
 func auditText(w io.Writer, page control.AuditPage) {
 	var lines [][]string
 	for _, l := range page.Lines {
-		lines = append(lines, []string{l.At.UTC().Format("2006-01-02 15:04:05Z"), l.Job, l.By, l.Action, detailText(l.Detail)})
+		lines = append(lines, []string{l.At.UTC().Format("2006-01-02 15:04:05Z"), cmp.Or(l.Job, l.Connection), l.By, l.Action, detailText(l.Detail)})
 	}
 	if len(lines) == 0 {
 		_, _ = fmt.Fprintln(w, "no lines")

@@ -21,29 +21,55 @@ func (c *compilation) auth() sink.Auth {
 	if auth.Basic != nil && auth.Token != "" {
 		c.faults.Warn("token", "is not sent, as basic_auth goes before it", "")
 	}
-	s, ok := c.sub("auth", false)
-	if !ok {
-		return auth
-	}
-	if auth.Basic != nil || auth.Token != "" {
+	if _, _, given := c.field("auth"); given && (auth.Basic != nil || auth.Token != "") {
 		c.faults.Add("auth", "stands beside basic_auth or token", "keep one of them")
 		return auth
 	}
+	if own, ok := c.login(); ok {
+		return own
+	}
+	return auth
+}
+
+// login reads auth.
+func (c *compilation) login() (auth sink.Auth, ok bool) {
+	s, ok := c.sub("auth", false)
+	if !ok {
+		return auth, false
+	}
 	given := 0
 	for name := range s.object.Members() {
-		if name == "basic" || name == "bearer" || name == "token" {
+		if name == "basic" || name == "bearer" || name == "token" || name == "api_key" {
 			given++
 		}
 	}
 	if given > 1 {
-		c.faults.Add("auth", "says more than one way to log in", "keep one of basic, bearer and token")
+		c.faults.Add("auth", "says more than one way to log in", "keep one of basic, bearer, token and api_key")
 	}
 	if b, ok := s.sub("basic", false); ok {
 		auth.Basic = c.basic(b)
 	}
 	auth.Bearer = c.secret(s, "bearer")
 	auth.Token = c.secret(s, "token")
-	return auth
+	if k, ok := s.sub("api_key", false); ok {
+		auth.APIKey = c.apiKey(k)
+	}
+	return auth, true
+}
+
+func (c *compilation) apiKey(s reader) *sink.APIKey {
+	for _, name := range []string{"header", "value"} {
+		if _, path, given := s.field(name); !given {
+			c.faults.Add(path, "is missing", "write it as in {header: X-Api-Key, value: …}")
+		}
+	}
+	name, ok := s.text("header")
+	if ok {
+		if problem := headerProblem(name); problem != "" {
+			c.faults.Add(member(s.path, "header"), problem, "write a header's name")
+		}
+	}
+	return &sink.APIKey{Header: name, Value: c.secret(s, "value")}
 }
 
 func (c *compilation) basic(s reader) *sink.Basic {

@@ -35,7 +35,7 @@ func TestCompileFaults(t *testing.T) {
 		{"misspelt key", []string{"delivry: {}", "order: key"}, []string{"delivry: unknown key; did you mean delivery?"}},
 		{"unknown key of delivery", []string{"delivery: {time_out: 3s}"}, []string{"delivery.time_out: unknown key; did you mean timeout?"}},
 		{"unknown key of basic_auth, Aether's keys only", []string{"basic_auth: {user: a, password: b, realm: c}"}, []string{"warning: basic_auth.realm: unknown key"}},
-		{"key of a later version", []string{"connection: crm"}, []string{"connection: connection is not in this version"}},
+		{"key of a later version", []string{"routes: crm"}, []string{"routes: routes is not in this version"}},
 		{"every key of a later version", []string{"routes: []", "events: {}", "steps: []", "callback: {}", "response: {}"},
 			[]string{"routes: routes is not in this version", "events is not", "steps is not", "callback is not", "response is not"}},
 		{"written by streamer", []string{"modified: '2020-01-01'", "hash: abc"}, nil},

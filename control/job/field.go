@@ -37,12 +37,13 @@ var keys = map[string][]key{
 		{"auth", ours}, {"format", ours}, {"logical", ours}, {"start", ours}, {"group", ours}, {"filter", ours}, {"emit", ours},
 		{"mask", ours}, {"order", ours}, {"headers", ours}, {"payload", ours}, {"tombstone", ours}, {"delivery", ours},
 		{"dead_letter", ours}, {"limits", ours}, {"instances", ours},
-		{"connection", later}, {"routes", later}, {"events", later}, {"steps", later}, {"callback", later}, {"response", later},
+		{"connection", ours}, {"routes", later}, {"events", later}, {"steps", later}, {"callback", later}, {"response", later},
 	},
 	"basic_auth": {{"user", aether}, {"password", aether}},
-	"auth": {{"basic", ours}, {"bearer", ours}, {"token", ours},
-		{"api_key", later}, {"oauth2", later}, {"mtls", later}, {"token_storage", later}},
-	"auth.basic": {{"user", ours}, {"password", ours}},
+	"auth": {{"basic", ours}, {"bearer", ours}, {"token", ours}, {"api_key", ours},
+		{"oauth2", later}, {"mtls", later}, {"token_storage", later}},
+	"auth.basic":   {{"user", ours}, {"password", ours}},
+	"auth.api_key": {{"header", ours}, {"value", ours}},
 	"delivery": {{"timeout", ours}, {"concurrency", ours}, {"rate_limit", ours}, {"retry", ours}, {"on_unproven", ours},
 		{"breaker", ours}, {"statuses", ours}, {"drain", ours}, {"commit", ours}, {"idempotency_header", ours},
 		{"position_headers", ours}, {"response_bytes", ours}},
@@ -53,10 +54,21 @@ var keys = map[string][]key{
 	"dead_letter":         {{"topic", ours}, {"hold_share", ours}, {"key", ours}, {"retention", ours}},
 }
 
+// connectionKeys are those of a connection, in the same way.
+var connectionKeys = map[string][]key{
+	"": {{"name", ours}, {"owner", ours}, {"base_url", ours}, {"auth", ours}, {"tls", ours}, {"limits", ours}, {"modified", ours}, {"hash", ours},
+		{"success", later}, {"register", later}},
+	"auth":              keys["auth"],
+	"auth.basic":        keys["auth.basic"],
+	"auth.api_key":      keys["auth.api_key"],
+	"tls":               {{"ca", ours}, {"server_name", ours}, {"cert", ours}, {"key", ours}},
+	"limits":            {{"concurrency", ours}, {"rate_limit", ours}},
+	"limits.rate_limit": keys["delivery.rate_limit"],
+}
+
 // checkKeys refuses the keys of the object at path that are unknown or of a later version. lenient says the job is written for the
 // Aether consumer, which ignored what it did not know: there an unknown key only warns.
-func checkKeys(faults *fault.List, object schemas.Value, path string, lenient bool) {
-	known := keys[path]
+func checkKeys(faults *fault.List, object schemas.Value, path string, known []key, lenient bool) {
 	for name := range object.Members() {
 		at := slices.IndexFunc(known, func(k key) bool { return k.name == name })
 		switch {

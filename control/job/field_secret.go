@@ -15,7 +15,8 @@ import (
 // Which fields of a job are secret is said here and nowhere else: what is sealed before it is stored, and masked when it is read.
 //
 //	token, auth_token, password, and what else secretKeys has    every text in it
-//	basic_auth, auth                                             every text in it but user
+//	basic_auth, auth                                             every text in it but user, and header of api_key
+//	tls                                                          key
 //	headers                                                      values of headers that SecretHeader knows
 //	whatever is sealed                                           wherever it stands
 //
@@ -30,7 +31,7 @@ var secretKeys = []string{"auth", "basic_auth", "token", "auth_token", "password
 	"access_token", "refresh_token", "private_key", "credentials"}
 
 // openKeys are not, within those.
-var openKeys = []string{"user"}
+var openKeys = []string{"user", "header"}
 
 // headerWords are in the names of headers that carry credentials; a name is cut into words at its dashes and underscores.
 var headerWords = []string{"authorization", "authentication", "auth", "cookie", "token", "secret", "password", "passwd", "credential",
@@ -58,6 +59,7 @@ const (
 	secretField
 	headerList
 	secretHeader
+	tlsField
 )
 
 // within gives the role of a member of an object that has role r.
@@ -71,6 +73,10 @@ func (r role) within(name string) role {
 		return secretHeader
 	case r == headerList:
 		return headerList
+	case r == tlsField && name == "key":
+		return secretField
+	case name == "tls":
+		return tlsField
 	case name == "headers":
 		return headerList
 	case slices.Contains(dataKeys, name):
@@ -214,7 +220,7 @@ func (d *Definition) targets() []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// place is what a sealed value of a field of the job is bound to.
+// place is what a sealed value of a field of the job, or connection, is bound to.
 func (d *Definition) place(field string, targets []string) secret.Place {
-	return append(secret.Place{"job", d.ID, field}, targets...)
+	return append(secret.Place{d.kind, d.ID, field}, targets...)
 }

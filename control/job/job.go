@@ -29,6 +29,7 @@ type Definition struct {
 	// ID and Owner are empty where the job gives none that is text.
 	ID, Owner string
 
+	kind string // what its secrets are bound to as: a job, or (Connection) a connection
 	document
 }
 
@@ -44,10 +45,13 @@ type Process struct {
 	Guard sink.Guard
 	// Grants say what the jobs of each owner may touch; nil: all have the defaults.
 	Grants Grants
+	// Connection gives a shared target that the jobs of an owner may use; the error is a fault.Fault without a path. nil: connections are
+	// not known here, and a job that names one is only warned.
+	Connection func(owner, name string) (Target, error)
 }
 
 func newDefinition(file string, d document) *Definition {
-	def := &Definition{File: file, Line: d.line, document: d}
+	def := &Definition{File: file, Line: d.line, kind: "job", document: d}
 	if id, ok := d.value.Field("id").Str(); ok {
 		def.ID = strings.Clone(id)
 	}
@@ -101,8 +105,8 @@ func (c *compilation) config() consumer.Config {
 		c.faults.Add("", "a job is an object of fields, this is "+kindName(value), "")
 		return consumer.Config{}
 	}
-	c.reader = reader{object: value, faults: &c.faults}
-	checkKeys(&c.faults, value, "", c.lenient)
+	c.reader = reader{object: value, faults: &c.faults, keys: keys}
+	checkKeys(&c.faults, value, "", keys[""], c.lenient)
 	cfg := consumer.Config{
 		Job:       c.id(),
 		Namespace: c.process.Namespace,
@@ -120,7 +124,7 @@ func (c *compilation) config() consumer.Config {
 	c.deadLetter(&cfg)
 	cfg.Sink.Auth = c.auth()
 	cfg.Sink.Guard = c.process.Guard
-	cfg.Program = c.program()
+	cfg.Program = c.program(c.connect(&cfg))
 	c.add(cfg.Sink.Validate())
 	return cfg
 }
@@ -246,20 +250,21 @@ func (c *compilation) schemas() schemas.Config {
 	return cfg
 }
 
-func (c *compilation) program() *mapping.Program {
+// program compiles what makes a row a request, which goes to url.
+func (c *compilation) program(url schemas.Value) *mapping.Program {
 	get := c.object.Field
 	headers := c.headers()
 	for _, name := range []string{"constant", "payload"} {
 		c.misplaced(name, get(name), 0)
 	}
 	program, faults := mapping.Compile(mapping.Config{
-		Type: get("type"), URL: get("url"), DataMap: get("datamap"), Constant: get("constant"),
+		Type: get("type"), URL: url, DataMap: get("datamap"), Constant: get("constant"),
 		QueryParams: get("query_params"), JSONBody: get("json_body"), FormBody: get("form_body"),
 		Headers: headers, Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
 		Reference: c.reference,
 	})
 	c.add(faults)
-	c.address(get("url"))
+	c.address(url)
 	return program
 }
 

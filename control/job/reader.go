@@ -19,6 +19,7 @@ type reader struct {
 	object schemas.Value
 	path   string
 	faults *fault.List
+	keys   map[string][]key // of the document
 }
 
 // field gives a member that is there and not null.
@@ -37,8 +38,8 @@ func (r reader) sub(name string, lenient bool) (reader, bool) {
 		r.faults.Add(path, "is "+kindName(v)+", not an object of fields", "")
 		return reader{}, false
 	}
-	checkKeys(r.faults, v, path, lenient)
-	return reader{object: v, path: path, faults: r.faults}, true
+	checkKeys(r.faults, v, path, r.keys[path], lenient)
+	return reader{object: v, path: path, faults: r.faults, keys: r.keys}, true
 }
 
 func (r reader) text(name string) (string, bool) {

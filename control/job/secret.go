@@ -38,6 +38,8 @@ type Secrets struct {
 	// Masked gives ******** for every reference and everything sealed, so that a job can be looked at without its secrets; a secret that
 	// is not there is only warned of.
 	Masked bool
+
+	lines bool // a secret may have line breaks: it is a certificate or its key
 }
 
 // expand replaces the references in text, which stands at path in a job of owner. What cannot be resolved has a fault and reads as
@@ -78,7 +80,7 @@ func (s Secrets) env(name string) (string, fault.Fault) {
 	}
 	if s.Env != nil {
 		if value, ok := s.Env(name); ok {
-			return checkSecret("environment variable "+name, value)
+			return s.check("environment variable "+name, value)
 		}
 	}
 	return "", fault.Fault{Problem: "environment variable " + name + " is not set", Mend: "set it where streamer runs", Warning: true}
@@ -102,7 +104,7 @@ func (s Secrets) file(owner, name string) (string, fault.Fault) {
 	if err != nil {
 		return "", fault.Fault{Problem: what + ": " + reason(err), Mend: "put it under STREAMER_SECRETS_DIR", Warning: true}
 	}
-	return checkSecret(what, value)
+	return s.check(what, value)
 }
 
 func readSecret(dir, owner, name string) (string, error) {
@@ -147,9 +149,10 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// checkSecret refuses what cannot stand in a header.
-func checkSecret(what, value string) (string, fault.Fault) {
+// check refuses what cannot stand in a header.
+func (s Secrets) check(what, value string) (string, fault.Fault) {
 	switch {
+	case s.lines && value != "" && utf8.ValidString(value):
 	case value == "":
 		return "", fault.Fault{Problem: what + " is empty", Warning: true}
 	case !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):

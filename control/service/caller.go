@@ -87,10 +87,10 @@ func (c Caller) Lend(to http.Header) {
 }
 
 // May says that the caller has a permission on the jobs of an owner. An empty owner is the system itself, on which only grants for
-// Everyone hold.
+// Everyone hold. So it is with what is for Everyone (a connection), but that whoever may view something may view that.
 func (c Caller) May(p Permission, owner string) bool {
 	return slices.ContainsFunc(c.Grants, func(g Grant) bool {
-		return g.Permission.Includes(p) && (g.Owner == Everyone || g.Owner == owner && owner != "")
+		return g.Permission.Includes(p) && (g.Owner == Everyone || g.Owner == owner && owner != "" || owner == Everyone && p == View)
 	})
 }
 

@@ -19,9 +19,11 @@ type Method struct {
 	Verb, Route string
 	// Permission is what a caller needs; empty: nothing but to be somebody.
 	Permission Permission
-	// On is the argument that names the job it is needed on. Empty: the system, on which only grants for Everyone hold. Any: some owner's
+	// On is the argument that names the job, or what Kind says, it is needed on. Empty: the system, on which only grants for Everyone hold. Any: some owner's
 	// jobs; the method looks at the caller itself then, and gives only what he may see.
 	On string
+	// Kind is what On names: a job, unless it is set to what Options.Others has, such as connection.
+	Kind string
 	// Summary says in a line what it does: lets a job run.
 	Summary string
 	// Status is that of success, 200 unless set; 204 has no body. Also are others, of an Out that is a WithStatus.

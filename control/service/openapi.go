@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -196,7 +197,7 @@ func (m *bound) need() string {
 	case m.On == Any:
 		return "Needs " + string(m.Permission) + " on some owner's jobs, and gives what the caller may see."
 	}
-	return "Needs " + string(m.Permission) + " on the owner of the job that " + m.On + " names."
+	return "Needs " + string(m.Permission) + " on the owner of the " + cmp.Or(m.Kind, "job") + " that " + m.On + " names."
 }
 
 // anyOperation describes the call by name.

@@ -37,7 +37,7 @@ const prefix = "/api/v1"
 // guarded is what needs a caller: the API, and the routes that package aether has beside it.
 var guarded = []string{"/api", "/jobs", "/job"}
 
-// Owners knows whose the jobs are.
+// Owners knows whose the jobs are, or other things that have an owner.
 type Owners interface {
 	// OwnerOf gives the owner of a job, empty if it has none.
 	OwnerOf(job string) (owner string, known bool)
@@ -50,6 +50,8 @@ type Options struct {
 	// Authenticator says who calls.
 	Authenticator Authenticator
 	Owners        Owners
+	// Others know whose the things are that are no jobs, by what they are called: connection.
+	Others map[string]Owners
 	// Version is that of the program, for the OpenAPI document.
 	Version string
 	Log     *slog.Logger
@@ -90,6 +92,9 @@ func NewTable(o Options, methods ...Method) *Table {
 	for _, m := range methods {
 		if err := m.fault(); err != nil {
 			panic(err)
+		}
+		if m.Kind != "" && o.Others[m.Kind] == nil {
+			panic(fmt.Errorf("%s: nobody knows whose a %s is", m.ID(), m.Kind))
 		}
 		for _, key := range []string{m.ID(), m.Verb + " " + braces.ReplaceAllString(m.Route, "{}")} {
 			if seen[key] {
@@ -308,11 +313,15 @@ func (t *Table) permit(by Caller, m *bound, args *arguments, unread error) error
 		}
 		return nil
 	}
-	var job string
-	if err := json.Unmarshal(args.values[m.On], &job); err != nil || job == "" {
+	owners, kind := t.options.Owners, "job"
+	if m.Kind != "" {
+		owners, kind = t.options.Others[m.Kind], m.Kind
+	}
+	var id string
+	if err := json.Unmarshal(args.values[m.On], &id); err != nil || id == "" {
 		if unread == nil { // it is named as missing, or as no text, and the method is not called
 			if !by.MayAnywhere(m.Permission) {
-				return Denied(by, m.Permission, "any job", "")
+				return Denied(by, m.Permission, "any "+kind, "")
 			}
 			if faults := m.complete(args); len(faults) == 0 {
 				return Wrong(Fault{m.On, "is empty", m.mends[m.On]})
@@ -320,16 +329,16 @@ func (t *Table) permit(by Caller, m *bound, args *arguments, unread error) error
 		}
 		return unread
 	}
-	owner, known := t.options.Owners.OwnerOf(job)
+	owner, known := owners.OwnerOf(id)
 	switch {
 	case known && by.May(m.Permission, owner):
 		return nil
 	case known:
-		return Denied(by, m.Permission, fmt.Sprintf("job %q", job), owner)
+		return Denied(by, m.Permission, fmt.Sprintf("%s %q", kind, id), owner)
 	case !by.MayAnywhere(m.Permission):
-		return Denied(by, m.Permission, "any job", "")
+		return Denied(by, m.Permission, "any "+kind, "")
 	}
-	return t.UnknownJob(by, m.On, job)
+	return Unknown(owners, by, kind, m.On, id)
 }
 
 // UnknownJob names the job that a misspelt one is near to, of those that the caller may see. field is the argument it was given as.
@@ -339,15 +348,20 @@ func (t *Table) UnknownJob(by Caller, field, job string) *Problem {
 
 // UnknownJob is Table.UnknownJob, for who has no table.
 func UnknownJob(owners Owners, by Caller, field, job string) *Problem {
+	return Unknown(owners, by, "job", field, job)
+}
+
+// Unknown is UnknownJob for whatever has an owner; kind is what it is called.
+func Unknown(owners Owners, by Caller, kind, field, name string) *Problem {
 	var seen []string
 	for _, id := range owners.IDs() {
 		if owner, known := owners.OwnerOf(id); known && by.May(View, owner) {
 			seen = append(seen, id)
 		}
 	}
-	mend := "streamer jobs list shows all"
-	if near := nearest.Name(job, seen); near != "" {
+	mend := fmt.Sprintf("streamer %ss list shows all", kind)
+	if near := nearest.Name(name, seen); near != "" {
 		mend = fmt.Sprintf("did you mean %s?", near)
 	}
-	return Refuse(http.StatusNotFound, field, fmt.Sprintf("there is no job %q", job), mend)
+	return Refuse(http.StatusNotFound, field, fmt.Sprintf("there is no %s %q", kind, name), mend)
 }

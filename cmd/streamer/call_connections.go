@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"streamer/control"
+	"streamer/control/client"
+	"streamer/control/job"
+)
+
+func connectionsCommand(environ []string) *cobra.Command {
+	return group("connections", "shows the targets that jobs share, and stops deliveries to them", connectionsList(environ), connectionsGet(environ),
+		connectionsApply(environ), connectionsDelete(environ),
+		connectionsSwitch(environ, "pause", "stops every delivery to a connection",
+			"Stops every delivery to a connection, by all jobs on all instances, within two seconds: no attempt starts, those in flight may end.\n"+
+				"It stays so, also after a restart, until it is resumed. Its jobs are paused meanwhile, and nothing of them is lost or given up.",
+			(*client.Client).PauseConnection),
+		connectionsSwitch(environ, "resume", "lets deliveries to a connection go on",
+			"Ends a pause of a connection. A job that is paused itself stays so: streamer jobs resume.", (*client.Client).ResumeConnection))
+}
+
+func oneConnection(c *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s needs the name of one connection; usage: %s", c.CommandPath(), c.UseLine())
+	}
+	return nil
+}
+
+func connectionsList(environ []string) *cobra.Command {
+	c := &cobra.Command{Use: "list", Short: "shows every connection, and how many jobs use it", Args: cobra.NoArgs}
+	output := outputFlag(c)
+	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
+		page, err := api.Connections(ctx)
+		if err != nil {
+			return err
+		}
+		return output.print(c.OutOrStdout(), page, func(w io.Writer) { connectionsText(w, page.Connections) })
+	})
+}
+
+func connectionsText(w io.Writer, all []control.Connection) {
+	if len(all) == 0 {
+		_, _ = fmt.Fprintln(w, "there are no connections")
+		return
+	}
+	var lines [][]string
+	for _, n := range all {
+		lines = append(lines, []string{n.Name, n.Owner, connectionState(n), strconv.Itoa(len(n.Jobs)), n.Revision})
+	}
+	table(w, "", []string{"CONNECTION", "OWNER", "STATE", "JOBS", "REVISION"}, lines)
+}
+
+func connectionState(n control.Connection) string {
+	switch {
+	case n.Unreadable != "":
+		return n.Unreadable
+	case n.Paused != nil:
+		return "paused by " + n.Paused.By + ", " + ago(n.Paused.At) + " ago"
+	}
+	return "in use"
+}
+
+func connectionsGet(environ []string) *cobra.Command {
+	c := &cobra.Command{
+		Use: "get CONNECTION", Short: "shows one connection, and its jobs", Args: oneConnection,
+		Long: "Shows one connection: whether it is paused, which jobs use it, and its document. Secrets read ********; sent back by apply, that\n" +
+			"means unchanged.",
+	}
+	output := outputFlag(c)
+	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+		n, err := api.Connection(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return output.print(c.OutOrStdout(), n, func(w io.Writer) { connectionText(w, n) })
+	})
+}
+
+func connectionText(w io.Writer, n control.Connection) {
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+	say("connection:  %s\nowner:       %s\nstate:       %s\nrevision:    %s\n", n.Name, n.Owner, connectionState(n), n.Revision)
+	say("changed:     %s by %s\n", moment(n.Modified), n.By)
+	jobs := strings.Join(n.Jobs, ", ")
+	if jobs == "" {
+		jobs = "none"
+	}
+	say("jobs:        %s\n", jobs)
+	var document bytes.Buffer
+	if json.Indent(&document, n.Document, "", "  ") == nil {
+		say("\n%s\n", document.String())
+	}
+}
+
+func connectionsApply(environ []string) *cobra.Command {
+	c := &cobra.Command{
+		Use: "apply -f FILE", Short: "creates or changes a connection", Args: cobra.NoArgs,
+		Long: "Creates the connection of a file (YAML or JSON; - reads it from standard input), or makes the one of its name what the file says. Its\n" +
+			"jobs follow with their next request.",
+	}
+	file := c.Flags().StringP("file", "f", "", "the file")
+	output := outputFlag(c)
+	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
+		conn, err := readConnection(c, *file)
+		if err != nil {
+			return err
+		}
+		n, did, err := applyConnection(ctx, api, conn)
+		if err != nil {
+			return err
+		}
+		return output.print(c.OutOrStdout(), n, func(w io.Writer) { _, _ = fmt.Fprintf(w, "%s: %s, revision %s\n", n.Name, did, n.Revision) })
+	})
+}
+
+// readConnection reads the connection of a file.
+func readConnection(c *cobra.Command, file string) (*job.Connection, error) {
+	if file == "" {
+		return nil, misuse{errors.New("say which file: -f FILE, or -f - for standard input")}
+	}
+	in, name := c.InOrStdin(), "standard input"
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = f.Close() }()
+		in, name = f, file
+	}
+	text, err := io.ReadAll(io.LimitReader(in, job.MaxFileBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	conn, broken := job.ParseConnection(name, text)
+	if len(broken) > 0 {
+		return nil, broken[0]
+	}
+	return conn, nil
+}
+
+// applyConnection makes a connection what a document says. One that somebody else changes meanwhile is refused.
+func applyConnection(ctx context.Context, api *client.Client, conn *job.Connection) (n control.Connection, did string, err error) {
+	before, err := api.Connection(ctx, conn.Name)
+	var p *control.Problem
+	switch {
+	case conn.Name == "" || errors.As(err, &p) && p.Status == http.StatusNotFound:
+		n, err = api.CreateConnection(ctx, conn.Canonical())
+		return n, "created", err
+	case err != nil:
+		return n, "", err
+	}
+	n, err = api.ReplaceConnection(ctx, conn.Name, before.Revision, conn.Canonical())
+	if did = "changed"; n.Revision == before.Revision {
+		did = "as it was"
+	}
+	return n, did, err
+}
+
+func connectionsDelete(environ []string) *cobra.Command {
+	c := &cobra.Command{Use: "delete CONNECTION", Short: "removes a connection that no job uses", Args: oneConnection}
+	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+		if err := api.DeleteConnection(ctx, args[0], ""); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(c.OutOrStdout(), "%s: deleted\n", args[0])
+		return err
+	})
+}
+
+func connectionsSwitch(environ []string, word, short, long string, do func(*client.Client, context.Context, string) (control.Connection, error)) *cobra.Command {
+	c := &cobra.Command{Use: word + " CONNECTION", Short: short, Long: long, Args: oneConnection}
+	output := outputFlag(c)
+	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+		n, err := do(api, ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return output.print(c.OutOrStdout(), n, func(w io.Writer) { _, _ = fmt.Fprintf(w, "%s: %s; %d jobs\n", n.Name, connectionState(n), len(n.Jobs)) })
+	})
+}

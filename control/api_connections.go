@@ -1,0 +1,155 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"streamer/control/service"
+)
+
+// Targets are the connections. *Connections are.
+type Targets interface {
+	service.Owners
+	Get(ctx context.Context, by service.Caller, name string) (Connection, error)
+	List(ctx context.Context, by service.Caller, after string, limit int) (ConnectionPage, error)
+	Create(ctx context.Context, by service.Caller, document []byte) (Connection, error)
+	Replace(ctx context.Context, by service.Caller, name, revision string, document []byte) (Connection, error)
+	Delete(ctx context.Context, by service.Caller, name, revision string) error
+	Pause(ctx context.Context, by service.Caller, name string) (Connection, error)
+	Resume(ctx context.Context, by service.Caller, name string) (Connection, error)
+}
+
+// ConnectionPage is one page of connections, by name.
+type ConnectionPage struct {
+	Connections []Connection `json:"connections"`
+	// Next is the cursor of the next page; absent on the last one.
+	Next string `json:"next,omitempty"`
+}
+
+// ConnectionsService is the service connections: targets that several jobs share.
+type ConnectionsService interface {
+	// List gives one page of the connections that the caller may view, by name, without their documents.
+	List(context.Context, service.Caller, service.Page) (ConnectionPage, error)
+	// Get gives one connection, its secrets masked.
+	Get(context.Context, service.Caller, ConnectionIn) (Connection, error)
+	// Create adds a connection; the same once more is no error.
+	Create(context.Context, service.Caller, ConnectionDocument) (ConnectionMade, error)
+	// Replace changes one. Its jobs follow with their next request.
+	Replace(context.Context, service.Caller, ConnectionChange) (Connection, error)
+	// Delete removes one that no job names.
+	Delete(context.Context, service.Caller, ConnectionDelete) (struct{}, error)
+	// Pause stops every delivery to it, on all instances, within two seconds.
+	Pause(context.Context, service.Caller, ConnectionIn) (Connection, error)
+	// Resume ends that.
+	Resume(context.Context, service.Caller, ConnectionIn) (Connection, error)
+}
+
+func connectionsMethods(s ConnectionsService) []service.Method {
+	method := func(name, verb, route string, p service.Permission, on, summary string) service.Method {
+		m := service.Method{Service: "connections", Name: name, Verb: verb, Route: "/connections" + route, Permission: p, On: on, Summary: summary}
+		if on != service.Any {
+			m.Kind = "connection"
+		}
+		return m
+	}
+	create := method("create", http.MethodPost, "", service.Edit, service.Any, "adds a shared target")
+	create.Also, create.Location = []int{http.StatusCreated}, "/connections/{name}"
+	remove := method("delete", http.MethodDelete, "/{connection}", service.Edit, "connection", "removes a shared target that no job names")
+	remove.Status = http.StatusNoContent
+	return []service.Method{
+		service.New(method("list", http.MethodGet, "", service.View, service.Any, "lists the shared targets"), s.List),
+		service.New(method("get", http.MethodGet, "/{connection}", service.View, "connection", "gives a shared target, its secrets masked"), s.Get),
+		service.New(create, s.Create),
+		service.New(method("replace", http.MethodPut, "/{connection}", service.Edit, "connection", "changes a shared target; its jobs follow with their next request"), s.Replace),
+		service.New(remove, s.Delete),
+		service.New(method("pause", http.MethodPost, "/{connection}/pause", service.Operate, "connection", "stops every delivery to a shared target, on all instances"), s.Pause),
+		service.New(method("resume", http.MethodPost, "/{connection}/resume", service.Operate, "connection", "lets deliveries to a shared target go on"), s.Resume),
+	}
+}
+
+// ConnectionIn names a connection.
+type ConnectionIn struct {
+	Connection string `json:"connection" doc:"name of the connection"`
+}
+
+// ConnectionDocument is a connection as it is written.
+type ConnectionDocument struct {
+	Document json.RawMessage `json:"document" doc:"the connection: name, owner, base_url, auth, tls, limits"`
+}
+
+// ConnectionChange is how a connection is to be.
+type ConnectionChange struct {
+	ConnectionIn
+	IfMatch  string          `json:"if_match,omitempty" doc:"the revision that is to be changed"`
+	Document json.RawMessage `json:"document" doc:"the connection: name, owner, base_url, auth, tls, limits"`
+}
+
+// ConnectionDelete names a connection that is to go.
+type ConnectionDelete struct {
+	ConnectionIn
+	IfMatch string `json:"if_match,omitempty" doc:"the revision that is to be deleted"`
+}
+
+// ConnectionMade is a connection that this call has made, or that was there.
+type ConnectionMade struct{ Connection }
+
+// Status implements service.WithStatus.
+func (m ConnectionMade) Status() int {
+	if m.Created {
+		return http.StatusCreated
+	}
+	return http.StatusOK
+}
+
+type connectionsService struct{ API }
+
+// List implements ConnectionsService.
+func (a connectionsService) List(ctx context.Context, by service.Caller, in service.Page) (ConnectionPage, error) {
+	return answered(a.Connections.List(ctx, by, in.Cursor, in.Limit))
+}
+
+// Get implements ConnectionsService.
+func (a connectionsService) Get(ctx context.Context, by service.Caller, in ConnectionIn) (Connection, error) {
+	return answered(a.Connections.Get(ctx, by, in.Connection))
+}
+
+// Create implements ConnectionsService.
+func (a connectionsService) Create(ctx context.Context, by service.Caller, in ConnectionDocument) (ConnectionMade, error) {
+	made, err := a.Connections.Create(ctx, by, in.Document)
+	return answered(ConnectionMade{made}, err)
+}
+
+// Replace implements ConnectionsService.
+func (a connectionsService) Replace(ctx context.Context, by service.Caller, in ConnectionChange) (Connection, error) {
+	return answered(a.Connections.Replace(ctx, by, in.Connection, in.IfMatch, in.Document))
+}
+
+// Delete implements ConnectionsService.
+func (a connectionsService) Delete(ctx context.Context, by service.Caller, in ConnectionDelete) (struct{}, error) {
+	return answered(struct{}{}, a.Connections.Delete(ctx, by, in.Connection, in.IfMatch))
+}
+
+// Pause implements ConnectionsService.
+func (a connectionsService) Pause(ctx context.Context, by service.Caller, in ConnectionIn) (Connection, error) {
+	return answered(a.Connections.Pause(ctx, by, in.Connection))
+}
+
+// Resume implements ConnectionsService.
+func (a connectionsService) Resume(ctx context.Context, by service.Caller, in ConnectionIn) (Connection, error) {
+	return answered(a.Connections.Resume(ctx, by, in.Connection))
+}
+
+// answered gives what came of a call of the log: an error of the log is one that a caller can understand.
+func answered[T any](out T, err error) (T, error) {
+	var p *service.Problem
+	var none T
+	switch {
+	case err == nil:
+		return out, nil
+	case errors.As(err, &p):
+		return none, p
+	}
+	return none, notRemembered(err)
+}
