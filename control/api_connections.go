@@ -39,7 +39,7 @@ type ConnectionsService interface {
 	// Replace changes one. Its jobs follow with their next request.
 	Replace(context.Context, service.Caller, ConnectionChange) (Connection, error)
 	// Delete removes one that no job names.
-	Delete(context.Context, service.Caller, ConnectionDelete) (struct{}, error)
+	Delete(context.Context, service.Caller, ConnectionDelete) (ConnectionIn, error)
 	// Pause stops every delivery to it, on all instances, within two seconds.
 	Pause(context.Context, service.Caller, ConnectionIn) (Connection, error)
 	// Resume ends that.
@@ -56,14 +56,12 @@ func connectionsMethods(s ConnectionsService) []service.Method {
 	}
 	create := method("create", http.MethodPost, "", service.Edit, service.Any, "adds a shared target")
 	create.Also, create.Location = []int{http.StatusCreated}, "/connections/{name}"
-	remove := method("delete", http.MethodDelete, "/{connection}", service.Edit, "connection", "removes a shared target that no job names")
-	remove.Status = http.StatusNoContent
 	return []service.Method{
 		service.New(method("list", http.MethodGet, "", service.View, service.Any, "lists the shared targets"), s.List),
 		service.New(method("get", http.MethodGet, "/{connection}", service.View, "connection", "gives a shared target, its secrets masked"), s.Get),
 		service.New(create, s.Create),
 		service.New(method("replace", http.MethodPut, "/{connection}", service.Edit, "connection", "changes a shared target; its jobs follow with their next request"), s.Replace),
-		service.New(remove, s.Delete),
+		service.New(method("delete", http.MethodDelete, "/{connection}", service.Edit, "connection", "removes a shared target that no job names"), s.Delete),
 		service.New(method("pause", http.MethodPost, "/{connection}/pause", service.Operate, "connection", "stops every delivery to a shared target, on all instances"), s.Pause),
 		service.New(method("resume", http.MethodPost, "/{connection}/resume", service.Operate, "connection", "lets deliveries to a shared target go on"), s.Resume),
 	}
@@ -127,8 +125,8 @@ func (a connectionsService) Replace(ctx context.Context, by service.Caller, in C
 }
 
 // Delete implements ConnectionsService.
-func (a connectionsService) Delete(ctx context.Context, by service.Caller, in ConnectionDelete) (struct{}, error) {
-	return answered(struct{}{}, a.Connections.Delete(ctx, by, in.Connection, in.IfMatch))
+func (a connectionsService) Delete(ctx context.Context, by service.Caller, in ConnectionDelete) (ConnectionIn, error) {
+	return answered(in.ConnectionIn, a.Connections.Delete(ctx, by, in.Connection, in.IfMatch))
 }
 
 // Pause implements ConnectionsService.

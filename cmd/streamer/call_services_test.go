@@ -26,6 +26,13 @@ import (
 // asked are arguments for every method of the table, which the instance of the scripts can answer. A method that is added needs a line.
 var asked = map[string]map[string]any{
 	"audit.list":          {"job": "visits", "limit": 1},
+	"connections.create":  {"document": written(`{"name": "crm", "owner": "health"}`)},
+	"connections.delete":  {"connection": "crm"},
+	"connections.get":     {"connection": "crm"},
+	"connections.list":    {"limit": 2},
+	"connections.pause":   {"connection": "crm"},
+	"connections.replace": {"connection": "crm", "if_match": "7", "document": written(`{"name": "crm", "owner": "health"}`)},
+	"connections.resume":  {"connection": "crm"},
 	"deadletters.give-up": {"job": "visits", "class": []string{"rejected"}, "dry_run": true},
 	"deadletters.list":    {"job": "visits", "since": "2026-01-31T02:00:00Z", "class": []string{"rejected", "payload"}, "limit": 1},
 	"deadletters.redrive": {"job": "visits"},

@@ -49,7 +49,7 @@ func nightServer(sending string, callers service.Authenticator) (*control.Server
 	return control.NewServer(control.ServerOptions{
 		Listen: "127.0.0.1:0", Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Readiness: func() control.Readiness { return control.Readiness{Ready: true} },
-		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{}, Tokens: nightTokens{}, Resets: nightResets{}, Authenticator: callers, Version: "1.2.3",
+		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{}, Connections: nightTargets{}, Tokens: nightTokens{}, Resets: nightResets{}, Authenticator: callers, Version: "1.2.3",
 			Definitions: nightDefinitions{}, Lines: func(job string) []control.LogLine {
 				return []control.LogLine{{At: night.Add(-time.Minute), Level: "WARN", Text: "a row waits for its next attempt job=" + job}}
 			},
@@ -455,4 +455,57 @@ func (s *nightStore) changes() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.did
+}
+
+// nightTargets have one connection, which somebody has paused.
+type nightTargets struct{}
+
+func (nightTargets) crm() control.Connection {
+	return control.Connection{Name: "crm", Owner: "health", Revision: "7", Modified: night.Add(-72 * time.Hour), By: "basic:admin", Hash: "c0ffee",
+		Paused: &control.Pause{By: "oidc:ada", At: night.Add(-12 * time.Minute)}, Jobs: []string{"births", "visits"},
+		Document: []byte(`{"name": "crm", "owner": "health", "base_url": "https://crm.example.org", "auth": {"bearer": "********"}}`)}
+}
+
+func (t nightTargets) OwnerOf(name string) (string, bool) { return t.crm().Owner, name == t.crm().Name }
+func (t nightTargets) IDs() []string                      { return []string{t.crm().Name} }
+
+func (t nightTargets) Get(_ context.Context, _ service.Caller, name string) (control.Connection, error) {
+	if name != t.crm().Name {
+		return control.Connection{}, service.Refuse(http.StatusNotFound, "connection", "there is no connection "+name, "")
+	}
+	return t.crm(), nil
+}
+
+func (t nightTargets) List(context.Context, service.Caller, string, int) (control.ConnectionPage, error) {
+	one := t.crm()
+	one.Document = nil
+	return control.ConnectionPage{Connections: []control.Connection{one}}, nil
+}
+
+func (t nightTargets) Create(_ context.Context, _ service.Caller, document []byte) (control.Connection, error) {
+	if !strings.Contains(string(document), `"crm"`) {
+		return control.Connection{Name: "cms", Owner: "health", Revision: "8", Jobs: []string{}, Created: true}, nil
+	}
+	return t.crm(), nil
+}
+
+func (t nightTargets) Replace(_ context.Context, _ service.Caller, _, revision string, _ []byte) (control.Connection, error) {
+	if revision != t.crm().Revision && revision != "" {
+		return control.Connection{}, service.Refuse(http.StatusPreconditionFailed, "If-Match", "it has revision 7", "")
+	}
+	changed := t.crm()
+	changed.Revision = "9"
+	return changed, nil
+}
+
+func (nightTargets) Delete(context.Context, service.Caller, string, string) error { return nil }
+
+func (t nightTargets) Pause(context.Context, service.Caller, string) (control.Connection, error) {
+	return t.crm(), nil
+}
+
+func (t nightTargets) Resume(context.Context, service.Caller, string) (control.Connection, error) {
+	resumed := t.crm()
+	resumed.Paused, resumed.Revision = nil, "8"
+	return resumed, nil
 }

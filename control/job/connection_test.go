@@ -144,9 +144,9 @@ func TestJobWithConnection(t *testing.T) {
 	p := connected(t)
 	record := consumer.Record{Topic: "village", Value: []byte(`{"id": "a/b", "up": "..", "evil": "//evil.example.org/"}`)}
 	for url, want := range map[string]string{
-		"/villages/{id}":                                   "https://crm.example.org/api/villages/a%2Fb",
-		"/":                                                "https://crm.example.org/api/",
-		"/?id={id}":                                        "https://crm.example.org/api/?id=a%2Fb",
+		"/villages/{id}": "https://crm.example.org/api/villages/a%2Fb",
+		"/":              "https://crm.example.org/api/",
+		"/?id={id}":      "https://crm.example.org/api/?id=a%2Fb",
 		"https://crm.example.org/api/villages/{id}":        "https://crm.example.org/api/villages/a%2Fb",
 		"https://CRM.example.org:443/api":                  "https://crm.example.org/api",
 		"{when: $.msg.id, then: '/a/{id}', else: '/b'}":    "https://crm.example.org/api/a/a%2Fb",
