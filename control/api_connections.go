@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 
 	"streamer/control/service"
@@ -35,9 +34,9 @@ type ConnectionsService interface {
 	// Get gives one connection, its secrets masked.
 	Get(context.Context, service.Caller, ConnectionIn) (Connection, error)
 	// Create adds a connection; the same once more is no error.
-	Create(context.Context, service.Caller, ConnectionDocument) (ConnectionMade, error)
+	Create(context.Context, service.Caller, ConnectionCreate) (ConnectionMade, error)
 	// Replace changes one. Its jobs follow with their next request.
-	Replace(context.Context, service.Caller, ConnectionChange) (Connection, error)
+	Replace(context.Context, service.Caller, ConnectionReplace) (Connection, error)
 	// Delete removes one that no job names.
 	Delete(context.Context, service.Caller, ConnectionDelete) (ConnectionIn, error)
 	// Pause stops every delivery to it, on all instances, within two seconds.
@@ -55,7 +54,7 @@ func connectionsMethods(s ConnectionsService) []service.Method {
 		return m
 	}
 	create := method("create", http.MethodPost, "", service.Edit, service.Any, "adds a shared target")
-	create.Also, create.Location = []int{http.StatusCreated}, "/connections/{name}"
+	create.Status, create.Also, create.Location = http.StatusCreated, []int{http.StatusOK}, "/connections/{name}"
 	return []service.Method{
 		service.New(method("list", http.MethodGet, "", service.View, service.Any, "lists the shared targets"), s.List),
 		service.New(method("get", http.MethodGet, "/{connection}", service.View, "connection", "gives a shared target, its secrets masked"), s.Get),
@@ -72,22 +71,22 @@ type ConnectionIn struct {
 	Connection string `json:"connection" doc:"name of the connection"`
 }
 
-// ConnectionDocument is a connection as it is written.
-type ConnectionDocument struct {
-	Document json.RawMessage `json:"document" doc:"the connection: name, owner, base_url, auth, tls, limits"`
+// ConnectionCreate is a connection that is to be.
+type ConnectionCreate struct {
+	Document json.RawMessage `json:"document" doc:"the connection: name, owner, base_url, auth, tls, limits; a text is read as YAML or JSON"`
 }
 
-// ConnectionChange is how a connection is to be.
-type ConnectionChange struct {
+// ConnectionReplace is what a connection is to be.
+type ConnectionReplace struct {
 	ConnectionIn
-	IfMatch  string          `json:"if_match,omitempty" doc:"the revision that is to be changed"`
-	Document json.RawMessage `json:"document" doc:"the connection: name, owner, base_url, auth, tls, limits"`
+	ConnectionCreate
+	IfMatch string `json:"if_match,omitempty" doc:"revision that the connection must have, * for any; also as the header If-Match"`
 }
 
 // ConnectionDelete names a connection that is to go.
 type ConnectionDelete struct {
 	ConnectionIn
-	IfMatch string `json:"if_match,omitempty" doc:"the revision that is to be deleted"`
+	IfMatch string `json:"if_match,omitempty" doc:"revision that the connection must have, * for any; also as the header If-Match"`
 }
 
 // ConnectionMade is a connection that this call has made, or that was there.
@@ -105,49 +104,57 @@ type connectionsService struct{ API }
 
 // List implements ConnectionsService.
 func (a connectionsService) List(ctx context.Context, by service.Caller, in service.Page) (ConnectionPage, error) {
-	return answered(a.Connections.List(ctx, by, in.Cursor, in.Limit))
+	return a.Connections.List(ctx, by, in.Cursor, in.Limit)
 }
 
 // Get implements ConnectionsService.
 func (a connectionsService) Get(ctx context.Context, by service.Caller, in ConnectionIn) (Connection, error) {
-	return answered(a.Connections.Get(ctx, by, in.Connection))
+	return a.Connections.Get(ctx, by, in.Connection)
 }
 
 // Create implements ConnectionsService.
-func (a connectionsService) Create(ctx context.Context, by service.Caller, in ConnectionDocument) (ConnectionMade, error) {
-	made, err := a.Connections.Create(ctx, by, in.Document)
-	return answered(ConnectionMade{made}, err)
+func (a connectionsService) Create(ctx context.Context, by service.Caller, in ConnectionCreate) (ConnectionMade, error) {
+	ctx, end := lasting(ctx)
+	defer end()
+	made, err := a.Connections.Create(ctx, by, DocumentIn(in).text())
+	return ConnectionMade{made}, notDefined(err)
 }
 
 // Replace implements ConnectionsService.
-func (a connectionsService) Replace(ctx context.Context, by service.Caller, in ConnectionChange) (Connection, error) {
-	return answered(a.Connections.Replace(ctx, by, in.Connection, in.IfMatch, in.Document))
+func (a connectionsService) Replace(ctx context.Context, by service.Caller, in ConnectionReplace) (Connection, error) {
+	seen, err := revision(in.IfMatch)
+	if err != nil {
+		return Connection{}, err
+	}
+	ctx, end := lasting(ctx)
+	defer end()
+	changed, err := a.Connections.Replace(ctx, by, in.Connection, seen, DocumentIn(in.ConnectionCreate).text())
+	return changed, notDefined(err)
 }
 
 // Delete implements ConnectionsService.
 func (a connectionsService) Delete(ctx context.Context, by service.Caller, in ConnectionDelete) (ConnectionIn, error) {
-	return answered(in.ConnectionIn, a.Connections.Delete(ctx, by, in.Connection, in.IfMatch))
+	seen, err := revision(in.IfMatch)
+	if err != nil {
+		return ConnectionIn{}, err
+	}
+	ctx, end := lasting(ctx)
+	defer end()
+	return in.ConnectionIn, notDefined(a.Connections.Delete(ctx, by, in.Connection, seen))
 }
 
 // Pause implements ConnectionsService.
 func (a connectionsService) Pause(ctx context.Context, by service.Caller, in ConnectionIn) (Connection, error) {
-	return answered(a.Connections.Pause(ctx, by, in.Connection))
+	ctx, end := lasting(ctx)
+	defer end()
+	paused, err := a.Connections.Pause(ctx, by, in.Connection)
+	return paused, notDefined(err)
 }
 
 // Resume implements ConnectionsService.
 func (a connectionsService) Resume(ctx context.Context, by service.Caller, in ConnectionIn) (Connection, error) {
-	return answered(a.Connections.Resume(ctx, by, in.Connection))
-}
-
-// answered gives what came of a call of the log: an error of the log is one that a caller can understand.
-func answered[T any](out T, err error) (T, error) {
-	var p *service.Problem
-	var none T
-	switch {
-	case err == nil:
-		return out, nil
-	case errors.As(err, &p):
-		return none, p
-	}
-	return none, notRemembered(err)
+	ctx, end := lasting(ctx)
+	defer end()
+	resumed, err := a.Connections.Resume(ctx, by, in.Connection)
+	return resumed, notDefined(err)
 }

@@ -5,23 +5,25 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"strings"
+	"time"
 
 	"streamer/consumer/kafkalog"
 	"streamer/control/service"
 )
 
-// Rotation is what became of the secrets of all jobs.
+// Rotation is what became of the secrets of all jobs and connections.
 type Rotation struct {
 	// Key is the id of the key that they are sealed with now.
 	Key string `json:"key"`
-	// Resealed jobs had secrets that another key had sealed, Current ones had none.
+	// Resealed jobs and connections had secrets that another key had sealed, Current ones had none.
 	Resealed int `json:"resealed"`
 	Current  int `json:"current"`
-	// Left are jobs whose secrets could not be sealed anew; the key they need must stay.
+	// Left are jobs, and connections (connection a), whose secrets could not be sealed anew; the key they need must stay.
 	Left []service.Fault `json:"left,omitempty"`
 }
 
-// Rotate seals the secrets of every job with the first key, so that the others can go. What runs is not changed by it. Twice is harmless, and
+// Rotate seals the secrets of every job and connection with the first key, so that the others can go. What runs is not changed by it. Twice is harmless, and
 // so is an end in the middle: what is left then is sealed by the next call.
 func (d *Definitions) Rotate(ctx context.Context, by service.Caller) (Rotation, error) {
 	key := d.process.Secrets.Keyring.ID()
@@ -37,10 +39,15 @@ func (d *Definitions) Rotate(ctx context.Context, by service.Caller) (Rotation, 
 			return out, notRemembered(err)
 		}
 	}
+	for _, e := range d.log.List(connectionPrefix) {
+		if err := d.rotate(ctx, by, e.Key, &out); err != nil {
+			return out, notRemembered(err)
+		}
+	}
 	return out, nil
 }
 
-// rotate seals the secrets of one job anew.
+// rotate seals the secrets of one job or connection anew.
 func (d *Definitions) rotate(ctx context.Context, by service.Caller, key string, out *Rotation) error {
 	var changed bool
 	var left *service.Fault
@@ -52,6 +59,9 @@ func (d *Definitions) rotate(ctx context.Context, by service.Caller, key string,
 		stay := func(job, why, mend string) ([]byte, []byte, error) {
 			left = &service.Fault{Field: job, Detail: why, Mend: mend}
 			return e.Value, nil, nil
+		}
+		if strings.HasPrefix(key, connectionPrefix) {
+			return d.rotateConnection(by, e, out.Key, &changed, stay)
 		}
 		s, err := decodeDefinition(e)
 		if err != nil {
@@ -81,4 +91,31 @@ func (d *Definitions) rotate(ctx context.Context, by service.Caller, key string,
 		out.Current++
 	}
 	return err
+}
+
+// rotateConnection gives the object of a connection with its secrets sealed anew.
+func (d *Definitions) rotateConnection(by service.Caller, e kafkalog.Entry, key string, changed *bool, stay func(what, why, mend string) ([]byte, []byte, error)) (value, audit []byte, err error) {
+	s, err := decodeConnection(e)
+	what := "connection " + s.Name
+	if err != nil {
+		return stay(what, err.Error(), "use an instance of that version")
+	}
+	conn, err := s.parse()
+	if err != nil {
+		return stay(what, err.Error(), "")
+	}
+	document, anew, faults := conn.Reseal(d.process.Secrets.Keyring)
+	if errs := faults.Errors(); len(errs) > 0 {
+		return stay(what, errs[0].Path+": "+errs[0].Problem, errs[0].Mend)
+	}
+	if *changed = anew; !anew {
+		return e.Value, nil, nil
+	}
+	sum := sha256.Sum256(document)
+	s.Document, s.Hash = document, hex.EncodeToString(sum[:])
+	if value, err = encode(s); err != nil {
+		return nil, nil, err
+	}
+	audit, err = encode(AuditLine{At: time.Now().UTC(), Connection: s.Name, By: by.Name, Action: "secrets.rotate", Detail: map[string]any{"key": key}})
+	return value, audit, err
 }

@@ -169,7 +169,7 @@ func applyConnection(ctx context.Context, api *client.Client, conn *job.Connecti
 func connectionsDelete(environ []string) *cobra.Command {
 	c := &cobra.Command{Use: "delete CONNECTION", Short: "removes a connection that no job uses", Args: oneConnection}
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
-		if err := api.DeleteConnection(ctx, args[0], ""); err != nil {
+		if err := api.DeleteConnection(ctx, args[0], "*"); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(c.OutOrStdout(), "%s: deleted\n", args[0])

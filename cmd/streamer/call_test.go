@@ -482,11 +482,13 @@ func (t nightTargets) List(context.Context, service.Caller, string, int) (contro
 	return control.ConnectionPage{Connections: []control.Connection{one}}, nil
 }
 
-func (t nightTargets) Create(_ context.Context, _ service.Caller, document []byte) (control.Connection, error) {
-	if !strings.Contains(string(document), `"crm"`) {
-		return control.Connection{Name: "cms", Owner: "health", Revision: "8", Jobs: []string{}, Created: true}, nil
+func (t nightTargets) Create(_ context.Context, by service.Caller, _ []byte) (control.Connection, error) {
+	if !by.May(service.Edit, "health") {
+		return control.Connection{}, service.Denied(by, service.Edit, `connection "crm"`, "health")
 	}
-	return t.crm(), nil
+	made := t.crm()
+	made.Created = true
+	return made, nil
 }
 
 func (t nightTargets) Replace(_ context.Context, _ service.Caller, _, revision string, _ []byte) (control.Connection, error) {

@@ -33,15 +33,16 @@ func (c *Client) Connection(ctx context.Context, name string) (control.Connectio
 
 // CreateConnection adds a connection; document is JSON.
 func (c *Client) CreateConnection(ctx context.Context, document json.RawMessage) (control.Connection, error) {
-	return c.connection(ctx, "create", control.ConnectionDocument{Document: document})
+	return c.connection(ctx, "create", control.ConnectionCreate{Document: document})
 }
 
-// ReplaceConnection changes a connection, if it has the revision still; an empty one is any.
+// ReplaceConnection changes a connection, if it has the revision still; * is any.
 func (c *Client) ReplaceConnection(ctx context.Context, name, revision string, document json.RawMessage) (control.Connection, error) {
-	return c.connection(ctx, "replace", control.ConnectionChange{ConnectionIn: control.ConnectionIn{Connection: name}, IfMatch: revision, Document: document})
+	return c.connection(ctx, "replace", control.ConnectionReplace{ConnectionIn: control.ConnectionIn{Connection: name},
+		ConnectionCreate: control.ConnectionCreate{Document: document}, IfMatch: revision})
 }
 
-// DeleteConnection removes a connection that no job names, if it has the revision still; an empty one is any.
+// DeleteConnection removes a connection that no job names, if it has the revision still; * is any.
 func (c *Client) DeleteConnection(ctx context.Context, name, revision string) error {
 	return c.Call(ctx, "connections.delete", control.ConnectionDelete{ConnectionIn: control.ConnectionIn{Connection: name}, IfMatch: revision}, nil)
 }
