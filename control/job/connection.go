@@ -2,6 +2,7 @@ package job
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -212,8 +213,8 @@ func (c *compilation) target(name string) (Target, bool) {
 	if err == nil {
 		return t, true
 	}
-	f, ok := err.(fault.Fault)
-	if !ok {
+	var f fault.Fault
+	if !errors.As(err, &f) {
 		f = fault.Fault{Problem: err.Error()}
 	}
 	c.faults.Add("connection", f.Problem, f.Mend)
