@@ -100,7 +100,6 @@ func (s *Supervisor) linked() (compile []kafkalog.Entry) {
 			s.redecide(j.ID)
 		}
 	}
-	s.again()
 	return compile
 }
 
