@@ -125,11 +125,11 @@ func (r *Resets) begin(ctx context.Context, job string, spec consumer.ResetSpec,
 		return nil
 	})
 	var told *Problem
-	if errors.As(err, &told) {
-		err = told
-	}
-	if err != nil {
-		return ResetAnswer{}, err
+	switch {
+	case errors.As(err, &told):
+		return ResetAnswer{}, told
+	case err != nil:
+		return ResetAnswer{}, notRemembered(err)
 	}
 	return ResetAnswer{ID: p.ID, Undoes: undoes, ResetPlan: plan}, nil
 }

@@ -150,6 +150,12 @@ func TestResetAndUndo(t *testing.T) {
 			if p, err := r.Preview(ctx, job, consumer.ResetSpec{To: "-100"}); err != nil || p.ID != "" || p.Partitions[0].After != 900 {
 				t.Fatalf("preview %+v, %v", p, err)
 			}
+			c.log.failing = errors.New("no broker")
+			var p *Problem
+			if _, err := r.Reset(ctx, job, consumer.ResetSpec{To: "-100"}, "ann"); !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable {
+				t.Errorf("with a log that cannot be written: %v", err)
+			}
+			c.log.failing = nil
 			answer, err := r.Reset(ctx, job, consumer.ResetSpec{To: "-100"}, "ann")
 			if err != nil || answer.Partitions[0].Before != 1000 || answer.Partitions[0].After != 900 {
 				t.Fatalf("answer %+v, %v", answer, err)
