@@ -43,6 +43,7 @@ func (r *Runner) holdPartition(p *partition, h Hold, g gap) {
 	if p.hold(h, g) {
 		r.log.Error("partition held", "topic", p.topic, "partition", p.id, "cause", string(h.Cause), "reason", h.Reason, "next", h.Next)
 	}
+	r.signalRoom() // pauses it
 }
 
 // accept is the command that ends a hold.

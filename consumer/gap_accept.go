@@ -297,13 +297,15 @@ func (r *Runner) goOn(p *partition, to int64) {
 	p.wait, p.fetched, p.skipTo = wait{}, to, to
 	p.mu.Unlock()
 	p.signal()
-	r.signalRoom() // resumes it
+	nudge(r.finished) // what had finished before the hold
+	r.signalRoom()    // resumes it
 }
 
 // passGap notes that what is below skipTo is finished, once everything that was polled before is in the tracker. For who holds the lock.
 func (p *partition) passGap() {
 	if p.skipTo > 0 && len(p.queue) == 0 && p.tracker != nil && p.life == open {
 		p.tracker.Skip(p.skipTo-1, -1)
+		nudge(p.runner.finished)
 		p.skipTo = 0
 	}
 }

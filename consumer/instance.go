@@ -118,6 +118,8 @@ func (i *Instance) NewRunner(cfg Config) *Runner {
 		instance: i, cfg: cfg,
 		log:        i.log.With("job", cfg.Job),
 		room:       make(chan struct{}, 1),
+		restive:    make(chan struct{}, 1),
+		finished:   make(chan struct{}, 1),
 		partitions: map[TopicPartition]*partition{},
 		topicIDs:   map[string][16]byte{},
 		rows:       i.metrics.rowsOf(cfg.Job),

@@ -119,6 +119,7 @@ func (p *partition) begin(place track.Place, done track.Finished) {
 		p.earlier.Finished = before
 		p.tracker, p.committed, p.began, p.fetched = track.New(place.Offset, place.Epoch), place.Offset, place.Offset, place.Offset
 		p.tracker.Restore(done)
+		nudge(p.runner.finished) // its metadata is to be that of this assignment
 	}
 }
 

@@ -199,6 +199,7 @@ func (p *partition) ack(r *row, outcome string) {
 		freed += r.record.bytes
 		p.final++
 	}
+	nudge(p.runner.finished)
 	p.held -= freed
 	p.pending--
 	next := p.leave(r)
@@ -228,6 +229,7 @@ func (p *partition) ack(r *row, outcome string) {
 func (p *partition) skip(rec *kgo.Record, outcome string) {
 	p.mu.Lock()
 	p.tracker.Skip(rec.Offset, rec.LeaderEpoch)
+	nudge(p.runner.finished)
 	p.taking = 0
 	p.final++
 	p.mu.Unlock()
@@ -236,24 +238,43 @@ func (p *partition) skip(rec *kgo.Record, outcome string) {
 	}
 }
 
-// commitLoop commits what is finished, every Config.Commit while something changed, until ctx ends. A slow commit delays the next
-// one: there is one at a time, and it takes all that finished meanwhile. Once member has ended, its commits no longer wait for a
-// rebalance: the last one is made by leave.
+// commitLoop commits what is finished, Config.Commit after something did, until ctx ends, and sleeps while nothing does. A slow commit
+// delays the next one: there is one at a time, and it takes all that finished meanwhile. Once member has ended, its commits no longer
+// wait for a rebalance: the last one is made by leave.
 func (r *Runner) commitLoop(ctx, member context.Context) {
-	every := r.now().Commit
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+	began := time.Now() // of the last commit
 	for {
 		select {
-		case <-r.changes.pace:
-			if now := r.now().Commit; now != every {
-				every = now
-				tick.Reset(every)
+		case <-r.finished: // during the last commit, whose time counts
+		default:
+			select {
+			case <-r.finished:
+				began = time.Now()
+			case <-ctx.Done():
+				return
 			}
-		case <-tick.C:
-			r.commitFinished(ctx, member)
-		case <-ctx.Done():
+		}
+		if !r.awaitCommit(ctx, began) {
 			return
+		}
+		r.looks.Add(1)
+		began = time.Now()
+		r.commitFinished(ctx, member)
+	}
+}
+
+// awaitCommit waits for Config.Commit since began, also when that is changed meanwhile. It gives false when ctx ends.
+func (r *Runner) awaitCommit(ctx context.Context, began time.Time) bool {
+	due := time.NewTimer(time.Until(began.Add(r.now().Commit)))
+	defer due.Stop()
+	for {
+		select {
+		case <-due.C:
+			return true
+		case <-r.changes.pace:
+			due.Reset(time.Until(began.Add(r.now().Commit)))
+		case <-ctx.Done():
+			return false
 		}
 	}
 }
@@ -272,6 +293,10 @@ func (r *Runner) commitFinished(ctx, member context.Context) {
 	var size *sizeError
 	if errors.As(err, &size) { // what finished is not to wait for a metadata that fits: the next commit brings it
 		err = r.commitOnce(ctx, member, true)
+		nudge(r.finished)
+	}
+	if err != nil {
+		nudge(r.finished)
 	}
 	r.noteCommit(err)
 }

@@ -33,7 +33,9 @@ type Runner struct {
 	sessionTime time.Duration // a member that stops answering is given up after it
 	joined      chan struct{} // closed when client is set
 	member      membership
-	room        chan struct{} // capacity 1: a partition has room again
+	room        chan struct{} // capacity 1: a partition has room again, or is to be paused
+	restive     chan struct{} // capacity 1: restless has become true
+	finished    chan struct{} // capacity 1: something may be committed
 	assigned    atomic.Int64
 
 	// commits is held while offsets are read and their commit is handed to the client, and while partitions are given up. It is
@@ -69,6 +71,8 @@ type Runner struct {
 	compression compression
 	patience    patience
 	memoryFull  atomic.Bool  // the job may hold nothing more
+	restless    atomic.Bool  // regulate is to be called again soon
+	looks       atomic.Int64 // passes of regulate and of the commit loop
 	ample       atomic.Bool  // the sink has rows enough
 	busy        atomic.Int64 // partitions that hold something
 	busyAt      time.Time    // when they were so many; guarded by regulating

@@ -16,7 +16,7 @@ const (
 	// watchEvery is how often the ends of the logs are looked up: a partition that is paused, or behind an open transaction,
 	// learns of no new ones by fetching.
 	watchEvery = 10 * time.Second
-	// regulateEvery is how often memory is looked at when nothing else calls for it: other jobs may have given some back.
+	// regulateEvery is how often memory is looked at while something waits for it, or is paused: other jobs may have given some back.
 	regulateEvery = 200 * time.Millisecond
 	// fetchRetry is the wait before a partition that could not be fetched is tried again.
 	fetchRetry = 10 * time.Second
@@ -171,17 +171,19 @@ func (r *Runner) share() int64 {
 }
 
 // regulate pauses the fetch of partitions that are full or cannot be read, and resumes it when there is room. It is the one
-// place that pauses and resumes an assigned partition. It is called by the poll loop and by regulateLoop.
+// place that pauses and resumes an assigned partition. It is called by the poll loop and by regulateLoop, by this again and again while a
+// partition is paused, or something waits for room that another job may have.
 func (r *Runner) regulate() {
 	r.regulating.Lock()
 	defer r.regulating.Unlock()
 	r.ample.Store(r.now().outlet.sink.Ample())
 	level, share, now := r.account.level(), r.share(), time.Now()
 	r.memoryFull.Store(level >= 1)
+	r.looks.Add(1)
 	if size, changed := r.compression.adjust(r.account.fetchable()); changed {
 		r.client.UpdateFetchMaxBytes(size, size)
 	}
-	pause, resume, busy := map[string][]int32{}, map[string][]int32{}, int64(0)
+	pause, resume, busy, restless := map[string][]int32{}, map[string][]int32{}, int64(0), level >= 1
 	for _, p := range r.all() {
 		p.mu.Lock()
 		used := float64(p.held+p.queued) / float64(share)
@@ -194,7 +196,8 @@ func (r *Runner) regulate() {
 			p.paused = false
 			resume[p.topic] = append(resume[p.topic], p.id)
 		}
-		waits := len(p.queue) > 0
+		waits := len(p.queue)+len(p.again) > 0
+		restless = restless || waits || p.paused
 		if p.held+p.queued > 0 {
 			busy++
 		}
@@ -208,6 +211,9 @@ func (r *Runner) regulate() {
 	if busy >= r.busy.Load() || now.Sub(r.busyAt) > time.Second {
 		r.busy.Store(busy)
 		r.busyAt = now
+	}
+	if r.restless.Swap(restless) != restless && restless {
+		nudge(r.restive)
 	}
 	if len(pause)+len(resume) > 0 {
 		r.patience.changes(now)
@@ -223,17 +229,24 @@ func (r *Runner) regulate() {
 // number is the partition as a label.
 func (p PartitionStatus) number() string { return strconv.Itoa(int(p.Partition)) }
 
-// regulateLoop regulates whenever a partition has room again, and now and then, until ctx ends. It is no part of the commit loop: a commit
-// waits for its answer, and for a rebalance, and a partition that has room must not wait with it.
+// regulateLoop regulates whenever a partition has room again, and every now and then while regulate asks for it, until ctx ends; else it
+// sleeps: with a thousand jobs at rest, each look would cost. It is no part of the commit loop: a commit waits for its answer, and for a
+// rebalance, and a partition that has room must not wait with it.
 func (r *Runner) regulateLoop(ctx context.Context) {
-	look := time.NewTicker(regulateEvery)
+	look := time.NewTimer(regulateEvery)
 	defer look.Stop()
 	for {
+		var due <-chan time.Time
+		if r.restless.Load() {
+			look.Reset(regulateEvery)
+			due = look.C
+		}
 		select {
-		case <-look.C:
+		case <-due:
 			r.regulate()
 		case <-r.room:
 			r.regulate()
+		case <-r.restive:
 		case <-ctx.Done():
 			return
 		}

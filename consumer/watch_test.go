@@ -238,3 +238,28 @@ func TestAFetchThatIsTooLargeIsSaidAndTriedAgain(t *testing.T) {
 		return s, s.Cause == "" && s.Partitions[0].Cause == ""
 	})
 }
+
+// A job at rest takes no wake-ups of the loops that commit and regulate: a thousand of them would cost. It takes them again when rows come.
+func TestAJobAtRestIsNotLookedAt(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), nil)
+	topic := f.cluster.Topic(t, "t", 2)
+	cfg := f.job(topic)
+	j := f.run(cfg)
+	for round := range 2 {
+		f.produceN(topic, 0, 3)
+		f.committed(cfg, topic)
+		var before int64
+		consumertest.WaitFor(t, within, "a second without a look", func() (any, bool) {
+			now := j.runner.looks.Load()
+			still := now == before && now > 0
+			before = now
+			if !still {
+				time.Sleep(5 * regulateEvery)
+			}
+			return now, still
+		})
+		if before > int64(40*(round+1)) {
+			t.Errorf("%d looks in round %d", before, round)
+		}
+	}
+}
