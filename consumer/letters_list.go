@@ -172,7 +172,7 @@ func (d *DeadLetters) Show(ctx context.Context, partition int32, offset int64) (
 		return Letter{}, err
 	}
 	var found *kgo.Record
-	if _, err = d.scan(ctx, []span{{partition, offset, offset + 1}}, func(rec *kgo.Record) bool { found = rec; return true }); err != nil {
+	if _, err = d.scan(ctx, []span{{partition, offset, offset + 1}}, func(rec *kgo.Record) bool { found = rec; return true }); err != nil && !errors.Is(err, errPartitionGone) {
 		return Letter{}, err
 	}
 	if found == nil || found.Offset != offset {

@@ -159,6 +159,9 @@ func (r *letterReader) read(ctx context.Context, s span, each func(*kgo.Record) 
 	return at, nil
 }
 
+// errPartitionGone says that there is no such partition, or not any more.
+var errPartitionGone = errors.New("the partition is gone")
+
 // expired moves at to where the log begins now, or to the end if nothing is left before it.
 func (r *letterReader) expired(ctx context.Context, at *LetterAddress, end int64) error {
 	starts, err := r.admin.ListStartOffsets(ctx, r.topic)
@@ -168,7 +171,7 @@ func (r *letterReader) expired(ctx context.Context, at *LetterAddress, end int64
 	start, ok := starts.Lookup(r.topic, at.Partition)
 	switch {
 	case !ok || start.Err != nil:
-		return fmt.Errorf("read dead letters of %s/%d at %d: %w", r.topic, at.Partition, at.Offset, errors.Join(errors.New("the partition is gone"), start.Err))
+		return fmt.Errorf("read dead letters of %s/%d at %d: %w", r.topic, at.Partition, at.Offset, errors.Join(errPartitionGone, start.Err))
 	case start.Offset > at.Offset:
 		at.Offset = start.Offset
 	default:

@@ -122,6 +122,9 @@ func TestDeadLettersAreListedAndShown(t *testing.T) {
 	if _, err := d.Show(t.Context(), 0, 99); !errors.Is(err, ErrNoRecord) {
 		t.Errorf("a letter that is not there: %v", err)
 	}
+	if _, err := d.Show(t.Context(), 99, 0); !errors.Is(err, ErrNoRecord) {
+		t.Errorf("a letter of a partition that is not there: %v", err)
+	}
 }
 
 // A list goes over several partitions page by page. What does not belong there is shown as such.

@@ -3,6 +3,7 @@ package control
 import (
 	"log/slog"
 	"slices"
+	"time"
 
 	"streamer/consumer"
 	"streamer/control/service"
@@ -27,6 +28,8 @@ type API struct {
 	// Letters gives the dead letters of a job, Ledger what Kafka alone tells of its records.
 	Letters func(consumer.Config) DeadLetters
 	Ledger  func(consumer.Config) Ledger
+	// Age tells how old what is read of the log may be; nil: nobody is told.
+	Age func() time.Duration
 	// Resets shows and sets offsets.
 	Resets Resetter
 	// Readiness is what /readyz tells.
@@ -59,6 +62,19 @@ type Fleet interface {
 	Instances() []Self
 	// OwnerOf gives the instance that reads a partition of a job.
 	OwnerOf(job, topic string, partition int32) (Self, bool)
+}
+
+// LogAge says how old an answer may be that comes from what an instance has read of the log in Kafka: some seconds while all is well; it
+// grows while Kafka cannot be reached.
+type LogAge struct {
+	LogAgeSeconds float64 `json:"log_age_seconds,omitempty"`
+}
+
+func (a API) age() LogAge {
+	if a.Age == nil {
+		return LogAge{}
+	}
+	return LogAge{a.Age().Seconds()}
 }
 
 // peers are the other instances that run a job, or of all jobs ("").

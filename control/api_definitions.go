@@ -24,7 +24,7 @@ type DefinitionStore interface {
 	Replace(ctx context.Context, by service.Caller, id, revision string, document []byte) (Definition, error)
 	Delete(ctx context.Context, by service.Caller, id, revision string, how Deletion) (Definition, error)
 	Diff(ctx context.Context, by service.Caller, id string, document []byte) (Difference, error)
-	Validate(ctx context.Context, document []byte) ([]service.Fault, error)
+	Validate(ctx context.Context, by service.Caller, document []byte) ([]service.Fault, error)
 	Rotate(ctx context.Context, by service.Caller) (Rotation, error)
 	OwnerOf(id string) (owner string, known bool)
 }
@@ -223,8 +223,8 @@ func (a definitionsService) Diff(ctx context.Context, by service.Caller, in Diff
 }
 
 // Validate implements DefinitionsService.
-func (a definitionsService) Validate(ctx context.Context, _ service.Caller, in DocumentIn) (Validation, error) {
-	warnings, err := a.API.Definitions.Validate(ctx, in.text())
+func (a definitionsService) Validate(ctx context.Context, by service.Caller, in DocumentIn) (Validation, error) {
+	warnings, err := a.API.Definitions.Validate(ctx, by, in.text())
 	if faults := faultsOf(err); faults != nil {
 		return Validation{Faults: faults}, nil
 	}

@@ -44,6 +44,7 @@ type JobView struct {
 	Instances    []InstanceView  `json:"instances"`
 	// Unreached are instances that run the job and did not answer; what they have is not in the rest.
 	Unreached []Unreached `json:"unreached,omitempty"`
+	LogAge
 }
 
 // InstanceView is a job as it is on one instance.
@@ -88,6 +89,7 @@ type JobPage struct {
 	Next string `json:"next,omitempty"`
 	// Unreached are instances that did not answer; what they know is not in the list.
 	Unreached []Unreached `json:"unreached,omitempty"`
+	LogAge
 }
 
 // JobsService is the service jobs: the jobs over all instances, and what is wanted of them.
@@ -133,7 +135,7 @@ type jobsService struct{ API }
 // List implements JobsService.
 func (a jobsService) List(ctx context.Context, by service.Caller, in service.Page) (JobPage, error) {
 	views, missing := a.views(ctx, by)
-	page := JobPage{Jobs: []JobSummary{}, Unreached: missing}
+	page := JobPage{Jobs: []JobSummary{}, Unreached: missing, LogAge: a.age()}
 	last := ""
 	for _, v := range views {
 		if v.place() <= in.Cursor || !by.May(service.View, v.Owner) {
@@ -156,7 +158,7 @@ func (a jobsService) Show(ctx context.Context, by service.Caller, in JobIn) (Job
 	views, missing := a.views(ctx, by)
 	for _, v := range views {
 		if v.ID == in.Job && by.May(service.View, v.Owner) {
-			v.Unreached = missing
+			v.Unreached, v.LogAge = missing, a.age()
 			return v, nil
 		}
 	}

@@ -62,6 +62,7 @@ type DefinitionPage struct {
 	Definitions []Definition `json:"definitions"`
 	// Next is the cursor of the next page; absent on the last one.
 	Next string `json:"next,omitempty"`
+	LogAge
 }
 
 // Definitions are the jobs in the log: what is to run, on every instance. Reads are from memory. Its methods may be called from any
@@ -284,7 +285,7 @@ func (d *Definitions) List(ctx context.Context, by service.Caller, after string,
 		limit = someDefinitions
 	}
 	limit = min(limit, mostDefinitions)
-	page := DefinitionPage{Definitions: []Definition{}}
+	page := DefinitionPage{Definitions: []Definition{}, LogAge: LogAge{d.log.Age().Seconds()}}
 	d.mu.Lock()
 	d.index()
 	ids := d.sortedIDs()

@@ -71,6 +71,9 @@ func (d *Definitions) Diff(ctx context.Context, by service.Caller, id string, do
 	if def.ID != id {
 		return Difference{}, service.Refuse(http.StatusUnprocessableEntity, "id", fmt.Sprintf("the document is that of job %q, not of %q", def.ID, id), "")
 	}
+	if err := mayWrite(by, def); err != nil {
+		return Difference{}, err
+	}
 	out := Difference{Changes: []Change{}, Effect: NoEffect}
 	var before *job.Definition
 	if e, exists := d.log.Get(definitionPrefix + id); exists {
@@ -100,15 +103,22 @@ func (d *Definitions) Diff(ctx context.Context, by service.Caller, id string, do
 	return out, nil
 }
 
-// Validate gives all that is wrong with a document, and what it warns of, as *service.Problem or nil; nothing is written.
-func (d *Definitions) Validate(ctx context.Context, document []byte) ([]service.Fault, error) {
+// Validate gives all that is wrong with a document, and what it warns of, as *service.Problem or nil; nothing is written. The faults tell
+// which secret files an owner has and where a stored secret may go, so whoever may not write the job is denied.
+func (d *Definitions) Validate(_ context.Context, by service.Caller, document []byte) ([]service.Fault, error) {
 	def, err := oneDocument(document)
 	if err != nil {
+		return nil, err
+	}
+	if err := mayWrite(by, def); err != nil {
 		return nil, err
 	}
 	var before *job.Definition
 	if e, exists := d.log.Get(definitionPrefix + def.ID); exists {
 		if s, err := decodeDefinition(e); err == nil {
+			if err := mayEdit(by, def.ID, s.Owner); err != nil {
+				return nil, err
+			}
 			before, _ = s.parse() // without it, masked secrets are refused
 		}
 	}

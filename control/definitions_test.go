@@ -187,6 +187,19 @@ func TestDefinitionRefused(t *testing.T) {
 	if _, err := d.Replace(ctx, ann, "a.b", "", document("a.b", "b-team", "")); refusal(t, err) != "403" {
 		t.Error("given:", err)
 	}
+	// Nor does anybody learn by a question what he may not write: which secret files another owner has, where a stored secret may go.
+	for name, err := range map[string]error{
+		"validated as another's":             second(d.Validate(ctx, ann, document("c", "b-team", `, "token": "${file:password}"`))),
+		"validated beside another's":         second(d.Validate(ctx, ann, document("other", "a-team", `, "token": "********"`))),
+		"compared with what another's it is": second(d.Diff(ctx, ann, "a.b", document("a.b", "b-team", `, "token": "${file:password}"`))),
+	} {
+		if refusal(t, err) != "403" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if warnings, err := d.Validate(ctx, ann, document("c", "a-team", "")); err != nil || len(warnings) > 0 {
+		t.Errorf("one's own: %v, %v", warnings, err)
+	}
 	// All faults come at once.
 	_, err := d.Create(ctx, ann, []byte(`{"id": "c", "owner": "a-team", "type": "PUT", "order": "key", "url": "nowhere", "instances": -1, "oder": 1}`))
 	var p *service.Problem

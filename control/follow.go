@@ -164,8 +164,8 @@ func (s *Supervisor) apply(e kafkalog.Entry) {
 		j = newSupervised(Job{ID: id, Owner: definition.Owner}, s.options.Log)
 		s.jobs[id] = j
 	}
+	j.mu.Lock() // before mu is let go: drop must not forget it meanwhile, as one that is still gone
 	s.mu.Unlock()
-	j.mu.Lock()
 	was, before := j.revision, j.broken
 	j.revision, j.object, j.gone, j.refused = revisionOf(e, true), e, false, false
 	j.connection = definition.Connection

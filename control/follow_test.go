@@ -179,6 +179,39 @@ func TestInstancesFollowDefinitions(t *testing.T) {
 	})
 }
 
+// A job that is made anew while the one before it is being forgotten is not forgotten with it: between finding it and saying that it is not
+// gone, nobody else gets at the jobs. Once, somebody did, and the job did not run on that instance until it was changed again.
+func TestForgettingDoesNotOvertakeAnew(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog()
+	d := NewDefinitions(log, testProcess(t))
+	must[Definition](t)(d.Create(t.Context(), admin, document("a", "o", "")))
+	object, _ := log.Get("job/a")
+	s := NewSupervisor(Options{Definitions: d, Store: NewStore(log), Kafka: &fakeKafka{}, Lines: NewLines(), Metrics: prometheus.NewRegistry(),
+		Log: slog.New(slog.DiscardHandler)})
+	s.apply(object)
+	s.goes("a")
+	j := s.job("a")
+	j.mu.Lock()
+	var applying sync.WaitGroup
+	applying.Go(func() { s.apply(object) })
+	held := time.Now()
+	for began := held; time.Since(held) < 50*time.Millisecond && time.Since(began) < 10*time.Second; { // apply waits for the job all that time
+		if s.mu.TryLock() {
+			s.mu.Unlock()
+			held = time.Now()
+		}
+	}
+	if time.Since(held) < 50*time.Millisecond {
+		t.Error("the job could be forgotten meanwhile")
+	}
+	j.mu.Unlock()
+	applying.Wait()
+	if s.drop(j); s.job("a") != j || j.gone {
+		t.Error("the job is not known any more")
+	}
+}
+
 // A stopped job that is deleted and made anew runs: it is another job.
 func TestDeletedJobIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -171,8 +171,11 @@ func (e *ResetGoesOnError) Error() string {
 	return fmt.Sprintf("reset %s goes on: %s", e.Reset.ID, e.Reset.Phase)
 }
 
-// Wait returns when a reset has ended: its outcome says whether it was done. When ctx ends before, the error is a *ResetGoesOnError.
+// Wait returns when a reset has ended: its outcome says whether it was done. When ctx ends before, the error is a *ResetGoesOnError. One
+// that is neither under way nor the last one is looked up in Kafka, for which ctx does not count: it says how long to wait for the end.
 func (r *Resets) Wait(ctx context.Context, job, id string) (consumer.ResetOutcome, error) {
+	asking, end := lasting(ctx)
+	defer end()
 	for looked := false; ; {
 		changed := r.s.options.Bulletin.Changed()
 		j, m, err := r.job(context.WithoutCancel(ctx), job) // it is in memory
@@ -184,12 +187,12 @@ func (r *Resets) Wait(ctx context.Context, job, id string) (consumer.ResetOutcom
 		case (m.Reset == nil || m.Reset.ID != id) && !looked:
 			// It may have begun on another instance a moment ago: the log is read up to its end, as for a write.
 			looked = true
-			if _, err := r.s.options.Store.Remember(ctx, job, consumer.Audit{By: consumer.BySelf, Action: "look"}, func(*consumer.Memory) error { return nil }); err != nil {
+			if _, err := r.s.options.Store.Remember(asking, job, consumer.Audit{By: consumer.BySelf, Action: "look"}, func(*consumer.Memory) error { return nil }); err != nil {
 				return consumer.ResetOutcome{}, err
 			}
 			continue
 		case m.Reset == nil || m.Reset.ID != id:
-			return r.ended(ctx, job, id)
+			return r.ended(asking, job, id)
 		}
 		select {
 		case <-changed:
@@ -257,7 +260,7 @@ func (r *Resets) last(ctx context.Context, job string, want func(d resetDetail, 
 	for before := int64(0); ; {
 		lines, next, err := r.s.options.Store.Audit(ctx, job, before, auditPage)
 		if err != nil {
-			return nil, err
+			return nil, resetProblem(fmt.Errorf("read the audit: %w", err))
 		}
 		for _, line := range lines {
 			if !strings.HasPrefix(line.Action, auditReset) {

@@ -341,6 +341,15 @@ func TestResetGivesUpOnAMember(t *testing.T) {
 		if o, err := r.Wait(ctx, "a", "another"); !errors.As(err, &told) || told.Status != http.StatusNotFound {
 			t.Errorf("waited for one that never was: %+v, %v", o, err)
 		}
+		at, end := context.WithCancel(ctx)
+		end()
+		if o, err := r.Wait(at, "a", "another"); !errors.As(err, &told) || told.Status != http.StatusNotFound {
+			t.Errorf("asked for one that never was, without waiting: %+v, %v", o, err)
+		}
+		c.log.auditing = errors.New("kafka is away")
+		if _, err := r.Undo(ctx, "a", "ann", false); !errors.As(err, &told) || told.Status != http.StatusServiceUnavailable {
+			t.Errorf("undone while the audit cannot be read: %v", err)
+		}
 	})
 }
 

@@ -17,7 +17,8 @@ type Readiness struct {
 	// Kafka is empty or says why Kafka was not reached yet.
 	Kafka string `json:"kafka,omitempty"`
 	// Log says what is wrong with the log that instances share; empty: nothing.
-	Log      string      `json:"log,omitempty"`
+	Log string `json:"log,omitempty"`
+	LogAge
 	Stopping bool        `json:"stopping,omitempty"`
 	Jobs     []JobStatus `json:"jobs"`
 	// Files names the job files that could not be read, and why.
@@ -109,6 +110,7 @@ func (s *Supervisor) Readiness() Readiness {
 	read := true
 	if s.options.Store != nil {
 		r.Log, read = s.options.Store.log.Problem(), s.options.Store.read()
+		r.LogAgeSeconds = s.options.Store.log.Age().Seconds()
 	}
 	r.Ready = begun && reached && read && !r.Stopping
 	return r

@@ -23,6 +23,8 @@ type Log interface {
 	Audit(ctx context.Context, before int64, limit int, keep func(key string) bool) ([]kafkalog.Entry, int64, error)
 	// Problem says what is wrong with the log; empty: nothing.
 	Problem() string
+	// Age tells how old what is read may be.
+	Age() time.Duration
 }
 
 // Objects are what the log keeps for ever. kafkalog.Log says what each method does.

@@ -19,6 +19,8 @@ import (
 type memoryLog struct {
 	writing sync.Mutex // before mu
 	failing error      // of writes
+	// auditing is what Audit gives; nil: lines.
+	auditing error
 
 	mu       sync.Mutex
 	entries  map[string]kafkalog.Entry
@@ -28,6 +30,7 @@ type memoryLog struct {
 	writes   int // transactions that wrote something
 	changed  chan struct{}
 	problem  string
+	age      time.Duration
 	unread   chan struct{} // nil, or closed when the log is read
 }
 
@@ -70,8 +73,6 @@ func (l *memoryLog) List(prefix string) (out []kafkalog.Entry) {
 	slices.SortFunc(out, func(a, b kafkalog.Entry) int { return strings.Compare(a.Key, b.Key) })
 	return out
 }
-
-func (l *memoryLog) Age() time.Duration { return 0 }
 
 func (l *memoryLog) Update(ctx context.Context, key string, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error) {
 	all, err := l.Transact(ctx, func(read func(string) (kafkalog.Entry, bool)) ([]kafkalog.Write, error) {
@@ -178,9 +179,14 @@ func (l *memoryLog) Changed() <-chan struct{} {
 
 func (l *memoryLog) Problem() string { return l.problem }
 
+func (l *memoryLog) Age() time.Duration { return l.age }
+
 func (l *memoryLog) Audit(_ context.Context, before int64, limit int, keep func(string) bool) (out []kafkalog.Entry, next int64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.auditing != nil {
+		return nil, 0, l.auditing
+	}
 	for _, e := range slices.Backward(l.audit) {
 		if (before == 0 || e.Revision < before) && keep(e.Key) && len(out) < limit {
 			out = append(out, e)

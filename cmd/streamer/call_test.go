@@ -123,7 +123,7 @@ func (nightDefinitions) Diff(_ context.Context, _ service.Caller, id string, doc
 		After: json.RawMessage(`"https://api.example.org/v2/visits"`), Effect: control.NextAttempt}}}, nil
 }
 
-func (nightDefinitions) Validate(_ context.Context, document []byte) ([]service.Fault, error) {
+func (nightDefinitions) Validate(_ context.Context, _ service.Caller, document []byte) ([]service.Fault, error) {
 	if !bytes.Contains(document, []byte(`"url"`)) {
 		return nil, service.Refuse(http.StatusUnprocessableEntity, "url", "is missing", "say where requests go")
 	}

@@ -107,7 +107,7 @@ func (p *People) basic(req *http.Request) (service.Caller, error) {
 	case p.options.Admin.User == "":
 		return service.Caller{}, unauthorized("no user with a password is set up", "send a token (bearer); STREAMER_ADMIN_USER and STREAMER_ADMIN_PASSWORD set one up")
 	}
-	return p.guarded(req, "user", "basic:"+user, func() (service.Caller, *service.Problem) {
+	return p.guarded(req, "user", "basic:"+short(user), func() (service.Caller, *service.Problem) {
 		// Both are looked at whatever the other says, so that time tells nothing.
 		admin := p.options.Admin
 		same, right := equal(admin.User, user), equal(admin.Password.Reveal(), password)
@@ -167,7 +167,8 @@ func equal(a, b string) bool {
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// short stands for a credential where it is remembered: a program whose token has expired must not keep others out that have right ones.
+// short stands for a credential, or a name, where it is remembered: a name can be as long as a header, and a program whose token has expired
+// must not keep others out that have right ones.
 func short(credential string) string {
 	sum := sha256.Sum256([]byte(credential))
 	return hex.EncodeToString(sum[:8])

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -76,6 +77,10 @@ type lastLine struct {
 
 // stream calls a method that answers line by line. It ends when the caller goes away.
 func (t *Table) stream(c echo.Context, m *bound, by Caller, args []byte) error {
+	connection := http.NewResponseController(c.Response())
+	if err := connection.SetWriteDeadline(time.Time{}); err != nil { // the first line may take its time, too
+		return err
+	}
 	emit := func(line any) error {
 		text, err := json.Marshal(line)
 		if err != nil {
@@ -86,7 +91,6 @@ func (t *Table) stream(c echo.Context, m *bound, by Caller, args []byte) error {
 			resp.Header().Set(echo.HeaderContentType, streamType)
 			resp.WriteHeader(m.Status)
 		}
-		connection := http.NewResponseController(resp)
 		if err := connection.SetWriteDeadline(time.Now().Add(lineTimeout)); err != nil {
 			return err
 		}
@@ -101,7 +105,7 @@ func (t *Table) stream(c echo.Context, m *bound, by Caller, args []byte) error {
 		c.Response().WriteHeader(m.Status)
 	}
 	if err == nil || !c.Response().Committed {
-		return err
+		return cmp.Or(connection.SetWriteDeadline(time.Now().Add(lineTimeout)), err)
 	}
 	p := problemOf(err, c.Request().Method)
 	note(t.options.Log, p, c.Request(), err)

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -37,10 +38,45 @@ func (m *bound) complete(a *arguments) []Fault {
 		case !given && s.Default != nil:
 			a.values[name] = must(json.Marshal(s.Default))
 		case given:
-			faults = append(faults, m.faultsOf(a, name, raw)...)
+			wrong := m.faultsOf(a, name, raw)
+			if faults = append(faults, wrong...); len(wrong) == 0 && s.Type != "" {
+				a.values[name] = whole(raw)
+			}
 		}
 	}
 	return faults
+}
+
+// whole writes whole numbers as Go reads them: for JSON 7.0 and 7e0 are no others than 7. What has no schema is left as it is.
+func whole(raw json.RawMessage) json.RawMessage {
+	if !bytes.ContainsAny(raw, ".eE") {
+		return raw
+	}
+	var value any
+	tokens := json.NewDecoder(bytes.NewReader(raw))
+	tokens.UseNumber()
+	if tokens.Decode(&value) != nil {
+		return raw
+	}
+	return must(json.Marshal(wholeIn(value)))
+}
+
+func wholeIn(value any) any {
+	switch v := value.(type) {
+	case json.Number:
+		if n, err := v.Float64(); err == nil && n == math.Trunc(n) && math.Abs(n) <= exact && strings.ContainsAny(v.String(), ".eE") {
+			return int64(n)
+		}
+	case []any:
+		for i := range v {
+			v[i] = wholeIn(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			v[name] = wholeIn(v[name])
+		}
+	}
+	return value
 }
 
 // faultsOf says what is wrong with one argument.

@@ -150,13 +150,14 @@ func (m *bound) operation(answer *huma.Schema) *huma.Operation {
 		case name == ifMatch:
 			o.Parameters = append(o.Parameters, &huma.Param{Name: "If-Match", In: "header", Description: s.Description, Schema: &huma.Schema{Type: huma.TypeString}})
 			if !m.inQuery() {
-				body.Properties[name] = s
+				body.Properties[name] = orNull(s)
 			}
 		case m.inQuery():
 			o.Parameters = append(o.Parameters, &huma.Param{Name: name, In: "query", Required: needed, Description: s.Description, Schema: s, Explode: &off})
 		default:
-			body.Properties[name] = s
+			body.Properties[name] = orNull(s)
 			if needed {
+				body.Properties[name] = s
 				body.Required = append(body.Required, name)
 			}
 		}
@@ -185,6 +186,14 @@ func (m *bound) operation(answer *huma.Schema) *huma.Operation {
 		o.Responses[strconv.Itoa(http.StatusNotModified)] = &huma.Response{Description: "what If-None-Match names is what there is"}
 	}
 	return o
+}
+
+// orNull is the schema of an argument that may be left out, for which null is another way to say so.
+func orNull(s *huma.Schema) *huma.Schema {
+	if s.Type == "" && s.Ref == "" { // anything
+		return s
+	}
+	return &huma.Schema{Description: s.Description, AnyOf: []*huma.Schema{s, {Type: "null"}}}
 }
 
 // need says what a caller needs.

@@ -167,6 +167,7 @@ func TestCalls(t *testing.T) {
 		{"faults inside", "PUT", "/things/a", `{"note":{"tags":[1],"txt":""}}`, nil, 400, `"note.txt"`},
 		{"a number of another range", "PUT", "/things/a", `{"size":3000000000}`, nil, 400, "3000000000 is more than 2147483647"},
 		{"a number below its range", "PUT", "/things/a", `{"size":0}`, nil, 400, `0 is less than 1","field":"size","mend":"say how large"`},
+		{"a whole number with a point", "PUT", "/things/a", `{"size":7.0,"note":{"text":"1.0","tags":[]}}`, nil, 200, `"revision":"8"`},
 		{"null is left out", "PUT", "/things/a", `{"size":null}`, nil, 200, `"revision":"8"`},
 		{"a key twice", "PUT", "/things/a", `{"size":1,"size":2}`, nil, 400, `"detail":"stands twice","field":"size"`},
 		{"a key twice, inside", "PUT", "/things/a", `{"note":{"tags":[{"text":1}],"text":"a","text":"b"}}`, nil, 400, `"detail":"stands twice","field":"note.text"`},
