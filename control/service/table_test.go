@@ -339,3 +339,31 @@ func send(t *testing.T, verb, url, body string, header ...string) (int, http.Hea
 	}
 	return resp.StatusCode, resp.Header, string(text)
 }
+
+// A stream whose first line, or refusal, takes longer than the server lets answers take is not cut off.
+func TestAStreamMayBeginLate(t *testing.T) {
+	t.Parallel()
+	late := NewStream(Method{Service: "things", Name: "wait", Verb: http.MethodPost, Route: "/wait", Permission: View, On: Any, Summary: "waits"},
+		func(_ context.Context, _ Caller, in struct {
+			Lines int `json:"lines"`
+		}, emit func(int) error) error {
+			<-time.After(200 * time.Millisecond) // longer than WriteTimeout: that it passes is what is tested
+			if in.Lines == 0 {
+				return Refuse(http.StatusConflict, "lines", "are none", "")
+			}
+			return emit(1)
+		})
+	log := slog.New(slog.DiscardHandler)
+	e := echo.New()
+	e.HTTPErrorHandler = ErrorHandler(log)
+	NewTable(Options{Authenticator: everyone{}, Owners: someOwners{}, Version: "1", Log: log}, late).Mount(e)
+	s := httptest.NewUnstartedServer(e)
+	s.Config.WriteTimeout = 50 * time.Millisecond
+	s.Start()
+	t.Cleanup(s.Close)
+	for body, want := range map[string]int{`{"lines":1}`: 200, `{"lines":0}`: 409} {
+		if status, _, text := send(t, "POST", s.URL+"/api/v1/wait", body); status != want || text == "" {
+			t.Errorf("%s: %d %s", body, status, text)
+		}
+	}
+}
