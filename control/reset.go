@@ -188,7 +188,7 @@ func (r *Resets) Wait(ctx context.Context, job, id string) (consumer.ResetOutcom
 			// It may have begun on another instance a moment ago: the log is read up to its end, as for a write.
 			looked = true
 			if _, err := r.s.options.Store.Remember(asking, job, consumer.Audit{By: consumer.BySelf, Action: "look"}, func(*consumer.Memory) error { return nil }); err != nil {
-				return consumer.ResetOutcome{}, err
+				return consumer.ResetOutcome{}, notRemembered(err)
 			}
 			continue
 		case m.Reset == nil || m.Reset.ID != id:
@@ -302,7 +302,10 @@ func (r *Resets) job(ctx context.Context, id string) (resettable, consumer.Memor
 		return none(refuse(http.StatusConflict, "job", fmt.Sprintf("job %s cannot run as it is defined: %s", id, j.status().Cause), "mend it first"))
 	}
 	m, err := r.s.options.Store.Memory(ctx, id)
-	return resettable{j, config}, m, err
+	if err != nil {
+		return none(notRemembered(err))
+	}
+	return resettable{j, config}, m, nil
 }
 
 func pendingProblem(p *consumer.PendingReset) *Problem {
