@@ -323,9 +323,3 @@ func (p *partition) writesNoMore(r *row) bool {
 	defer p.mu.Unlock()
 	return p.life == closed || p.turn != nil || r.stage == replaced
 }
-
-func (p *partition) isClosed() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.life == closed
-}

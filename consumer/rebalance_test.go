@@ -226,3 +226,10 @@ func TestConnectionsAreKept(t *testing.T) {
 	}
 	f.verdict(cfg, topic, nil)
 }
+
+// isClosed says that nothing of the partition counts any more.
+func (p *partition) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.life == closed
+}

@@ -3,8 +3,6 @@ package control
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -191,9 +189,8 @@ func (c *Connections) change(by service.Caller, conn *job.Connection, e kafkalog
 	if err := check(e, before, document); err != nil {
 		return nil, nil, err
 	}
-	sum := sha256.Sum256(document)
 	after := storedConnection{Version: connectionVersion, Name: conn.Name, Owner: conn.Owner, Modified: time.Now().UTC(), By: by.Name,
-		Hash: hex.EncodeToString(sum[:]), Document: document}
+		Hash: hashOf(document), Document: document}
 	line := AuditLine{At: after.Modified, Connection: conn.Name, By: by.Name, Action: "create", DocumentAfter: after.masked()}
 	if before != nil {
 		if bytes.Equal(before.Document, document) {

@@ -2,8 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"net/http"
 	"strings"
 	"time"
@@ -78,8 +76,7 @@ func (d *Definitions) rotate(ctx context.Context, by service.Caller, key string,
 		if changed = anew; !anew {
 			return e.Value, nil, nil
 		}
-		sum := sha256.Sum256(document)
-		s.Document, s.Hash = document, hex.EncodeToString(sum[:])
+		s.Document, s.Hash = document, hashOf(document)
 		return s.write(AuditLine{Job: s.ID, By: by.Name, Action: "secrets.rotate", Detail: map[string]any{"key": out.Key}})
 	})
 	switch {
@@ -111,8 +108,7 @@ func (d *Definitions) rotateConnection(by service.Caller, e kafkalog.Entry, key 
 	if *changed = anew; !anew {
 		return e.Value, nil, nil
 	}
-	sum := sha256.Sum256(document)
-	s.Document, s.Hash = document, hex.EncodeToString(sum[:])
+	s.Document, s.Hash = document, hashOf(document)
 	if value, err = encode(s); err != nil {
 		return nil, nil, err
 	}

@@ -201,9 +201,14 @@ func (d *Definitions) change(by service.Caller, def *job.Definition, e kafkalog.
 
 // newStored is the object of a definition.
 func newStored(def *job.Definition, config consumer.Config, document []byte, by string) storedDefinition {
-	sum := sha256.Sum256(document)
 	return storedDefinition{Version: definitionVersion, ID: def.ID, Owner: def.Owner, Group: config.Group, Connection: def.Text("connection"), Modified: time.Now().UTC(), By: by,
-		Hash: hex.EncodeToString(sum[:]), Document: document}
+		Hash: hashOf(document), Document: document}
+}
+
+// hashOf is the hash that a stored document is shown with.
+func hashOf(document []byte) string {
+	sum := sha256.Sum256(document)
+	return hex.EncodeToString(sum[:])
 }
 
 // write gives the object with its line for the audit.
