@@ -191,6 +191,7 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 	if !final {
 		o.Class = Interrupted
 	}
+	o.Response = r.response
 	w.left = d.scope
 	d.inHand = false
 	s.release(d, now)

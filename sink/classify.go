@@ -1,11 +1,13 @@
 package sink
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +31,8 @@ type result struct {
 	blames bool
 	// unsent: there was no attempt, since the request cannot be written.
 	unsent bool
+	// response is the answer, if it is wanted.
+	response *Response
 }
 
 // holds says that the result puts the target on hold.
@@ -78,13 +82,18 @@ func (t classes) of(status int) Class {
 
 // classify turns what the client gave into a result. An answer that broke off is a target failure whatever its status was: only
 // a whole answer is one.
-func (s *Sink) classify(resp *wire.Response, err error) result {
+func (s *Sink) classify(d *Delivery, resp *wire.Response, err error) result {
 	var r result
 	if resp != nil {
 		r.status = resp.Status
 	}
 	if err == nil {
-		r.class = s.classes.of(r.status)
+		if r.class = s.classes.of(r.status); slices.Contains(d.Accept, r.status) {
+			r.class = Delivered
+		}
+		if d.Keep {
+			r.response = kept(resp)
+		}
 		if r.class != Delivered {
 			r.reason = "answered " + strconv.Itoa(r.status)
 			if text := http.StatusText(r.status); text != "" {
@@ -114,6 +123,15 @@ func (s *Sink) classify(resp *wire.Response, err error) result {
 			r.reason = "answered " + strconv.Itoa(r.status) + ", but " + r.reason
 			r.blames = r.blames && !comeLater(resp)
 		}
+	}
+	return r
+}
+
+// kept copies an answer out of the call's memory.
+func kept(resp *wire.Response) *Response {
+	r := &Response{Status: resp.Status, Body: bytes.Clone(resp.Body()), Truncated: resp.Truncated}
+	for name, value := range resp.Lines() {
+		r.Header = append(r.Header, Header{name, value})
 	}
 	return r
 }

@@ -46,6 +46,10 @@ type Delivery struct {
 	Row any
 	// Made is how many attempts were made before this Deliver, of a row that comes back: they are counted on.
 	Made int
+	// Accept are status codes that are taken as Delivered for this request, before Config.Statuses: a 404 that is an answer.
+	Accept []int
+	// Keep asks for Outcome.Response.
+	Keep bool
 
 	state
 }
@@ -65,6 +69,18 @@ type Outcome struct {
 	Unproven bool
 	// First is when the first attempt began; zero if there was none.
 	First time.Time
+	// Response is the answer to the last attempt, if Delivery.Keep asked for it and a whole answer came. Only Final is told it.
+	Response *Response
+}
+
+// Response is an answer that was kept.
+type Response struct {
+	Status int
+	// Header are its header lines in their order.
+	Header []Header
+	// Body is what was read of the body, at most Config.ResponseBytes; Truncated says that there may be more.
+	Body      []byte
+	Truncated bool
 }
 
 // Observer is told what the sink does. Its methods are called from workers' goroutines, at the same time, without any lock of the

@@ -28,6 +28,7 @@ func (s *Sink) request(w *worker, d *Delivery) result {
 	limits := wire.Limits{
 		Deadline:  time.Now().Add(s.c.Timeout),
 		BodyBytes: s.c.ResponseBytes,
+		KeepBody:  d.Keep,
 		Fresh:     d.fresh,
 	}
 	var err error
@@ -41,7 +42,8 @@ func (s *Sink) request(w *worker, d *Delivery) result {
 	if errors.As(err, &refused) {
 		return result{class: Payload, reason: "the request cannot be sent: " + refused.Error(), unsent: true}
 	}
-	return s.classify(c.Do(limits))
+	resp, err := c.Do(limits)
+	return s.classify(d, resp, err)
 }
 
 // compose writes the row's request. The job's auth replaces an Authorization of the row's; that of the URL's user information

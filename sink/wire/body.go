@@ -17,7 +17,7 @@ func (c *Call) readBody(f framing, l Limits) error {
 		return c.readChunks(&left, l.KeepBody)
 	case f.length >= 0:
 		if f.length > left {
-			c.resp.reusable = false
+			c.resp.reusable, c.resp.Truncated = false, true
 			if !l.KeepBody {
 				return nil
 			}
@@ -31,7 +31,8 @@ func (c *Call) readBody(f framing, l Limits) error {
 		if err := c.take(n, l.KeepBody); err != nil {
 			return err
 		}
-		if left -= n; left == 0 {
+		if left -= n; left == 0 && (in.pos < in.end || !l.KeepBody) {
+			c.resp.Truncated = true
 			return nil
 		}
 		if err := in.fill(); err != nil {
@@ -82,7 +83,7 @@ func (c *Call) readChunks(left *int64, keep bool) error {
 			break
 		}
 		if size > *left {
-			c.resp.reusable = false
+			c.resp.reusable, c.resp.Truncated = false, true
 			if !keep {
 				return nil
 			}

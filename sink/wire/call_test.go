@@ -48,7 +48,7 @@ func TestBodyOverTheLimitIsNoErrorAndClosesTheConnection(t *testing.T) {
 				defer client.Close()
 				var c Call
 				resp, err := do(t, &c, hostOf(t, client, srv.URL), "GET", "/", "", Limits{BodyBytes: 100, KeepBody: keep})
-				if err != nil || resp.Status != 200 || client.count != 0 || len(resp.Body()) > 100 || keep && len(resp.Body()) != 100 {
+				if err != nil || resp.Status != 200 || client.count != 0 || len(resp.Body()) > 100 || keep && len(resp.Body()) != 100 || !resp.Truncated {
 					t.Errorf("%+v %v, %d kept", resp, err, client.count)
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"iter"
 	"net"
 	"strings"
 )
@@ -17,6 +18,8 @@ type Response struct {
 	Status int
 	// Head is the header block as received, without the status line and the empty line behind it.
 	Head []byte
+	// Truncated says that the body is longer than Limits.BodyBytes, or may be: the rest was not read.
+	Truncated bool
 
 	reusable bool // the connection may carry another request
 	body     []byte
@@ -36,6 +39,28 @@ func (r *Response) Header(name string) string {
 		}
 	}
 	return ""
+}
+
+// Lines are the header lines in their order, values without surrounding blanks. A line that was folded is one (RFC 9112, 5.2).
+func (r *Response) Lines() iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		name, value := "", ""
+		for line := range bytes.Lines(r.Head) {
+			line = bytes.TrimRight(line, " \t\r\n")
+			if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+				value += " " + string(bytes.TrimLeft(line, " \t"))
+				continue
+			}
+			if name != "" && !yield(name, value) {
+				return
+			}
+			n, v, _ := bytes.Cut(line, []byte(":"))
+			name, value = string(bytes.TrimRight(n, " \t")), string(bytes.TrimLeft(v, " \t"))
+		}
+		if name != "" {
+			yield(name, value)
+		}
+	}
 }
 
 // framing is what the header says about where the body ends.
