@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/ohler55/ojg/jp"
@@ -88,6 +89,46 @@ func BenchmarkMap(b *testing.B) {
 			_ = "http://127.0.0.1:8080/visits/" + url.PathEscape(fmt.Sprint(mapped["id"]))
 		}
 	})
+}
+
+// benchRecord is a published record as repositories announce it.
+const benchRecord = `{"id":"abcde-12345","links":{"self_html":"https://repo.example.org/records/abcde-12345"},"created":"2026-01-02T03:04:05Z","updated":"2026-02-03T04:05:06Z",
+	"access":{"record":"public","files":"restricted"},"parent":{"id":"fghij-67890","communities":{"ids":["a","b"]}},"versions":{"index":3,"is_latest":true},
+	"metadata":{"title":"Soil moisture of <i>Kano</i>","description":"<p>Measured <b>weekly</b> at 41 places.</p>","publication_date":"2026-01-01","version":"1.2",
+	"resource_type":{"id":"dataset","title":{"en":"Dataset"}},"languages":[{"id":"eng"},{"id":"hau"}],
+	"creators":[{"person_or_org":{"type":"personal","given_name":"Amina","family_name":"Bello","identifiers":[{"scheme":"orcid","identifier":"0000-0001-5109-3700"}]},"role":{"id":"datamanager"}},
+	{"person_or_org":{"type":"personal","given_name":"Jo","family_name":"Doe"},"role":{"id":"editor"}}],
+	"subjects":[{"subject":"soil"},{"subject":"water"}],"identifiers":[{"scheme":"isbn","identifier":"9783161484100"}],
+	"related_identifiers":[{"identifier":"10.1234/foo","scheme":"doi","relation_type":{"id":"cites"}}],"publisher":"Example"},
+	"pids":{"doi":{"identifier":"10.1234/abcde-12345","provider":"datacite"}},"files":{"enabled":true,"order":[]},"media_files":{"enabled":false},"revision_id":7}`
+
+// payloads are the same document by JSONPath and by a program. What a program costs beyond its own steps is a machine for the run, what it
+// looks at as gojq's values, and what it gives as ours.
+var payloads = []struct{ name, job string }{
+	{"JSONPath", `{"type":"POST","url":"http://127.0.0.1:8080/documents","datamap":{},"payload":{"id":"$.msg.id","title":"$.msg.metadata.title","text":"$.msg.metadata.description",
+		"names":"$.msg.metadata.creators[*].person_or_org.family_name","roles":"$.msg.metadata.creators[*].role.id","languages":"$.msg.metadata.languages[*].id",
+		"subjects":"$.msg.metadata.subjects[*].subject","isbn":"$.msg.metadata.identifiers[?@.scheme == 'isbn'].identifier","type":"$.msg.metadata.resource_type.id",
+		"doi":"$.msg.pids.doi.identifier","public":"$.msg.access.record","modified":"$.msg.updated","link":"$.msg.links.self_html"}}`},
+	{"jq", `{"type":"POST","url":"http://127.0.0.1:8080/documents","datamap":{},"payload":{"$jq":".msg | .metadata as $m | {id, title: $m.title, text: $m.description,
+		names: [$m.creators[].person_or_org.family_name], roles: [$m.creators[].role.id], languages: [$m.languages[].id],
+		subjects: [$m.subjects[].subject], isbn: ($m.identifiers[] | select(.scheme == \"isbn\").identifier), type: $m.resource_type.id,
+		doi: .pids.doi.identifier, public: .access.record, modified: .updated, link: .links.self_html}"}}`},
+}
+
+func BenchmarkPayload(b *testing.B) {
+	msg := &Message{Msg: parseJSON(b, benchRecord)}
+	for _, p := range payloads {
+		b.Run(p.name, func(b *testing.B) {
+			m := compileJob(b, strings.NewReplacer("\n", " ", "\t", "").Replace(p.job)).NewMapper()
+			b.ReportAllocs()
+			for b.Loop() {
+				var r Request
+				if v, err := m.Map(msg, &r); v != Send || err != nil {
+					b.Fatal(v, err)
+				}
+			}
+		})
+	}
 }
 
 // TestMapAllocates holds Map to what the request itself needs.

@@ -61,8 +61,8 @@ func jsonText(s string) string {
 	return string(b)
 }
 
-// payload is a JSON document with expressions in it. One kind of it is set: text (a part without expressions, as JSON), path, members or
-// elements.
+// payload is a JSON document with expressions in it. One kind of it is set: text (a part without expressions, as JSON), path, a program,
+// members or elements.
 type payload struct {
 	at       string
 	text     string
@@ -70,6 +70,7 @@ type payload struct {
 	isPath   bool
 	isObject bool
 	isList   bool
+	jq       *jqProgram
 	members  []payloadMember
 	elements []*payload
 }
@@ -101,7 +102,7 @@ func (k *compiler) payload(at string, v schemas.Value) *payload {
 		}
 	case schemas.Object:
 		if v.Field("$jq").Kind() != schemas.Absent {
-			k.faults.Add(at, "$jq is not in this version", "write JSONPath texts such as $.msg.id")
+			p.jq = k.jq(at, v)
 			return p
 		}
 		p.isObject = true
@@ -145,7 +146,7 @@ func joined(a, b string) string {
 	return a + "; " + b
 }
 
-func (p *payload) static() bool { return !p.isPath && !p.isObject && !p.isList }
+func (p *payload) static() bool { return !p.isPath && !p.isObject && !p.isList && p.jq == nil }
 
 // literalJSON writes a part without expressions; in it $$ still stands for $.
 func literalJSON(dst []byte, v schemas.Value) ([]byte, error) {

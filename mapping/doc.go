@@ -35,6 +35,12 @@
 //	payload              any JSON; a text that begins with $ is an expression; what finds nothing is left out
 //	payload-literal      a text that begins with $$ is a text that begins with $
 //	payload-nothing      a payload that is one expression which finds nothing is a payload error
+//	jq                   {"$jq": program}: one output is the value, several are a list, none is nothing; members come in the order of their names
+//	jq-message           a program's . is the message, and $msg, $schema, $constant, $kafka and $event are its parts
+//	jq-exact             numbers that a program passes on or adds up are exact past int64; NaN and infinities are a payload error
+//	jq-error             a program's errors name kinds of values, and a text only if it stands in the program
+//	jq-bounds            a program that loops, or makes something very large, is a payload error; there is no clock in that
+//	jq-faults            a program without a meaning, or that reaches beyond the message, is refused with its place
 //	faults               all that is wrong with a job is reported at once, each with its path and mend
 //	warnings             what works otherwise than one may think is a warning: unknown keys in Aether's own lists, unknown roots
 //

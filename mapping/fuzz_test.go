@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -49,6 +50,60 @@ func FuzzExpression(f *testing.F) {
 		}
 		if other, err := appendFound(nil, &second); err != nil || string(other) != string(text) {
 			t.Fatalf("%q finds %s, then %s, %v", expr, text, other, err)
+		}
+	})
+}
+
+// FuzzJQ: any program on any row gives a value or an error, never a panic, the same on the same row, and the same when it is given the
+// whole message and not only what it was found to read.
+func FuzzJQ(f *testing.F) {
+	for _, program := range []string{
+		".", ".msg.a[0].b", "$msg | .a[1:] | length", ".msg.a[] | select(.b?) | {b, n}", "[.msg.o[\"a b\"][]]", ".msg as {s: $x, a: [$y]} | [$x, $y]",
+		"def f(g): g | .b; .msg.a[0] | f(.)", "reduce .msg.a[:2][] as $x (0; . + ($x.b | tonumber))", "foreach .msg.a[] as $x (0; . + 1; [., $x])", "[..]",
+		"try error(.msg.id) catch .", ".msg | to_entries", "[.msg.a | .. | numbers]", "if .msg.s == \"a-b-c\" then .msg.o else .msg.a end | length",
+		".msg.s | gsub(\"-(?<x>.)\"; \"+\\(.x)\")", ".msg.a[0].b = 2 | .msg.a", ".msg.a |= map(.b?)", "del(.msg.a[0], .msg.o)", "path(.msg.a[].b?)",
+		"label $out | .msg.a[] | if .b == 1 then ., break $out else . end", ".msg.big + 1, .msg.n * 2", "[.msg.a[] | .b?] | join(\",\")", ".msg | keys, has(\"a\")",
+		"(.msg.a, .msg.o) | .b? // 5", "[limit(3; repeat(.msg.id))]", "map(1)", "def select(f): .; .msg | select(.x)", "def map(f): .; .msg.a | map(.x)",
+		"$__loc__", ".msg[\"a\", \"s\"]", "{(.msg.s): .msg.n, \"x\\(.msg.s)\": 1}", "@base64 \"\\(.msg.s)\"", ".msg.a | first, last, .[-1:], .[0:1][]", ".. |= .", "[paths]",
+		".msg | with_entries(.value |= tostring)", ".msg.a | getpath([0, \"b\"])", "[splits(\"x\")?]", ". as [$a] ?// $a | $a", ".msg?.a?[0]?", ".msg.s[1:2]", "limit(2; .msg.a[])",
+		".msg | input_line_number", ".msg.a | INDEX(.n?)", "[.msg.a[]?] | group_by(type)", "ltrimstr(1)", ".msg.a | tojson | fromjson", ".constant, .event, .schema",
+	} {
+		f.Add(program, fuzzRow)
+	}
+	f.Fuzz(func(t *testing.T, program, row string) {
+		v, err := schemas.ParseJSON([]byte(row), schemas.Limits{Nesting: 60, Values: 2000})
+		if err != nil {
+			return
+		}
+		k := &compiler{prog: &Program{}}
+		p := k.compileJQ("payload", program)
+		for _, fault := range k.faults {
+			if fault.Path == "" || fault.Problem == "" {
+				t.Fatalf("%q: a fault without path or problem: %+v", program, fault)
+			}
+		}
+		if p == nil {
+			if k.faults.Err() == nil {
+				t.Fatalf("%q: neither a program nor a fault", program)
+			}
+			return
+		}
+		run := func(reads *reach) (string, error) {
+			m := k.prog.NewMapper()
+			m.begin(&Message{Msg: v})
+			m.jq.convert(&m.msg, reads)
+			_, err := m.jqAppend(p)
+			return string(m.buf), err
+		}
+		pruned, err := run(&k.prog.jqReads)
+		all, again := run(wholeReach)
+		if fmt.Sprint(err) != fmt.Sprint(again) || err == nil && pruned != all {
+			t.Fatalf("%q on %s gives %s, %v; with the whole message %s, %v", program, row, pruned, err, all, again)
+		}
+		if err == nil && pruned != "" {
+			if _, err := schemas.ParseJSON([]byte(pruned), schemas.Limits{Nesting: 2000}); err != nil {
+				t.Fatalf("%q gives %q: %v", program, pruned, err)
+			}
 		}
 	})
 }

@@ -20,6 +20,7 @@ type Mapper struct {
 	buf     []byte
 	text    []byte
 	check   []byte
+	jq      jqState
 }
 
 // NewMapper makes a Mapper for p.
@@ -60,6 +61,7 @@ func (m *Mapper) Map(msg *Message, out *Request) (Verdict, error) {
 // begin points m at a row.
 func (m *Mapper) begin(msg *Message) {
 	m.search.reset()
+	m.jq.ready = false
 	clear(m.done)
 	m.msg = message{}
 	p := &m.msg.parts

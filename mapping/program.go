@@ -22,6 +22,8 @@ type Program struct {
 	header headers
 
 	usesKafka bool
+	// jqReads is what the programs under $jq read of the message.
+	jqReads reach
 }
 
 // slot is one expression whose value the request needs; each is evaluated at most once for a row.

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -25,7 +26,7 @@ func (m *Mapper) body() ([]byte, error) {
 	case b.payload != nil:
 		var some bool
 		if some, err = m.payload(b.payload, ""); err == nil && !some {
-			err = &Error{"payload", m.prog.slots[b.payload.slot].text, "found nothing; there is no body to send"}
+			err = &Error{"payload", m.expression(b.payload), "found nothing; there is no body to send"}
 		}
 	default:
 		return nil, nil
@@ -101,6 +102,8 @@ func (m *Mapper) payload(p *payload, before string) (bool, error) {
 	switch {
 	case p.isPath:
 		return m.payloadPath(p, before)
+	case p.jq != nil:
+		return m.payloadJQ(p, before)
 	case p.isObject:
 		m.buf = append(append(m.buf, before...), '{')
 		first := true
@@ -153,6 +156,30 @@ func (m *Mapper) payloadPath(p *payload, before string) (bool, error) {
 		return false, &Error{p.at, m.prog.slots[p.slot].text, tooLarge}
 	}
 	return true, nil
+}
+
+func (m *Mapper) payloadJQ(p *payload, before string) (bool, error) {
+	at := len(m.buf)
+	m.buf = append(m.buf, before...)
+	some, err := m.jqAppend(p.jq)
+	if err == nil && len(m.buf) > maxBody {
+		err = errors.New(tooLarge)
+	}
+	if err != nil {
+		return false, &Error{p.at, m.expression(p), err.Error()}
+	}
+	if !some {
+		m.buf = m.buf[:at]
+	}
+	return some, nil
+}
+
+// expression is how errors show what stands at p.
+func (m *Mapper) expression(p *payload) string {
+	if p.jq != nil {
+		return jqShown(p.jq.text)
+	}
+	return m.prog.slots[p.slot].text
 }
 
 // view is b as a string without a copy, for a look at it.

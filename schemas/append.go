@@ -91,6 +91,9 @@ func (v Value) AppendText(dst []byte) ([]byte, error) {
 
 const hexDigits = "0123456789abcdef"
 
+// AppendString appends s as a JSON string, as AppendJSON writes a String.
+func AppendString(dst []byte, s string) []byte { return appendString(dst, s) }
+
 // appendString appends s in quotes, escaping only what JSON demands (RFC 8259, section 7).
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')

@@ -154,6 +154,9 @@ func appendNumber(dst []byte, n *node) []byte {
 	}
 }
 
+// AppendFloat appends a finite f as a JSON number, as AppendJSON writes a Float64.
+func AppendFloat(dst []byte, f float64) []byte { return appendFloat(dst, f, 64) }
+
 // appendFloat appends the shortest text that reads back as f, in the layout of ECMAScript (ECMA-262, Number::toString), which
 // encoding/json uses too: an exponent below 1e-6 and from 1e21 on only.
 func appendFloat(dst []byte, f float64, bits int) []byte {

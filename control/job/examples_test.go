@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -93,6 +94,32 @@ func TestReadmeRequest(t *testing.T) {
 		if !strings.Contains(readme, "\n"+line+"\n") {
 			t.Errorf("README.md has no line %s", line)
 		}
+	}
+}
+
+// docs/jobs.md shows the body that the program of its example makes of the record that stands there.
+func TestSearchDocument(t *testing.T) {
+	t.Parallel()
+	set, err := Load(filepath.Join(docsDir, "examples", "search-document.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := set.Compile(inExamples(t))[0].Config
+	_, page, found := strings.Cut(readDocs(t, "jobs.md"), "\nFrom the record\n")
+	blocks := strings.Split(page, "```")
+	if !found || len(blocks) < 4 {
+		t.Fatal("docs/jobs.md has lost the record of the example")
+	}
+	rows := consumer.Render(cfg, consumer.Record{Topic: "records", Value: []byte(strings.TrimPrefix(blocks[1], "json"))})
+	if len(rows) != 1 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	var want bytes.Buffer
+	if err := json.Compact(&want, []byte(strings.TrimPrefix(blocks[3], "json"))); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(rows[0].Request.Body); got != want.String() {
+		t.Errorf("makes %s (%v); the page says %s", got, rows[0].Problem, want.String())
 	}
 }
 
