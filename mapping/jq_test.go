@@ -116,7 +116,7 @@ func TestJQ(t *testing.T) {
 	const row = `{"text":"Grüße, Welt","list":[3,1,2],"objects":[{"a":1,"b":"x"},{"a":2}],"deep":{"a":[{"b":[1,{"c":2}]}]},"big":12345678901234567890123,"n":1.50}`
 	for program, want := range map[string]string{
 		`.msg.text | [match("[ßü]"; "g") | .offset, .length, .string]`:                  `[2,1,"ü",3,1,"ß"]`,
-		`.msg.text | capture("(?<first>[a-z])(?<rest>.*), (?<second>W)")`:                 `{"first":"r","rest":"üße","second":"W"}`,
+		`.msg.text | capture("(?<first>[a-z])(?<rest>.*), (?<second>W)")`:               `{"first":"r","rest":"üße","second":"W"}`,
 		`.msg.text | [match("(x)?(W)(?<rest>.)").captures[] | .name, .offset, .string]`: `[null,-1,null,null,7,"W","rest",8,"e"]`,
 		`.msg.text | sub("(?<a>W)(?<b>e)"; "\(.b)\(.a)")`:                               `"Grüße, eWlt"`,
 		`.msg.text | [splits(", *")]`:                                                   `["Grüße","Welt"]`,
