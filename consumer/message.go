@@ -207,7 +207,7 @@ func (x *extraction) request(rec *kgo.Record, offset string, index int32) sink.R
 			sink.Header{Name: "Streamer-Offset", Value: offset},
 			sink.Header{Name: "Streamer-Row", Value: strconv.Itoa(int(index))})
 	}
-	return sink.Request{Method: x.mapped.Method, URL: x.mapped.URL, Header: header, Body: x.mapped.Body}
+	return sink.Request{Method: x.mapped.Method, URL: x.mapped.URL, Header: header, Body: x.mapped.Body, User: x.mapped.User}
 }
 
 // traceparent names a span of the request in the record's trace (W3C Trace Context), the same on every attempt. A record without

@@ -256,7 +256,7 @@ func recordBytes(rec *kgo.Record) int64 {
 }
 
 func requestBytes(r *sink.Request) int64 {
-	n := rowOverhead + len(r.URL) + len(r.Body)
+	n := rowOverhead + len(r.URL) + len(r.Body) + len(r.User)
 	for i := range r.Header {
 		n += len(r.Header[i].Name) + len(r.Header[i].Value)
 	}

@@ -7,6 +7,8 @@ import (
 // Config is the part of a job document that says what request a row becomes, as it stands in the document; Absent is not given.
 type Config struct {
 	Type, URL, DataMap, Constant, QueryParams, JSONBody, FormBody, Headers, Payload, Filter, Emit, Mask schemas.Value
+	// User is a text with placeholders that gives Request.User; Absent: there is none.
+	User schemas.Value
 	// Reference gives the text behind ${env:NAME} and ${file:NAME} in headers, once, when the job is compiled; kind is env or file.
 	// It is never asked about what comes from a row. Without it such a header is refused.
 	Reference func(kind, name string) (string, error)
@@ -30,6 +32,8 @@ type Request struct {
 	Header      []Header
 	// Body is nil for none.
 	Body []byte
+	// User is whose access token goes along; empty: nobody's.
+	User string
 }
 
 // Header is one line of a request's header.

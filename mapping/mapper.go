@@ -184,6 +184,9 @@ func (m *Mapper) request() (r Request, err error) {
 	if r.Body, err = m.body(); err != nil {
 		return r, err
 	}
+	if r.User, err = m.user(m.prog.user); err != nil {
+		return r, err
+	}
 	r.Header, err = m.header()
 	return r, err
 }

@@ -20,6 +20,7 @@ type Program struct {
 	query  []queryKey
 	body   body
 	header headers
+	user   *userTemplate
 
 	usesKafka bool
 	// jqReads is what the programs under $jq read of the message.
@@ -63,6 +64,7 @@ func Compile(c Config) (*Program, fault.List) {
 	k.url(c.URL)
 	k.prog.query = k.queryParams(c.QueryParams)
 	k.header(c.Headers)
+	k.prog.user = k.user(c.User)
 	k.body(c)
 	if k.faults.Err() != nil {
 		return nil, k.faults

@@ -278,7 +278,7 @@ func TestTargetsAreBounded(t *testing.T) {
 		if n := len(w.sink.targets); n > maxTargets {
 			t.Errorf("%d targets are remembered", n)
 		}
-		if n := len(w.sink.places); n > 4*maxTargets {
+		if n := len(w.sink.prefixes); n > 4*maxTargets {
 			t.Errorf("%d places are remembered", n)
 		}
 	})

@@ -36,6 +36,7 @@ type state struct {
 	unproven         bool
 
 	// Whether it alone is refused: hold.go.
+	renewed        bool   // its login was renewed, since that had been refused
 	credential     uint64 // what it sends as Authorization
 	number, begun  uint64 // of its attempt, and of its first one, among all of the sink
 	asks           uint64 // the hold that its attempt is a probe for; 0: none
@@ -48,8 +49,8 @@ type state struct {
 func (s *Sink) pick(now time.Duration) *Delivery {
 	for n := len(s.ring); n > 0 && len(s.ring) > 0; n-- {
 		// Scope alive? The rows of one that is not have left all queues (Scope.end).
-		// Permit? Just asked (take). May anything go to the connection?
-		if s.shut || s.closed || s.c.Shared.rests() {
+		// Permit? Just asked (take).
+		if s.shut || s.closed {
 			return nil
 		}
 		// Breaker? A target offers nothing while it is open, and one row, or its health URL, when a probe is due (refresh).
@@ -57,6 +58,11 @@ func (s *Sink) pick(now time.Duration) *Delivery {
 		s.turn = (s.turn + 1) % len(s.ring)
 		if t.breaker == nil {
 			return s.hand(t, t.queue.head, now)
+		}
+		// May anything go to its connection? It may have been paused since the target was looked at last.
+		if t.access.shared.rests() {
+			s.refresh(t, now)
+			continue
 		}
 		// A slot? One target may take all of them, while it is alone. Among several each may take four times what is left then
 		// free (dynamic thresholds, Choudhury and Hahne 1998), and the last one goes to a target with nothing under way: a slow one
@@ -75,17 +81,18 @@ func (s *Sink) pick(now time.Duration) *Delivery {
 			return nil
 		}
 		// What is shared? Its turn among the sinks of the connection.
-		if !s.mayShare() {
-			return nil
+		if !s.mayShare(t.access) {
+			s.refreshAll(t.access, now)
+			continue
 		}
 		d := t.queue.head
 		if s.admit(t, d, now) {
 			s.token = false
-			d.placed = s.c.Shared != nil
+			d.placed = t.access.shared != nil
 			return s.hand(t, d, now)
 		}
-		if s.c.Shared != nil {
-			s.grants++
+		if t.access.shared != nil {
+			t.access.grants++
 		}
 	}
 	return nil
@@ -134,11 +141,11 @@ func (s *Sink) deliver(w *worker, d *Delivery) {
 	if d.fault == "" {
 		r = s.attempt(w, d)
 	}
-	if r.class == Credentials && !d.health && s.forbidden(d) {
+	if r.class == Credentials && !r.login && !d.health && s.forbidden(d) {
 		r.class = Rejected
 		r.reason += ", while other requests with the same credentials succeeded"
 	}
-	if !r.unsent && (!r.again || r.stale) && !d.health {
+	if !r.unsent && !r.login && (!r.again || r.stale) && !d.health {
 		s.observer.Attempt(r.class, r.status, time.Since(began))
 	}
 
@@ -221,10 +228,10 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 	s.inFlight--
 	if d.placed {
 		d.placed = false
-		s.c.Shared.end(false)
+		t.access.shared.end(false)
 	}
 	switch {
-	case r.class == Interrupted, r.class == Address, r.unsent:
+	case r.class == Interrupted, r.class == Address, r.unsent, r.login:
 	default:
 		if d.attempts++; d.first.IsZero() {
 			d.first = began
@@ -243,7 +250,7 @@ func (s *Sink) settle(d *Delivery, r result, began time.Time, now time.Duration)
 			d.probe, t.probing = false, false
 		}
 		switch {
-		case r.again || r.unsent || r.class == Interrupted || r.class == Address && !d.health:
+		case r.again || r.unsent || r.class == Interrupted || r.class == Address && !d.health || r.login && r.class != Target:
 			verdict(errUncounted)
 		case r.class == Target || d.health && r.class != Delivered:
 			if probe || !t.open {

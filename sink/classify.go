@@ -31,6 +31,8 @@ type result struct {
 	blames bool
 	// unsent: there was no attempt, since the request cannot be written.
 	unsent bool
+	// login: it is about how to log in; the target was not asked.
+	login bool
 	// response is the answer, if it is wanted.
 	response *Response
 }
@@ -88,17 +90,27 @@ func (s *Sink) classify(d *Delivery, resp *wire.Response, err error) result {
 		r.status = resp.Status
 	}
 	if err == nil {
-		if r.class = s.classes.of(r.status); slices.Contains(d.Accept, r.status) {
-			r.class = Delivered
+		r.class = s.classes.of(r.status)
+		accepted := slices.Contains(d.Accept, r.status)
+		judge := d.target.access.success
+		if accepted || r.class != Delivered || d.health {
+			judge = nil
+		}
+		var answer *Response
+		if d.Keep || judge != nil {
+			answer = kept(resp)
 		}
 		if d.Keep {
-			r.response = kept(resp)
+			r.response = answer
 		}
-		if r.class != Delivered {
-			r.reason = "answered " + strconv.Itoa(r.status)
-			if text := http.StatusText(r.status); text != "" {
-				r.reason += " " + text
-			}
+		switch {
+		case accepted:
+			r.class = Delivered
+		case judge != nil:
+			judge.apply(&r, answer)
+		}
+		if r.class != Delivered && r.reason == "" {
+			r.reason = "answered " + statusText(r.status)
 		}
 		if r.class == Target || r.class == Credentials {
 			r.after = retryAfter(resp.Header("Retry-After"), resp.Header("Date"), time.Now())
@@ -136,6 +148,11 @@ func kept(resp *wire.Response) *Response {
 	return r
 }
 
+// statusText is a status in words.
+func statusText(status int) string {
+	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
+}
+
 // comeLater says that an answer of the class Target is about the target's state and not about the request.
 func comeLater(resp *wire.Response) bool {
 	switch resp.Status {
@@ -158,23 +175,28 @@ func (s *Sink) reasonOf(err error) (reason string, sent bool) {
 	if reason = reasonOfTLS(err, op); reason != "" {
 		return "TLS: " + reason, false
 	}
-	return s.reasonAt(err, op), op == wire.OpWrite || op == wire.OpRead
+	return reasonAt(err, op, s.c.Timeout), op == wire.OpWrite || op == wire.OpRead
 }
 
-func (s *Sink) reasonAt(err error, op wire.Op) string {
+// reasonAt says it of what is not about TLS. timeout is what the time was; 0: it is not told.
+func reasonAt(err error, op wire.Op, timeout time.Duration) string {
 	var dns *net.DNSError
-	var timeout net.Error
+	var late net.Error
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return "the host name does not resolve"
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case errors.As(err, &late) && late.Timeout():
+		within := " in time"
+		if timeout > 0 {
+			within = " within " + timeout.String()
+		}
 		switch op {
 		case wire.OpDial, wire.OpTLS:
-			return "no connection within " + s.c.Timeout.String()
+			return "no connection" + within
 		case wire.OpWrite:
-			return "the request could not be sent within " + s.c.Timeout.String()
+			return "the request could not be sent" + within
 		}
-		return "no whole answer within " + s.c.Timeout.String()
+		return "no whole answer" + within
 	case errors.As(err, &dns):
 		return "the host name could not be looked up"
 	case errors.Is(err, wire.ErrTooLarge):

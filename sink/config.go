@@ -35,6 +35,10 @@ type Config struct {
 	Target, Origin string
 	// TLS is how https is spoken.
 	TLS TLS
+	// Success, when not nil, judges answers that are Delivered by their status.
+	Success *Success
+	// Places are the origins that have their own of Target, Auth, TLS, Success and Shared. Requests may go to them too where Origin is set.
+	Places []Place
 	// Shared are limits that the sink has in common with others; nil: none. It stands last: comparing two Configs need not look into it.
 	Shared *Shared
 }
@@ -80,8 +84,10 @@ type Breaker struct {
 	Health string
 }
 
-// Auth is at most one of its parts; Basic wins over Token, Token over Bearer.
+// Auth is at most one of its parts; OAuth2 wins over TokenStorage, that over Basic, Basic over Token, Token over Bearer.
 type Auth struct {
+	OAuth2       *OAuth2
+	TokenStorage *TokenStorage
 	// APIKey is sent in a header of its own.
 	APIKey *APIKey
 	Basic  *Basic

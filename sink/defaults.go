@@ -2,6 +2,7 @@ package sink
 
 import (
 	"math"
+	"net/netip"
 	"sort"
 	"strconv"
 	"strings"
@@ -98,7 +99,28 @@ func (c Config) Validate() fault.List {
 	c.validateStatuses(&l)
 	c.validateAuth(&l)
 	_, faults := c.TLS.config(nil)
-	return append(l, faults...)
+	l = append(l, faults...)
+	c.validatePlaces(&l)
+	return l
+}
+
+// validatePlaces checks that each place is one of its own, and has a login and TLS that can be used.
+func (c Config) validatePlaces(l *fault.List) {
+	seen := map[string]bool{c.Origin: c.Origin != ""}
+	for i, p := range c.Places {
+		path := "places[" + strconv.Itoa(i) + "]"
+		if o, _, err := wire.ParseOrigin(p.Origin); err != nil || o.String() != p.Origin {
+			l.Add(path+".origin", "is not written as scheme://host:port", "")
+		}
+		if seen[p.Origin] {
+			l.Add(path+".origin", "is there already: "+p.Origin, "requests to one origin log in one way")
+		}
+		seen[p.Origin] = true
+		for _, f := range (Config{Auth: p.Auth, TLS: p.TLS, Guard: c.Guard}).Validate() {
+			f.Path = path + "." + f.Path
+			*l = append(*l, f)
+		}
+	}
 }
 
 func (c Config) validateRate(l *fault.List, d Config) {
@@ -155,7 +177,43 @@ func (c Config) validateAuth(l *fault.List) {
 	if k := c.Auth.APIKey; k != nil {
 		check("auth.api_key.value", k.Value.Reveal())
 	}
+	if o := c.Auth.OAuth2; o != nil {
+		c.validateTokenURL(l, "auth.oauth2.token_url", o.TokenURL)
+		if o.ClientID == "" {
+			l.Add("auth.oauth2.client_id", "is missing", "write the name under which the token endpoint knows this client")
+		}
+		if o.ClientSecret == "" && o.RefreshToken == "" {
+			l.Add("auth.oauth2.client_secret", "is missing", "client credentials need one; only a refresh token can go without")
+		}
+	}
+	if t := c.Auth.TokenStorage; t != nil {
+		c.validateTokenURL(l, "auth.token_storage.url", t.URL)
+		if t.Service == "" {
+			l.Add("auth.token_storage.service", "is missing", "write the name under which the service is registered there")
+		}
+	}
 	if b := c.Auth.Basic; b != nil && strings.Contains(b.User, ":") {
 		l.Add("basic_auth.user", "has a colon", "basic authentication (RFC 7617) ends the name at the first colon; use a user without one")
+	}
+}
+
+// validateTokenURL checks an URL to which credentials go, and from which they come. Names are looked at again when they are dialled.
+func (c Config) validateTokenURL(l *fault.List, path, url string) {
+	const mend = "write an absolute URL, as in https://login.example.org/token"
+	if url == "" {
+		l.Add(path, "is missing", mend)
+		return
+	}
+	o, rest, err := wire.ParseOrigin(url)
+	switch ip, no := netip.ParseAddr(o.Host); {
+	case err != nil:
+		l.Add(path, "is no URL that can be asked: "+err.Error(), mend)
+	case o.User != "":
+		l.Add(path, "has a user or password", "leave them out")
+	case strings.ContainsFunc(rest, func(r rune) bool { return r <= ' ' || r >= 0x7f }) || strings.ContainsAny(rest, "#{}"):
+		l.Add(path, "has a character that cannot stand in it", "percent-encode it; there are no placeholders in it")
+	case o.TLS:
+	case no == nil && !private(ip), len(c.Guard.Hosts) == 0 && len(c.Guard.CIDRs) == 0:
+		l.Add(path, "is without TLS", "write https; http is for addresses that are private, and that STREAMER_ALLOW_CIDRS or STREAMER_ALLOW_HOSTS lists")
 	}
 }

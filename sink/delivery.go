@@ -28,6 +28,8 @@ type Request struct {
 	Method, URL string
 	Header      []Header
 	Body        []byte
+	// User is whose access token goes along, where Auth has a TokenStorage.
+	User string
 }
 
 // Header is one header line.

@@ -53,7 +53,7 @@ func (s *Sink) judge(d *Delivery, r result) blame {
 		return undecided
 	}
 	switch {
-	case s.health.host != nil:
+	case s.health.host != nil && t.access == s.own:
 		return disputed
 	case s.c.Retry.GiveUpUnproven:
 		s.setUnproven(d, true)

@@ -50,10 +50,10 @@ func poisoned(a sinktest.Answer) func(*sinktest.Attempt) sinktest.Answer {
 func TestWhichFailuresCount(t *testing.T) {
 	const attempts = 4
 	status := func(code int) func(*Sink) result {
-		return func(s *Sink) result { return s.classify(&Delivery{}, &wire.Response{Status: code}, nil) }
+		return func(s *Sink) result { return s.classify(anyRow(), &wire.Response{Status: code}, nil) }
 	}
 	broken := func(op wire.Op, err error) func(*Sink) result {
-		return func(s *Sink) result { return s.classify(&Delivery{}, nil, &wire.Error{Op: op, Err: err}) }
+		return func(s *Sink) result { return s.classify(anyRow(), nil, &wire.Error{Op: op, Err: err}) }
 	}
 	timeout := &net.OpError{Op: "read", Err: errTimeout{}}
 	for name, c := range map[string]struct {

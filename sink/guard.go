@@ -15,10 +15,14 @@ type AddressError struct {
 	Never bool
 	// Owner is set when the process allows the address, but not to this owner.
 	Owner string
+	// Plain is set for a public address to which credentials would go without TLS.
+	Plain bool
 }
 
 func (e *AddressError) Error() string {
 	switch {
+	case e.Plain:
+		return fmt.Sprintf("%s is %s, a public address, and credentials go there by https only", e.Host, e.IP)
 	case e.Never:
 		return fmt.Sprintf("%s is %s, an address that is never dialled (link-local, metadata, multicast, reserved)", e.Host, e.IP)
 	case e.Owner != "" && e.Host == e.IP.String():
@@ -61,6 +65,12 @@ func (g Guard) Allow(host string, ip netip.Addr) error {
 		return &AddressError{Host: host, IP: shown, Owner: n.Owner}
 	}
 	return nil
+}
+
+// private says that only the lists let an address be dialled.
+func private(ip netip.Addr) bool {
+	ip = ip.Unmap().WithZone("")
+	return slices.ContainsFunc(privateRanges, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 var wellKnownNAT64 = netip.MustParsePrefix("64:ff9b::/96")

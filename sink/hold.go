@@ -85,7 +85,7 @@ func (s *Sink) heed(d *Delivery, r result, now time.Duration) {
 		h.probing = false
 	}
 	switch {
-	case d.health, r.again, r.unsent, r.class == Interrupted: // says nothing
+	case d.health, r.again, r.unsent, r.class == Interrupted, r.login && r.class == Rejected: // says nothing
 	case r.class == Credentials, r.class == Address:
 		if probe && r.class != h.class {
 			s.endHold(d.target)
@@ -108,7 +108,9 @@ func (s *Sink) refused(d *Delivery, r result, probe bool, now time.Duration) {
 		// It was refused before, and others were not: it may not stop them again and again.
 		d.aside = d.refused
 	}
-	d.refused, d.refusal = true, s.number
+	if !r.login {
+		d.refused, d.refusal = true, s.number
+	}
 	switch {
 	case h.sole == nil && !h.several:
 		h.sole = d

@@ -275,7 +275,7 @@ func TestRefusedAddressHoldsTheTarget(t *testing.T) {
 				t.Error("a probe may use a kept connection")
 			}
 			if closed.Load() {
-				return w.sink.classify(&Delivery{}, nil, &wire.Error{Op: wire.OpDial, Err: &AddressError{Host: "api.test", IP: netip.MustParseAddr("10.0.0.1")}})
+				return w.sink.classify(anyRow(), nil, &wire.Error{Op: wire.OpDial, Err: &AddressError{Host: "api.test", IP: netip.MustParseAddr("10.0.0.1")}})
 			}
 			d.fresh = false
 			return request(wk, d)

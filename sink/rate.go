@@ -50,7 +50,7 @@ func refillOf(limit rate.Limit, burst int) time.Duration {
 // mayStart says that neither permit nor rate forbid the next attempt. For the rate it reserves one place ahead, for whoever
 // comes first when it is due, so that nothing is to be given back when a row is dropped. The caller holds mu.
 func (s *Sink) mayStart(now time.Duration) bool {
-	if s.shut || s.closed || s.c.Shared.rests() {
+	if s.shut || s.closed {
 		return false
 	}
 	if s.limiter == nil {

@@ -1,7 +1,9 @@
 package sink
 
 import (
+	"context"
 	"errors"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -24,36 +26,70 @@ func (a Auth) header() string {
 
 // request is the one place where a request is made. It blocks until the attempt has ended.
 func (s *Sink) request(w *worker, d *Delivery) result {
-	c := &w.call
+	c, a := &w.call, d.target.access
 	limits := wire.Limits{
 		Deadline:  time.Now().Add(s.c.Timeout),
 		BodyBytes: s.c.ResponseBytes,
-		KeepBody:  d.Keep,
+		KeepBody:  d.Keep || a.success != nil,
 		Fresh:     d.fresh,
+	}
+	authorization := a.fixed
+	if a.login != nil && (!d.health || s.healthLogsIn(d)) {
+		var failed result
+		if authorization, failed = s.logIn(c, a, d, limits.Deadline); failed.class != "" {
+			return failed
+		}
 	}
 	var err error
 	if d.health {
-		err = s.composeHealth(c, d)
+		err = s.composeHealth(c, d, authorization)
 	} else {
-		limits.Before = s.permitted
-		err = s.compose(c, d)
+		limits.Before = a.before
+		err = s.compose(c, d, authorization)
 	}
 	var refused *wire.RequestError
 	if errors.As(err, &refused) {
 		return result{class: Payload, reason: "the request cannot be sent: " + refused.Error(), unsent: true}
 	}
 	resp, err := c.Do(limits)
-	return s.classify(d, resp, err)
+	r := s.classify(d, resp, err)
+	if a.login == nil || d.health || r.class != Credentials || r.status != http.StatusUnauthorized || d.renewed {
+		d.renewed = false
+		return r
+	}
+	// Once, with another one: this one may have ended, or was withdrawn.
+	a.login.refused(d.Request.User, authorization)
+	d.renewed = true
+	return result{class: Interrupted, reason: "not started", again: true}
+}
+
+// logIn gives the Authorization by a's login. A class says that there is none.
+func (s *Sink) logIn(c *wire.Call, a *access, d *Delivery, deadline time.Time) (authorization string, failed result) {
+	var err error
+	c.Under(deadline, func(ctx context.Context) { authorization, err = a.login.authorization(ctx, d.Request.User) })
+	var no *loginError
+	switch {
+	case err == nil:
+		return authorization, result{}
+	case errors.As(err, &no):
+		return "", result{class: no.class, reason: no.reason, login: true, unsent: no.class == Payload}
+	case errors.Is(err, context.DeadlineExceeded):
+		return "", result{class: Target, reason: "no access token within " + s.c.Timeout.String(), login: true}
+	}
+	return "", result{class: Interrupted, reason: "interrupted by our own stop"}
 }
 
 // compose writes the row's request. The job's auth replaces an Authorization of the row's; that of the URL's user information
 // stands in only where there is neither.
-func (s *Sink) compose(c *wire.Call, d *Delivery) error {
+func (s *Sink) compose(c *wire.Call, d *Delivery, authorization string) error {
 	if err := c.Begin(d.Request.Method, d.target.host, d.rest); err != nil {
 		return err
 	}
-	authorization := s.authorization
+	a := d.target.access
 	own := false
+	if a.auth.TokenStorage != nil {
+		d.credential = s.credentialOf(d.Request.User) // each user's are good or not by themselves
+	}
 	for _, h := range d.Request.Header {
 		if strings.EqualFold(h.Name, "Authorization") {
 			if own = true; authorization != "" {
@@ -62,7 +98,7 @@ func (s *Sink) compose(c *wire.Call, d *Delivery) error {
 			d.credential = s.credentialOf(h.Value)
 		} else if s.c.AttemptHeader && strings.EqualFold(h.Name, attemptHeader) {
 			continue
-		} else if k := s.c.Auth.APIKey; k != nil && strings.EqualFold(h.Name, k.Header) {
+		} else if k := a.auth.APIKey; k != nil && strings.EqualFold(h.Name, k.Header) {
 			continue
 		}
 		if err := c.Header(h.Name, h.Value); err != nil {
@@ -79,7 +115,7 @@ func (s *Sink) compose(c *wire.Call, d *Delivery) error {
 			return err
 		}
 	}
-	if k := s.c.Auth.APIKey; k != nil {
+	if k := a.auth.APIKey; k != nil {
 		if err := c.Header(k.Header, k.Value.Reveal()); err != nil {
 			return err
 		}
@@ -95,20 +131,25 @@ func (s *Sink) compose(c *wire.Call, d *Delivery) error {
 
 const attemptHeader = "Streamer-Attempt"
 
-// composeHealth writes the question to the health URL. The job's credentials go along only to the target they are for.
-func (s *Sink) composeHealth(c *wire.Call, d *Delivery) error {
+// healthLogsIn says that the job's own login goes along with the question to the health URL: only to the target it is for, and if it is
+// no row's.
+func (s *Sink) healthLogsIn(d *Delivery) bool {
+	return s.own.auth.TokenStorage == nil && s.health.host.Origin().String() == d.target.origin
+}
+
+// composeHealth writes the question to the health URL.
+func (s *Sink) composeHealth(c *wire.Call, d *Delivery, authorization string) error {
 	if err := c.Begin("GET", s.health.host, s.health.rest); err != nil {
 		return err
 	}
-	authorization := s.health.user
-	own := s.health.host.Origin().String() == d.target.origin
-	if s.authorization != "" && own {
-		authorization = s.authorization
-	}
-	if k := s.c.Auth.APIKey; k != nil && own {
+	own := s.healthLogsIn(d)
+	if k := s.own.auth.APIKey; k != nil && own {
 		if err := c.Header(k.Header, k.Value.Reveal()); err != nil {
 			return err
 		}
+	}
+	if !own || authorization == "" {
+		authorization = s.health.user
 	}
 	if authorization != "" {
 		if err := c.Header("Authorization", authorization); err != nil {
@@ -117,11 +158,6 @@ func (s *Sink) composeHealth(c *wire.Call, d *Delivery) error {
 	}
 	c.Body(nil)
 	return nil
-}
-
-// permitted is the last look at the permit, right before the first byte.
-func (s *Sink) permitted() bool {
-	return !s.c.Shared.rests() && (s.permit == nil || s.permit() <= 0)
 }
 
 // health is the breaker's health URL.
@@ -139,5 +175,5 @@ func (s *Sink) newHealth() health {
 	if err != nil {
 		return health{}
 	}
-	return health{host: s.client.Host(o), rest: rest, user: o.User}
+	return health{host: s.own.client.Host(o), rest: rest, user: o.User}
 }

@@ -38,7 +38,7 @@ func (sc *Scope) Look(d *Delivery) Look {
 		l.Wait = "permit"
 	case s.pace.pos > 0:
 		l.Wait = "rate"
-	case s.inLine || s.c.Shared.rests():
+	case d.target.access != nil && d.target.access.waits():
 		l.Wait = "connection"
 	default:
 		l.Wait = "slot"

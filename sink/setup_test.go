@@ -174,6 +174,13 @@ func (w *world) isFinal(name string) bool {
 	return ok
 }
 
+// done are the rows that are final, in their order.
+func (w *world) done() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.order)
+}
+
 // lastWait is what the observer was told last of a row that waits.
 func (w *world) lastWait() told {
 	w.mu.Lock()
@@ -225,3 +232,6 @@ func answers(statuses ...int) func(*sinktest.Attempt) sinktest.Answer {
 		return sinktest.Answer{Status: s}
 	}
 }
+
+// anyRow is what an answer is classified for.
+func anyRow() *Delivery { return &Delivery{state: state{target: &target{access: &access{}}}} }

@@ -24,8 +24,8 @@ type Shared struct {
 	tokens  float64 // that may start now
 	filled  time.Time
 	running int
-	members map[*Sink]struct{}
-	line    []*Sink
+	members map[*access]struct{}
+	line    []*access
 	timer   *time.Timer // when the next token is there
 }
 
@@ -38,7 +38,7 @@ type SharedLimits struct {
 }
 
 // NewShared makes a Shared without limits.
-func NewShared() *Shared { return &Shared{members: map[*Sink]struct{}{}} }
+func NewShared() *Shared { return &Shared{members: map[*access]struct{}{}} }
 
 // Set changes the limits. What is in flight goes on. A new rate begins with its whole burst, an equal one as it is.
 func (h *Shared) Set(l SharedLimits) {
@@ -61,8 +61,8 @@ func (h *Shared) Pause(paused bool) {
 	if h.paused.Swap(paused) == paused || paused {
 		return
 	}
-	for s := range h.members {
-		s.wakeBy(0)
+	for a := range h.members {
+		a.wakeBy(0)
 	}
 	h.pass()
 }
@@ -70,26 +70,20 @@ func (h *Shared) Pause(paused bool) {
 // rests says that no attempt may start.
 func (h *Shared) rests() bool { return h != nil && h.paused.Load() }
 
-// join makes a sink one of the members, so that it hears of the end of a pause.
-func (h *Shared) join(s *Sink) {
-	if h == nil {
-		return
-	}
+// join makes a sink's access one of the members, so that it hears of the end of a pause.
+func (h *Shared) join(a *access) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.members[s] = struct{}{}
+	h.members[a] = struct{}{}
 }
 
-// part takes a sink out. No wake is scheduled for it from then on.
-func (h *Shared) part(s *Sink) {
-	if h == nil {
-		return
-	}
+// part takes one out. No wake is scheduled for it from then on.
+func (h *Shared) part(a *access) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.members, s)
+	delete(h.members, a)
 	for i, other := range h.line {
-		if other == s {
+		if other == a {
 			h.line = append(h.line[:i], h.line[i+1:]...)
 			break
 		}
@@ -99,15 +93,15 @@ func (h *Shared) part(s *Sink) {
 	}
 }
 
-// ask takes a place for one attempt of s. False: there is none, and s stands in line. s.mu is held.
-func (h *Shared) ask(s *Sink) bool {
+// ask takes a place for one attempt by a. False: there is none, and a stands in line. Its sink's mu is held.
+func (h *Shared) ask(a *access) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.paused.Load() && len(h.line) == 0 && h.take() {
 		return true
 	}
-	if _, member := h.members[s]; member {
-		h.line = append(h.line, s)
+	if _, member := h.members[a]; member {
+		h.line = append(h.line, a)
 		h.pass() // it may be due at a time that nobody waits for yet
 	}
 	return false
@@ -152,9 +146,9 @@ func (h *Shared) pass() {
 			h.wind()
 			return
 		}
-		s := h.line[0]
+		a := h.line[0]
 		h.line = h.line[1:]
-		s.wakeBy(1)
+		a.wakeBy(1)
 	}
 }
 
@@ -178,49 +172,52 @@ func (h *Shared) due() {
 	h.pass()
 }
 
-// wakeBy gives s so many places, which it was given in line, and lets it look for rows. It does so a moment later, in a goroutine that
-// Close waits for. The Shared's lock is held, and s is a member.
-func (s *Sink) wakeBy(places int) {
+// wakeBy gives a so many places, which it was given in line, and lets its sink look for rows. It does so a moment later, in a goroutine
+// that Close waits for. The Shared's lock is held, and a is a member.
+func (a *access) wakeBy(places int) {
+	s := a.sink
 	s.ticks.Add(1)
 	time.AfterFunc(0, func() {
 		defer s.ticks.Done()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.inLine = s.inLine && places == 0
-		s.grants += places
-		s.stir(s.now())
+		a.inLine = a.inLine && places == 0
+		a.grants += places
+		now := s.now()
+		s.refreshAll(a, now)
+		s.stir(now)
 		s.spare()
 	})
 }
 
 // mayShare takes a place for one attempt in what is shared. The caller holds mu.
-func (s *Sink) mayShare() bool {
+func (s *Sink) mayShare(a *access) bool {
 	switch {
-	case s.c.Shared == nil:
+	case a.shared == nil:
 		return true
-	case s.grants > 0:
-		s.grants--
+	case a.grants > 0:
+		a.grants--
 		return true
-	case s.inLine:
+	case a.inLine:
 		return false
 	}
-	if s.c.Shared.ask(s) {
-		return true
-	}
-	s.inLine = true
-	return false
+	a.inLine = !a.shared.ask(a)
+	return !a.inLine
 }
 
 // ungrant gives back the places that no row needs. The caller holds mu.
-func (s *Sink) ungrant() {
-	for ; s.grants > 0; s.grants-- {
-		s.c.Shared.end(true)
+func (s *Sink) ungrant(a *access) {
+	for ; a.grants > 0; a.grants-- {
+		a.shared.end(true)
 	}
 }
 
 // spare gives places back unless somebody is on his way, who may need them. The caller holds mu.
 func (s *Sink) spare() {
-	if s.searching == 0 {
-		s.ungrant()
+	if s.searching > 0 {
+		return
+	}
+	for _, a := range s.sharing {
+		s.ungrant(a)
 	}
 }

@@ -44,31 +44,32 @@ import (
 
 // Sink delivers the rows of one job on one instance. Its methods may be called from any goroutine.
 type Sink struct {
-	c             Config
-	permit        func() time.Duration // nil: always
-	observer      Observer
-	classes       classes
-	authorization string // of the job's auth; empty: none
-	client        *wire.Client
-	health        health
-	attempt       func(*worker, *Delivery) result // request; tests put another in its place
-	jitter        func(time.Duration) time.Duration
-	limiter       *rate.Limiter // nil: no limit
-	start         time.Time
-	ticks         sync.WaitGroup // timer callbacks scheduled or running
-	gone          sync.WaitGroup // workers
+	c        Config
+	permit   func() time.Duration // nil: always
+	observer Observer
+	classes  classes
+	own      *access            // the job's own way to its targets
+	others   map[string]*access // those of its Places, by origin
+	sharing  []*access          // those that share limits
+	health   health
+	attempt  func(*worker, *Delivery) result // request; tests put another in its place
+	jitter   func(time.Duration) time.Duration
+	limiter  *rate.Limiter // nil: no limit
+	start    time.Time
+	ticks    sync.WaitGroup // timer callbacks scheduled or running
+	gone     sync.WaitGroup // workers
 
 	mu     sync.Mutex
 	closed bool
 	scopes map[*Scope]struct{}
 
-	targets map[string]*target
-	places  map[string]*place
-	nowhere *target // of requests that cannot be sent
-	ring    []*target
-	turn    int // of the ring
-	ready   int // rows offered by the ring
-	users   int // targets that have rows and no open breaker
+	targets  map[string]*target
+	prefixes map[string]*prefix
+	nowhere  *target // of requests that cannot be sent
+	ring     []*target
+	turn     int // of the ring
+	ready    int // rows offered by the ring
+	users    int // targets that have rows and no open breaker
 
 	workers   int // goroutines
 	searching int // of them: on their way to pick
@@ -88,9 +89,6 @@ type Sink struct {
 	turnAt time.Duration
 	pace   alarm         // when it is up
 	refill time.Duration // the rate's burst takes so long to come back
-
-	inLine bool // at Shared
-	grants int  // places that Shared has given it
 
 	alarms   alarms
 	timer    *time.Timer
@@ -116,23 +114,26 @@ func build(c Config, permit func() time.Duration, o Observer, w wire.Options) (*
 		o = silent{}
 	}
 	c = c.Defaults()
-	conf, faults := c.TLS.config(c.RootCAs)
-	if err := faults.Err(); err != nil {
-		return nil, err
-	}
-	w.IdlePerHost, w.Allow, w.TLS = c.Concurrency, c.Guard.Allow, conf
 	s := &Sink{
 		c: c, permit: permit, observer: o,
-		classes:       newClasses(c.Statuses),
-		authorization: c.Auth.header(),
-		client:        wire.NewClient(w),
-		jitter:        func(most time.Duration) time.Duration { return rand.N(most + 1) },
-		start:         time.Now(),
-		seed:          maphash.MakeSeed(),
-		scopes:        map[*Scope]struct{}{},
-		targets:       map[string]*target{},
-		places:        map[string]*place{},
-		nowhere:       &target{},
+		classes:  newClasses(c.Statuses),
+		jitter:   func(most time.Duration) time.Duration { return rand.N(most + 1) },
+		start:    time.Now(),
+		seed:     maphash.MakeSeed(),
+		scopes:   map[*Scope]struct{}{},
+		targets:  map[string]*target{},
+		prefixes: map[string]*prefix{},
+		others:   map[string]*access{},
+		nowhere:  &target{},
+	}
+	var err error
+	if s.own, err = s.newAccess(Place{Target: c.Target, Auth: c.Auth, TLS: c.TLS, Success: c.Success, Shared: c.Shared}, w); err != nil {
+		return nil, err
+	}
+	for _, p := range c.Places {
+		if s.others[p.Origin], err = s.newAccess(p, w); err != nil {
+			return nil, err
+		}
 	}
 	s.attempt = s.request
 	s.health = s.newHealth()
@@ -144,7 +145,6 @@ func build(c Config, permit func() time.Duration, o Observer, w wire.Options) (*
 		limit, burst := r.of(1)
 		s.limiter, s.refill = rate.NewLimiter(limit, burst), refillOf(limit, burst)
 	}
-	c.Shared.join(s)
 	return s, nil
 }
 
@@ -158,7 +158,7 @@ func (s *Sink) Stats() Stats {
 	st := Stats{InFlight: s.inFlight, Waiting: s.waiting, Unproven: s.unproven, Started: s.number, Held: s.pace.pos > 0, Holds: s.holdsNow()}
 	for _, t := range s.targets {
 		ts := TargetState{Target: t.name, Open: t.open, Cause: t.cause, Rows: t.rows}
-		if t.open || t.hold.class != "" {
+		if t.open || t.hold.class != "" || t.access.waits() {
 			st.Waiting += t.queue.n
 		} else {
 			st.Ready += t.queue.n
@@ -166,7 +166,7 @@ func (s *Sink) Stats() Stats {
 		st.Targets = append(st.Targets, ts)
 	}
 	st.Ready += s.nowhere.queue.n
-	if s.shut || s.pace.pos > 0 || s.inLine || s.c.Shared.rests() {
+	if s.shut || s.pace.pos > 0 {
 		st.Waiting, st.Ready = st.Waiting+st.Ready, 0
 	}
 	sort.Slice(st.Targets, func(i, j int) bool { return st.Targets[i].Target < st.Targets[j].Target })
@@ -186,8 +186,10 @@ func (s *Sink) Ample() bool {
 func (s *Sink) Close() {
 	s.mu.Lock()
 	s.closed = true
-	s.c.Shared.part(s)
-	s.ungrant()
+	for _, a := range s.sharing {
+		a.shared.part(a)
+		s.ungrant(a)
+	}
 	var waits []<-chan struct{}
 	for sc := range s.scopes {
 		waits = append(waits, sc.end())
@@ -211,7 +213,9 @@ func (s *Sink) Close() {
 	}
 	s.gone.Wait()
 	s.ticks.Wait()
-	s.client.Close()
+	for _, a := range s.accesses() {
+		a.client.Close()
+	}
 }
 
 // silent is the Observer that nobody gave.

@@ -19,6 +19,7 @@ const maxTargets = 256
 type target struct {
 	name   string
 	origin string // scheme://host:port
+	access *access
 	host   *wire.Host
 	// queue holds its rows that are ready but for the breaker.
 	queue queue
@@ -45,8 +46,8 @@ type target struct {
 	user          bool
 }
 
-// place is what a URL's scheme and authority, as written, stand for.
-type place struct {
+// prefix is what a URL's scheme and authority, as written, stand for.
+type prefix struct {
 	target *target
 	// user is the Authorization value of the URL's user information.
 	user string
@@ -58,18 +59,22 @@ var (
 	errUncounted = errors.New("proves nothing")
 )
 
-// locate finds or makes the place of a URL. The caller holds mu; evicted hosts are to be closed without it. Errors are
+// locate finds or makes what a URL begins with. The caller holds mu; evicted hosts are to be closed without it. Errors are
 // *wire.RequestError.
-func (s *Sink) locate(url string, now time.Duration) (p *place, rest string, evicted []*wire.Host, err error) {
-	prefix, rest, _ := wire.SplitURL(url)
-	if p = s.places[prefix]; p != nil {
+func (s *Sink) locate(url string, now time.Duration) (p *prefix, rest string, evicted []*wire.Host, err error) {
+	written, rest, _ := wire.SplitURL(url)
+	if p = s.prefixes[written]; p != nil {
 		return p, rest, nil, nil
 	}
 	origin, rest, err := wire.ParseOrigin(url)
 	if err != nil {
 		return nil, "", nil, err
 	}
-	if s.c.Origin != "" && (origin.String() != s.c.Origin || origin.User != "") {
+	a := s.others[origin.String()]
+	if a == nil {
+		a = s.own
+	}
+	if a == s.own && s.c.Origin != "" && (origin.String() != s.c.Origin || origin.User != "") {
 		return nil, "", nil, &wire.RequestError{Part: "url", Problem: "is not at " + s.c.Origin + ", which is all that the connection is for"}
 	}
 	t := s.targets[origin.String()]
@@ -81,15 +86,15 @@ func (s *Sink) locate(url string, now time.Duration) (p *place, rest string, evi
 			}
 			evicted = append(evicted, h)
 		}
-		t = s.newTarget(origin)
+		t = s.newTarget(origin, a)
 		t.used = now
 		s.targets[t.origin] = t
 	}
-	if len(s.places) >= 4*maxTargets {
-		clear(s.places)
+	if len(s.prefixes) >= 4*maxTargets {
+		clear(s.prefixes)
 	}
-	p = &place{target: t, user: origin.User}
-	s.places[strings.Clone(prefix)] = p
+	p = &prefix{target: t, user: origin.User}
+	s.prefixes[strings.Clone(written)] = p
 	return p, rest, evicted, nil
 }
 
@@ -110,12 +115,12 @@ func (s *Sink) evict() *wire.Host {
 		s.events = append(s.events, event{target: oldest.name})
 	}
 	delete(s.targets, oldest.origin)
-	clear(s.places)
+	clear(s.prefixes)
 	return oldest.host
 }
 
-func (s *Sink) newTarget(o wire.Origin) *target {
-	t := &target{name: cmp.Or(s.c.Target, o.String()), origin: o.String(), host: s.client.Host(o)}
+func (s *Sink) newTarget(o wire.Origin, a *access) *target {
+	t := &target{name: cmp.Or(a.name, o.String()), origin: o.String(), access: a, host: a.client.Host(o)}
 	t.wake.target, t.hold.wake.target = t, t
 	failures := uint32(s.c.Breaker.Failures)
 	t.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
@@ -128,7 +133,7 @@ func (s *Sink) newTarget(o wire.Origin) *target {
 			s.breakerChanged(t, from, to)
 		},
 	})
-	if s.c.Breaker.Health != "" {
+	if a == s.own && s.c.Breaker.Health != "" {
 		t.health = &Delivery{state: state{target: t, health: true}}
 	}
 	return t
@@ -163,6 +168,9 @@ func (s *Sink) refresh(t *target, now time.Duration) {
 	}
 	if t.hold.class != "" && (!t.open || t.health == nil) { // the health URL is asked all the same
 		offer = min(offer, s.offers(t, now))
+	}
+	if offer > 0 && t.access != nil {
+		offer = min(offer, t.access.room(t))
 	}
 	s.ready += offer - t.offered
 	t.offered = offer

@@ -20,7 +20,7 @@ type worker struct {
 // stir wakes or makes one worker if rows are ready beyond those for whom one is on its way. One is enough: whoever picks a row
 // stirs again. The caller holds mu.
 func (s *Sink) stir(now time.Duration) {
-	if s.ready <= s.searching || s.inLine && s.grants == 0 || !s.mayStart(now) {
+	if s.ready <= s.searching || !s.mayStart(now) {
 		return
 	}
 	if n := len(s.idle); n > 0 {

@@ -86,6 +86,17 @@ func (c *Call) letGo() (aborted bool) {
 	return c.aborted
 }
 
+// Under runs f with a context that ends at the deadline or by Abort, before Begin: f is a part of the call.
+func (c *Call) Under(deadline time.Time, f func(ctx context.Context)) {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	if !c.hold(nil, cancel) {
+		cancel()
+	}
+	f(ctx)
+	c.letGo()
+}
+
 // Begin starts a request to h. target is the URL behind its authority, as SplitURL gives it: an empty path becomes /, a fragment is
 // left out, spaces and bytes outside ASCII are percent-encoded. Errors are *RequestError.
 func (c *Call) Begin(method string, h *Host, target string) error {
