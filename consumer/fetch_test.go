@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,5 +58,26 @@ func TestReadRecord(t *testing.T) {
 	defer cancel()
 	if _, err := ReadRecord(ctx, client, topic, 0, 1, slog.Default()); !errors.Is(err, ErrNoRecord) {
 		t.Errorf("past the end: %v", err)
+	}
+	// For a job nothing but its own topics is read, and what is not there is not waited for.
+	other := f.cluster.Topic(t, "other", 1)
+	i := f.instance(client, 0)
+	t.Cleanup(i.Close)
+	consumertest.Produce(t, f.producer, rec(other, 0, "a", 1))
+	if got, err := i.ReadRecord(t.Context(), cfg, topic, 0, 0); err != nil || string(got.Key) != "a" {
+		t.Errorf("of the job: %+v %v", got, err)
+	}
+	if _, err := i.ReadRecord(t.Context(), cfg, topic, 0, 1); !errors.Is(err, ErrNoRecord) || !strings.Contains(err.Error(), "from 0 to before 1") {
+		t.Errorf("past the end, for the job: %v", err)
+	}
+	for _, c := range []struct {
+		topic     string
+		partition int32
+		field     string
+	}{{other, 0, "topic"}, {"__consumer_offsets", 0, "topic"}, {"streamer.audit", 0, "topic"}, {topic, 1, "partition"}} {
+		var none *NoPartitionError
+		if got, err := i.ReadRecord(t.Context(), cfg, c.topic, c.partition, 0); !errors.As(err, &none) || none.Field != c.field || got.Value != nil {
+			t.Errorf("%s/%d: %+v %v", c.topic, c.partition, got, err)
+		}
 	}
 }

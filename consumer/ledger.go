@@ -90,34 +90,40 @@ type facts struct {
 func (l *Ledger) facts(ctx context.Context, topic string, id int32) (f facts, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ledgerWithin)
 	defer cancel()
-	i, r := l.instance, Runner{cfg: l.cfg}
-	if r.compilePatterns(); !r.takes(topic) {
-		return f, &NoPartitionError{"topic", fmt.Sprintf("job %s does not read topic %s", l.cfg.Job, topic)}
-	}
-	meta, err := i.admin.Metadata(ctx, topic)
+	f, cluster, err := l.partition(ctx, topic, id)
 	if err != nil {
-		return f, i.reach(err)
-	}
-	of := meta.Topics[topic]
-	switch _, exists := of.Partitions[id]; {
-	case errors.Is(of.Err, kerr.UnknownTopicOrPartition):
-		return f, &NoPartitionError{"topic", fmt.Sprintf("topic %s does not exist", topic)}
-	case of.Err != nil:
-		return f, fmt.Errorf("topic %s: %w", topic, of.Err)
-	case !exists:
-		return f, &NoPartitionError{"partition", fmt.Sprintf("topic %s has %d partitions, counted from 0", topic, len(of.Partitions))}
-	}
-	f = facts{topic: topic, id: id, topicID: of.ID, committed: -1}
-	if err := l.bounds(ctx, &f); err != nil {
 		return f, err
 	}
-	m, err := i.store.Memory(ctx, l.cfg.Job)
+	m, err := l.instance.store.Memory(ctx, l.cfg.Job)
 	if err != nil {
 		return f, fmt.Errorf("what is remembered of the job cannot be read: %w", err)
 	}
 	marks := m.begunBy(l.cfg.Group)
 	f.begun, f.anyBegun = marks[topic], len(marks) > 0
-	return f, l.commit(ctx, &f, meta.Cluster)
+	return f, l.commit(ctx, &f, cluster)
+}
+
+// partition looks up what there is of a partition that the job reads, and the id of the cluster.
+func (l *Ledger) partition(ctx context.Context, topic string, id int32) (f facts, cluster string, err error) {
+	i, r := l.instance, Runner{cfg: l.cfg}
+	if r.compilePatterns(); !r.takes(topic) {
+		return f, "", &NoPartitionError{"topic", fmt.Sprintf("job %s does not read topic %s", l.cfg.Job, topic)}
+	}
+	meta, err := i.admin.Metadata(ctx, topic)
+	if err != nil {
+		return f, "", i.reach(err)
+	}
+	of := meta.Topics[topic]
+	switch _, exists := of.Partitions[id]; {
+	case errors.Is(of.Err, kerr.UnknownTopicOrPartition):
+		return f, "", &NoPartitionError{"topic", fmt.Sprintf("topic %s does not exist", topic)}
+	case of.Err != nil:
+		return f, "", fmt.Errorf("topic %s: %w", topic, of.Err)
+	case !exists:
+		return f, "", &NoPartitionError{"partition", fmt.Sprintf("topic %s has %d partitions, counted from 0", topic, len(of.Partitions))}
+	}
+	f = facts{topic: topic, id: id, topicID: of.ID, committed: -1}
+	return f, meta.Cluster, l.bounds(ctx, &f)
 }
 
 // bounds looks up where the log begins and ends.

@@ -84,6 +84,19 @@ func rendered(x extracted) Rendered {
 	return r
 }
 
+// ReadRecord reads one record of a job's topics, without a group: no other topic is read for a job, whoever asks. Errors:
+// *NoPartitionError, ErrNoRecord with what there is, or Kafka's.
+func (i *Instance) ReadRecord(ctx context.Context, cfg Config, topic string, partition int32, offset int64) (Record, error) {
+	f, _, err := i.Ledger(cfg).partition(ctx, topic, partition)
+	switch {
+	case err != nil:
+		return Record{}, err
+	case offset < f.start || offset >= f.stable: // what is not there yet would be waited for
+		return Record{}, fmt.Errorf("read %s/%d at %d: %w; the log has those from %d to before %d", topic, partition, offset, ErrNoRecord, f.start, f.stable)
+	}
+	return ReadRecord(ctx, i.kafka, topic, partition, offset, i.log)
+}
+
 // ErrNoRecord says that a partition holds no record at an offset: expired, compacted away, or not written yet.
 var ErrNoRecord = errors.New("no record at this offset")
 

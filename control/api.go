@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"time"
@@ -25,6 +26,8 @@ type API struct {
 	// Definitions are what jobs are; nil: they cannot be changed here. Lines gives the last lines of the log about a job.
 	Definitions DefinitionStore
 	Lines       func(job string) []LogLine
+	// Record reads one record of a job's topics. Errors: *consumer.NoPartitionError, consumer.ErrNoRecord, or Kafka's.
+	Record func(ctx context.Context, c consumer.Config, topic string, partition int32, offset int64) (consumer.Record, error)
 	// Letters gives the dead letters of a job, Ledger what Kafka alone tells of its records.
 	Letters func(consumer.Config) DeadLetters
 	Ledger  func(consumer.Config) Ledger
@@ -98,7 +101,7 @@ func (a API) table(addr func() string, log *slog.Logger) *service.Table {
 	var optional []service.Method
 	others := map[string]service.Owners{}
 	if a.Definitions != nil {
-		optional = definitionsMethods(definitionsService{a})
+		optional = definitionsMethods(definitionsService{a, make(chan struct{}, mostTries)})
 	}
 	if a.Connections != nil {
 		optional, others["connection"] = append(optional, connectionsMethods(connectionsService{a})...), a.Connections

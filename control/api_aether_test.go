@@ -232,7 +232,7 @@ func TestRoutesOfAether(t *testing.T) {
 			t.Errorf("%s shows a secret: %s", name, text)
 		}
 	}
-	lines, _, err := NewStore(f.log).Audit(t.Context(), "new", 0, 100)
+	lines, _, err := NewStore(f.log).Audit(t.Context(), AuditSubject{Job: "new"}, 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,9 +12,9 @@ import (
 
 // Audits reads who did what. *Store does.
 type Audits interface {
-	// Audit gives at most limit lines, newest first, of one job or (empty) of all, from before a revision on (0: the newest). next is
-	// the revision to go on with; 0: there are no more.
-	Audit(ctx context.Context, job string, before int64, limit int) (lines []AuditLine, next int64, err error)
+	// Audit gives at most limit lines, newest first, from before a revision on (0: the newest). next is the revision to go on with;
+	// 0: there are no more.
+	Audit(ctx context.Context, about AuditSubject, before int64, limit int) (lines []AuditLine, next int64, err error)
 }
 
 // AuditPage is part of the audit, the newest line first.
@@ -26,20 +26,22 @@ type AuditPage struct {
 
 // AuditService is the service audit: who did what.
 type AuditService interface {
-	// List gives one page of it, the newest line first: of one job, whose owner the caller may view, or for admins of all.
+	// List gives one page of it, the newest line first: of one job or connection, whose owner the caller may view, or for
+	// admins of all.
 	List(context.Context, service.Caller, AuditIn) (AuditPage, error)
 }
 
 func auditMethods(s AuditService) []service.Method {
 	return []service.Method{
 		service.New(service.Method{Service: "audit", Name: "list", Verb: http.MethodGet, Route: "/audit", Permission: service.View, On: service.Any,
-			Summary: "lists who did what, the newest first: of a job, or for admins of all"}, s.List),
+			Summary: "lists who did what, the newest first: to a job or a connection, or for admins all of it"}, s.List),
 	}
 }
 
 // AuditIn says which lines.
 type AuditIn struct {
-	Job string `json:"job,omitempty" doc:"only lines of this job"`
+	Job        string `json:"job,omitempty" doc:"only lines of this job"`
+	Connection string `json:"connection,omitempty" doc:"only lines of this connection"`
 	service.Page
 }
 
@@ -47,7 +49,7 @@ type auditService struct{ API }
 
 // List implements AuditService.
 func (a auditService) List(ctx context.Context, by service.Caller, in AuditIn) (AuditPage, error) {
-	if err := a.mayRead(by, in.Job); err != nil {
+	if err := a.mayRead(by, in); err != nil {
 		return AuditPage{}, err
 	}
 	var before int64
@@ -57,7 +59,7 @@ func (a auditService) List(ctx context.Context, by service.Caller, in AuditIn) (
 			return AuditPage{}, refuse(http.StatusBadRequest, "cursor", strconv.Quote(in.Cursor)+" is no number from 1 to "+strconv.FormatInt(math.MaxInt64, 10), "begin without a cursor, and take the next of each page")
 		}
 	}
-	lines, next, err := a.Audits.Audit(ctx, in.Job, before, in.Limit)
+	lines, next, err := a.Audits.Audit(ctx, AuditSubject{in.Job, in.Connection}, before, in.Limit)
 	if err != nil {
 		return AuditPage{}, refuse(http.StatusBadGateway, "", err.Error(), "look at /readyz, and try again")
 	}
@@ -68,19 +70,26 @@ func (a auditService) List(ctx context.Context, by service.Caller, in AuditIn) (
 	return page, nil
 }
 
-// mayRead refuses lines of others. Those of a job that is gone are for admins.
-func (a auditService) mayRead(by service.Caller, job string) error {
-	if by.May(service.Admin, "") {
-		return nil
-	}
-	owner, known := a.owners().OwnerOf(job)
+// mayRead refuses lines of others. Those of what is gone are for admins.
+func (a auditService) mayRead(by service.Caller, in AuditIn) error {
+	owners, kind, name := service.Owners(a.owners()), "job", in.Job
 	switch {
-	case job == "":
-		return service.Denied(by, service.Admin, "the audit of all jobs", "")
+	case in.Job != "" && in.Connection != "":
+		return service.Wrong(service.Fault{Field: "connection", Detail: "stands beside job", Mend: "ask for one of them"})
+	case by.May(service.Admin, ""):
+		return nil
+	case in.Connection != "" && a.Connections == nil:
+		return service.Denied(by, service.Admin, "the audit of connections", "")
+	case in.Connection != "":
+		owners, kind, name = a.Connections, "connection", in.Connection
+	case in.Job == "":
+		return service.Denied(by, service.Admin, "the whole audit", "")
+	}
+	switch owner, known := owners.OwnerOf(name); {
 	case !known:
-		return service.UnknownJob(a.owners(), by, "job", job)
+		return service.Unknown(owners, by, kind, kind, name)
 	case !by.May(service.View, owner):
-		return service.Denied(by, service.View, fmt.Sprintf("job %q", job), owner)
+		return service.Denied(by, service.View, fmt.Sprintf("%s %q", kind, name), owner)
 	}
 	return nil
 }

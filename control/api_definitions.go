@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"streamer/consumer"
 	"streamer/control/service"
 	"streamer/schemas"
 )
@@ -25,6 +26,7 @@ type DefinitionStore interface {
 	Delete(ctx context.Context, by service.Caller, id, revision string, how Deletion) (Definition, error)
 	Diff(ctx context.Context, by service.Caller, id string, document []byte) (Difference, error)
 	Validate(ctx context.Context, by service.Caller, document []byte) ([]service.Fault, error)
+	Try(ctx context.Context, by service.Caller, id string, document []byte) (consumer.Config, error)
 	Rotate(ctx context.Context, by service.Caller) (Rotation, error)
 	OwnerOf(id string) (owner string, known bool)
 }
@@ -46,6 +48,8 @@ type DefinitionsService interface {
 	Diff(context.Context, service.Caller, DiffIn) (Difference, error)
 	// Validate tells what is wrong with a document. Nothing is written.
 	Validate(context.Context, service.Caller, DocumentIn) (Validation, error)
+	// Test shows the requests that a job would make of a record, and makes none.
+	Test(context.Context, service.Caller, TestIn) (Tested, error)
 	// Schema gives the JSON Schema that editors check a job with.
 	Schema(context.Context, service.Caller, struct{}) (json.RawMessage, error)
 	// Logs gives the last lines of the log about a job, of all instances.
@@ -68,6 +72,8 @@ func definitionsMethods(s DefinitionsService) []service.Method {
 			Summary: "tells what a document would change of a job, and what that does"}, s.Diff),
 		service.New(service.Method{Service: "jobs", Name: "validate", Verb: http.MethodPost, Route: "/validate", Permission: service.Edit, On: service.Any,
 			Summary: "tells what is wrong with a job; writes nothing"}, s.Validate),
+		service.New(service.Method{Service: "jobs", Name: "test", Verb: http.MethodPost, Route: "/jobs/{job}/test", Permission: service.Operate, On: "job",
+			Summary: "shows the requests that a job would make of a record; sends nothing"}, s.Test),
 		service.New(service.Method{Service: "jobs", Name: "schema", Verb: http.MethodGet, Route: "/schema",
 			Summary: "gives the JSON Schema of a job"}, s.Schema),
 		service.New(service.Method{Service: "jobs", Name: "logs", Verb: http.MethodGet, Route: "/jobs/{job}/logs", Permission: service.View, On: "job",
@@ -170,7 +176,10 @@ func revision(ifMatch string) (string, error) {
 	return ifMatch, nil
 }
 
-type definitionsService struct{ API }
+type definitionsService struct {
+	API
+	tries chan struct{} // one for each record that is looked at
+}
 
 // Definition implements DefinitionsService.
 func (a definitionsService) Definition(ctx context.Context, _ service.Caller, in JobIn) (Definition, error) {

@@ -109,15 +109,15 @@ func TestAcceptUnreached(t *testing.T) {
 // audits has 250 lines.
 type audits struct{}
 
-func (audits) Audit(_ context.Context, job string, before int64, limit int) (lines []AuditLine, next int64, err error) {
-	if job == "gone" {
+func (audits) Audit(_ context.Context, about AuditSubject, before int64, limit int) (lines []AuditLine, next int64, err error) {
+	if about.Job == "gone" {
 		return nil, 0, errors.New("read the audit: kafka is away")
 	}
 	if before == 0 {
 		before = 251
 	}
 	for r := before - 1; r > 0 && len(lines) < limit; r-- {
-		lines, next = append(lines, AuditLine{Revision: r, Job: job}), r
+		lines, next = append(lines, AuditLine{Revision: r, Job: about.Job}), r
 	}
 	if next == 1 {
 		next = 0

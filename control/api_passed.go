@@ -20,7 +20,7 @@ func (a API) tellPassedOver(ctx context.Context, id string, found []FoundRow) {
 		if f.Letter != nil || f.State != consumer.FoundCommitted && f.State != consumer.FoundFinished {
 			continue
 		}
-		lines, _, err := a.Audits.Audit(ctx, id, 0, acceptLines)
+		lines, _, err := a.Audits.Audit(ctx, AuditSubject{Job: id}, 0, acceptLines)
 		if err != nil {
 			f.Reason += "; whether somebody has passed it over (offsets accept) is not known: " + err.Error()
 			return

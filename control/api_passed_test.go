@@ -12,9 +12,9 @@ import (
 // accepts is an audit that knows of gaps that were accepted, as the log gives it.
 type accepts struct{ err error }
 
-func (a accepts) Audit(_ context.Context, job string, _ int64, _ int) ([]AuditLine, int64, error) {
+func (a accepts) Audit(_ context.Context, about AuditSubject, _ int64, _ int) ([]AuditLine, int64, error) {
 	line := func(action string, partitions any) AuditLine {
-		return AuditLine{At: morning, Job: job, By: "operator", Action: action, Detail: map[string]any{"at": "latest", "partitions": partitions}}
+		return AuditLine{At: morning, Job: about.Job, By: "operator", Action: action, Detail: map[string]any{"at": "latest", "partitions": partitions}}
 	}
 	return []AuditLine{
 		line("resume", nil),

@@ -11,7 +11,7 @@ import (
 	"streamer/control/service"
 )
 
-// callers are people, known by their token: ada may operate the jobs of health, vera view them, and root everything. They note who asked.
+// callers are people, known by their token: ada may operate the jobs of health, eda edit them, vera view them, and root everything. They note who asked.
 type callers struct {
 	mu    sync.Mutex
 	asked []string
@@ -23,7 +23,7 @@ func (p *callers) Authenticate(req *http.Request) (service.Caller, error) {
 	p.asked = append(p.asked, token+" "+req.Header.Get(service.HopHeader))
 	p.mu.Unlock()
 	grants := map[string]service.Grant{"Bearer ada": {Permission: service.Operate, Owner: "health"}, "Bearer vera": {Permission: service.View, Owner: "health"},
-		"Bearer root": {Permission: service.Admin, Owner: service.Everyone}}
+		"Bearer eda": {Permission: service.Edit, Owner: "health"}, "Bearer root": {Permission: service.Admin, Owner: service.Everyone}}
 	g, known := grants[token]
 	if !known {
 		return service.Caller{}, service.Refuse(http.StatusUnauthorized, "", "nobody is known by this", "log in")
@@ -103,16 +103,26 @@ func TestContentsAreForWhoMayOperate(t *testing.T) {
 	}
 }
 
-// The audit of a job is for who may view it; all of it, and that of jobs that are gone, is for admins.
+// healthConnections are one of health, which the callers may view, and one of money.
+type healthConnections struct{ Targets }
+
+func (healthConnections) OwnerOf(name string) (string, bool) {
+	return map[string]string{"crm": "health", "tax": "money"}[name], name == "crm" || name == "tax"
+}
+func (healthConnections) IDs() []string { return []string{"crm", "tax"} }
+
+// The audit of a job or a connection is for who may view it; all of it, and that of what is gone, is for admins.
 func TestWhoReadsTheAudit(t *testing.T) {
 	t.Parallel()
 	jobs := fakeJobs{{JobStatus: JobStatus{ID: "visits", Owner: "health"}}, {JobStatus: JobStatus{ID: "taxes", Owner: "money"}}}
-	base := startAPI(t, "127.0.0.1:0", API{Authenticator: &callers{}, Jobs: jobs, Audits: audits{}})
+	base := startAPI(t, "127.0.0.1:0", API{Authenticator: &callers{}, Jobs: jobs, Audits: audits{}, Connections: healthConnections{}})
 	for _, c := range []struct {
 		who, query string
 		status     int
 	}{
 		{"vera", "?job=visits", 200}, {"vera", "?job=taxes", 403}, {"vera", "?job=old", 404}, {"vera", "", 403},
+		{"vera", "?connection=crm", 200}, {"vera", "?connection=tax", 403}, {"vera", "?connection=old", 404}, {"vera", "?connection=crm&job=visits", 400},
+		{"root", "?connection=tax", 200}, {"root", "?connection=old", 200}, {"root", "?connection=tax&job=visits", 400},
 		{"root", "?job=taxes", 200}, {"root", "?job=old", 200}, {"root", "", 200},
 	} {
 		if status, text, _ := request(t, http.MethodGet, base+"/api/v1/audit"+c.query, "", "Authorization", "Bearer "+c.who); status != c.status {

@@ -89,17 +89,15 @@ func TestConnectionIsCreatedReplacedPausedDeleted(t *testing.T) {
 	if _, err := c.Get(ctx, ann, "crm"); refusal(t, err) != "404 connection" {
 		t.Error(err)
 	}
-	lines, _, err := NewStore(log).Audit(ctx, "", 0, 100)
+	lines, _, err := NewStore(log).Audit(ctx, AuditSubject{Connection: "crm"}, 0, 100)
 	var did []string
 	for _, l := range lines {
-		if l.Connection != "" {
-			did = append(did, l.Action)
-		}
+		did = append(did, l.Connection+" "+l.Action)
 		if text := string(l.DocumentBefore) + string(l.DocumentAfter); strings.Contains(text, "geheim") || strings.Contains(text, "sealed:") {
 			t.Errorf("the audit has %s", text)
 		}
 	}
-	if want := "delete resume change pause create"; err != nil || strings.Join(did, " ") != want {
+	if want := "crm delete, crm resume, crm change, crm pause, crm create"; err != nil || strings.Join(did, ", ") != want {
 		t.Errorf("audit %v, %v", did, err)
 	}
 	for _, e := range log.entries {
@@ -288,7 +286,7 @@ func TestAuditOfJobsHasNoConnections(t *testing.T) {
 	ctx, log := t.Context(), newMemoryLog()
 	d := NewDefinitions(log, testProcess(t))
 	must[Connection](t)(d.Connections().Create(ctx, admin, target("a", job.Everyone, "https://a.test", "")))
-	if lines, _, err := NewStore(log).Audit(ctx, "a", 0, 10); err != nil || len(lines) != 0 {
+	if lines, _, err := NewStore(log).Audit(ctx, AuditSubject{Job: "a"}, 0, 10); err != nil || len(lines) != 0 {
 		t.Errorf("%+v, %v", lines, err)
 	}
 }

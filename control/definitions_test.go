@@ -130,7 +130,7 @@ func TestDefinitionIsCreatedReplacedDeleted(t *testing.T) {
 	if _, err := d.Get(ctx, "a"); refusal(t, err) != "404 job" {
 		t.Error(err)
 	}
-	lines, _, err := NewStore(log).Audit(ctx, "a", 0, 100)
+	lines, _, err := NewStore(log).Audit(ctx, AuditSubject{Job: "a"}, 0, 100)
 	var did []string
 	for _, l := range lines {
 		did = append(did, l.By+" "+l.Action)

@@ -258,7 +258,7 @@ const auditPage = 100
 // last gives the newest line about a reset that is wanted; nil: there is none.
 func (r *Resets) last(ctx context.Context, job string, want func(d resetDetail, action string) bool) (*resetDetail, error) {
 	for before := int64(0); ; {
-		lines, next, err := r.s.options.Store.Audit(ctx, job, before, auditPage)
+		lines, next, err := r.s.options.Store.Audit(ctx, AuditSubject{Job: job}, before, auditPage)
 		if err != nil {
 			return nil, resetProblem(fmt.Errorf("read the audit: %w", err))
 		}

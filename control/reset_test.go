@@ -126,7 +126,7 @@ func resets(t *testing.T, c *cluster, m *member) *Resets {
 
 func actions(t *testing.T, m *member, job string) string {
 	t.Helper()
-	lines, _, err := m.options.Store.Audit(t.Context(), job, 0, 100)
+	lines, _, err := m.options.Store.Audit(t.Context(), AuditSubject{Job: job}, 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,7 +188,7 @@ func TestStopPauseResumeStart(t *testing.T) {
 		if m, err := one.options.Store.Memory(ctx, "a"); err != nil || m.Hold != nil {
 			t.Errorf("after the start: %+v, %v", m, err)
 		}
-		lines, _, err := one.options.Store.Audit(ctx, "a", 0, 100)
+		lines, _, err := one.options.Store.Audit(ctx, AuditSubject{Job: "a"}, 0, 100)
 		var did []string
 		for _, l := range lines {
 			did = append(did, l.By+" "+l.Action)

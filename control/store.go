@@ -238,11 +238,24 @@ type AuditLine struct {
 	DocumentAfter  json.RawMessage `json:"document_after,omitempty"`
 }
 
-// Audit gives at most limit lines, newest first, of one job or (empty) of all, from before the given revision on (0: the newest).
-// next is the revision to go on with; 0: there are no more. A line that cannot be read has only its place, its time and its job.
-func (s *Store) Audit(ctx context.Context, job string, before int64, limit int) (lines []AuditLine, next int64, err error) {
-	keep := func(key string) bool { return job == "" || key == statePrefix+job || key == definitionPrefix+job }
-	entries, next, err := s.log.Audit(ctx, before, limit, keep)
+// AuditSubject is what lines of the audit are about: a job, or a connection, or (neither is named) anything.
+type AuditSubject struct{ Job, Connection string }
+
+// has says that a line of a key is about it.
+func (a AuditSubject) has(key string) bool {
+	switch {
+	case a.Job != "":
+		return key == statePrefix+a.Job || key == definitionPrefix+a.Job
+	case a.Connection != "":
+		return key == connectionPrefix+a.Connection
+	}
+	return true
+}
+
+// Audit gives at most limit lines, newest first, about something, from before the given revision on (0: the newest). next is the revision
+// to go on with; 0: there are no more. A line that cannot be read has only its place, its time and what it is about.
+func (s *Store) Audit(ctx context.Context, about AuditSubject, before int64, limit int) (lines []AuditLine, next int64, err error) {
+	entries, next, err := s.log.Audit(ctx, before, limit, about.has)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -224,7 +224,7 @@ func TestStoreRemembers(t *testing.T) {
 	if err != nil || m.Begun["t"] != (consumer.Begun{TopicID: "x", Partitions: 3}) || m.Hold == nil || *m.Hold != hold {
 		t.Errorf("memory %+v, %v", m, err)
 	}
-	lines, _, err := s.Audit(ctx, "a", 0, 10)
+	lines, _, err := s.Audit(ctx, AuditSubject{Job: "a"}, 0, 10)
 	if err != nil || len(lines) != 2 || lines[0].Action != "give-up" || lines[0].By != "ann" || lines[0].After != nil ||
 		lines[1].Action != "begin" || lines[1].Before == nil || lines[1].After.Begun["t"].Partitions != 3 {
 		t.Errorf("audit %+v, %v", lines, err)

@@ -21,6 +21,20 @@ type Place struct {
 	Shared  *Shared
 }
 
+// AuthOf gives the login that goes along with requests to a URL: that of its Place, or the Config's own.
+func (c Config) AuthOf(u string) Auth {
+	origin, _, err := wire.ParseOrigin(u)
+	if err != nil {
+		return Auth{}
+	}
+	for _, p := range c.Places {
+		if p.Origin == origin.String() {
+			return p.Auth
+		}
+	}
+	return c.Auth
+}
+
 // access is how requests get to a target: the job's own way, or that of a Place.
 type access struct {
 	sink    *Sink

@@ -201,3 +201,14 @@ func TestSuccess(t *testing.T) {
 type yes struct{}
 
 func (yes) Success(r *Response) bool { return string(r.Body) == "yes" }
+
+// Who shows a request shows the login of where it goes to.
+func TestAuthOf(t *testing.T) {
+	t.Parallel()
+	c := Config{Auth: Auth{Bearer: "own"}, Places: []Place{{Origin: "https://crm.test:443", Auth: Auth{Token: "crm"}}, {Origin: "https://open.test:443"}}}
+	for url, want := range map[string]Auth{"https://api.test/a": {Bearer: "own"}, "https://CRM.test/b?c": {Token: "crm"}, "https://crm.test:444/": {Bearer: "own"}, "https://open.test/": {}, "no url": {}} {
+		if got := c.AuthOf(url); got != want {
+			t.Errorf("%s: %+v", url, got)
+		}
+	}
+}

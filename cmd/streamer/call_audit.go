@@ -21,17 +21,19 @@ import (
 func auditCommand(environ []string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "audit",
-		Short: "shows who did what to the jobs, the newest first",
+		Short: "shows who did what to jobs and connections, the newest first",
 		Long: "Shows what operators decided, and what streamer did by itself that an operator may ask about: the newest line first. Lines are\n" +
 			"kept for 90 days.",
 		Args: cobra.NoArgs,
 	}
-	job := c.Flags().String("job", "", "only lines of this job")
+	var about control.AuditSubject
+	c.Flags().StringVar(&about.Job, "job", "", "only lines of this job")
+	c.Flags().StringVar(&about.Connection, "connection", "", "only lines of this connection")
 	limit := c.Flags().Int("limit", 0, "at most so many, up to 1000 (default 100)")
 	cursor := c.Flags().String("cursor", "", "where to go on: what the last page named")
 	output := outputFlag(c)
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
-		page, err := api.Audit(ctx, *job, *cursor, *limit)
+		page, err := api.Audit(ctx, about, *cursor, *limit)
 		if err != nil {
 			return err
 		}
@@ -48,7 +50,7 @@ func auditText(w io.Writer, page control.AuditPage) {
 		_, _ = fmt.Fprintln(w, "no lines")
 		return
 	}
-	table(w, "", []string{"WHEN", "JOB", "BY", "DID", "WHAT"}, lines)
+	table(w, "", []string{"WHEN", "ABOUT", "BY", "DID", "WHAT"}, lines)
 	if page.Next != "" {
 		_, _ = fmt.Fprintf(w, "\nolder: --cursor %s\n", page.Next)
 	}

@@ -167,13 +167,29 @@ func applyConnection(ctx context.Context, api *client.Client, conn *job.Connecti
 }
 
 func connectionsDelete(environ []string) *cobra.Command {
-	c := &cobra.Command{Use: "delete CONNECTION", Short: "removes a connection that no job uses", Args: oneConnection}
+	c := &cobra.Command{
+		Use: "delete CONNECTION", Short: "removes a connection that no job uses", Args: oneConnection,
+		Long: "Removes a connection that no job uses. It asks first. A connection that somebody changes meanwhile is left alone.",
+	}
+	var s sure
+	s.declare(c)
+	output := outputFlag(c)
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
-		if err := api.DeleteConnection(ctx, args[0], "*"); err != nil {
+		n, err := api.Connection(ctx, args[0])
+		if err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(c.OutOrStdout(), "%s: deleted\n", args[0])
-		return err
+		gone := map[string]any{"connection": n.Name, "deleted": !s.dryRun}
+		if s.dryRun {
+			return output.print(c.OutOrStdout(), gone, func(w io.Writer) { _, _ = fmt.Fprintf(w, "%s would be deleted; %d jobs use it\n", n.Name, len(n.Jobs)) })
+		}
+		if err := s.ask(c, fmt.Sprintf("delete connection %s of %s?", n.Name, n.Owner)); err != nil {
+			return err
+		}
+		if err := api.DeleteConnection(ctx, n.Name, n.Revision); err != nil {
+			return err
+		}
+		return output.print(c.OutOrStdout(), gone, func(w io.Writer) { _, _ = fmt.Fprintf(w, "%s: deleted\n", n.Name) })
 	})
 }
 

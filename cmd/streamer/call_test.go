@@ -19,6 +19,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/control"
+	"streamer/control/job"
 	"streamer/control/people"
 	"streamer/control/service"
 	"streamer/sink"
@@ -52,6 +53,9 @@ func nightServer(sending string, callers service.Authenticator) (*control.Server
 		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{}, Connections: nightTargets{}, Tokens: nightTokens{}, Resets: nightResets{}, Authenticator: callers, Version: "1.2.3",
 			Definitions: nightDefinitions{}, Lines: func(job string) []control.LogLine {
 				return []control.LogLine{{At: night.Add(-time.Minute), Level: "WARN", Text: "a row waits for its next attempt job=" + job}}
+			},
+			Record: func(_ context.Context, c consumer.Config, topic string, partition int32, offset int64) (consumer.Record, error) {
+				return consumer.Record{Topic: topic, Partition: partition, Offset: offset, Timestamp: night, Key: []byte("k-17"), Value: []byte(`{"id": "v 1", "name": "Ada"}`)}, nil
 			},
 			Letters: func(c consumer.Config) control.DeadLetters { return nightLetters{c.Job, sending} },
 			Ledger:  func(consumer.Config) control.Ledger { return nightLedger{} }},
@@ -128,6 +132,21 @@ func (nightDefinitions) Validate(_ context.Context, _ service.Caller, document [
 		return nil, service.Refuse(http.StatusUnprocessableEntity, "url", "is missing", "say where requests go")
 	}
 	return []service.Fault{{Field: "delivery.timeout", Detail: "is very long"}}, nil
+}
+
+// Try gives visits, whose body is fixed; a document that names v2 sends there.
+func (nightDefinitions) Try(_ context.Context, _ service.Caller, id string, document []byte) (consumer.Config, error) {
+	url := "https://api.example.org/visits/{id}"
+	if bytes.Contains(document, []byte("/v2/")) {
+		url = "https://api.example.org/v2/visits/{id}"
+	}
+	defs, broken := job.ParseFile("night.json", fmt.Appendf(nil, `{"id": %q, "owner": "health", "type": "PUT", "topic": ["visit"], "url": %q, "datamap": {"id": "$.msg.id"},
+		"token": "${env:STREAMER_VALUE_TOKEN}", "headers": {"traceparent": "00-1-2-00"}}`, id, url))
+	if len(broken) > 0 {
+		return consumer.Config{}, broken[0]
+	}
+	cfg, faults := defs[0].Compile(job.Process{Namespace: "streamer", Secrets: job.Secrets{Masked: true}})
+	return cfg, faults.Err()
 }
 
 func (nightDefinitions) Rotate(context.Context, service.Caller) (control.Rotation, error) {
@@ -256,18 +275,19 @@ func (nightTokens) Revoke(_ context.Context, _ service.Caller, in people.TokenID
 // nightAudit is what was done during the night.
 type nightAudit struct{}
 
-func (nightAudit) Audit(_ context.Context, job string, before int64, limit int) (lines []control.AuditLine, next int64, err error) {
+func (nightAudit) Audit(_ context.Context, about control.AuditSubject, before int64, limit int) (lines []control.AuditLine, next int64, err error) {
 	all := []control.AuditLine{
 		{Revision: 12, At: night.Add(-2 * time.Minute), Job: "visits", By: "operator", Action: "give-up",
 			Detail: map[string]any{"row": map[string]any{"topic": "visit", "partition": 0, "offset": 1000, "row": 2}}},
 		{Revision: 10, At: night.Add(-20 * time.Minute), Job: "births", By: consumer.BySelf, Action: "hold", Detail: map[string]any{"cause": "dead-letter guard"}},
+		{Revision: 9, At: night.Add(-time.Hour), Connection: "crm", By: "oidc:ada", Action: "pause"},
 		{Revision: 8, At: night.Add(-3 * time.Hour), Job: "visits", By: "operator", Action: "pause"},
 	}
 	for _, l := range all {
 		if len(lines) == limit {
 			return lines, lines[limit-1].Revision, nil
 		}
-		if (job == "" || l.Job == job) && (before == 0 || l.Revision < before) {
+		if (about.Job == "" || l.Job == about.Job) && (about.Connection == "" || l.Connection == about.Connection) && (before == 0 || l.Revision < before) {
 			lines = append(lines, l)
 		}
 	}

@@ -5,18 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/textproto"
+	"net/http"
 	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"streamer/cmd/streamer/settings"
 	"streamer/consumer"
+	"streamer/control"
 	"streamer/control/job"
-	"streamer/sink"
 )
 
 // maxRecordBytes bounds --record: the largest record that limits can be raised to.
@@ -25,28 +28,13 @@ const maxRecordBytes = 1 << 30
 // shownRequest is what a row becomes, as -o json and yaml have it.
 type shownRequest struct {
 	Job string `json:"job"`
-	Row int    `json:"row"`
-	// Lane says which rows wait for each other: those with the same one.
-	Lane    string `json:"lane,omitempty"`
-	Verdict string `json:"verdict"`
-	Problem string `json:"problem,omitempty"`
-	Method  string `json:"method,omitempty"`
-	URL     string `json:"url,omitempty"`
-	// Headers are in the order they are sent in; a name may stand twice.
-	Headers []shownHeader `json:"headers,omitempty"`
-	// Body is text; one that is no UTF-8 is in BodyBase64 instead.
-	Body       string `json:"body,omitempty"`
-	BodyBase64 []byte `json:"body_base64,omitempty"`
-}
-
-type shownHeader struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
+	control.RenderedRow
 }
 
 // recordFlags say which record is tried.
 type recordFlags struct {
 	file, topic, key, job string
+	changed               string // file with the job as it might become
 	partition             int32
 	offset                int64
 	timeout               time.Duration
@@ -54,10 +42,12 @@ type recordFlags struct {
 
 func testCommand(environ []string) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "test FILE (--record FILE | --topic NAME --partition N --offset N)",
+		Use:   "test FILE|JOB (--record FILE | --topic NAME --partition N --offset N)",
 		Short: "prints the HTTP requests that a record would make, and sends nothing",
-		Long: "Takes one record, from a file that holds its value or from Kafka, and prints the exact requests that the jobs of FILE would\n" +
-			"make of it. Nothing is sent, secrets are shown as ********. Exit code 1 if a row could not become a request.",
+		Long: "Takes one record, from a file that holds its value or from Kafka, and prints the exact requests that the jobs of FILE, or JOB on an\n" +
+			"instance, would make of it. Nothing is sent, secrets are shown as ********. Exit code 1 if a row could not become a request.\n\n" +
+			"What ends in .yaml, .yml or .json or has a slash is a FILE, and is looked at here: --kafka-brokers says where its record is. Anything\n" +
+			"else is a JOB, which the instance looks at; for that one needs to operate it, and --file tries a change of it before it is applied.",
 		Args: cobra.ExactArgs(1),
 	}
 	var r recordFlags
@@ -67,40 +57,111 @@ func testCommand(environ []string) *cobra.Command {
 	c.Flags().Int64Var(&r.offset, "offset", 0, "offset of the record")
 	c.Flags().StringVar(&r.key, "key", "", "the record's key, with --record")
 	c.Flags().DurationVar(&r.timeout, "timeout", 30*time.Second, "how long to wait for the record from Kafka")
-	c.Flags().StringVar(&r.job, "job", "", "id of the job, if not all of the file are meant")
+	c.Flags().StringVar(&r.job, "job", "", "with FILE: id of the job, if not all of the file are meant")
+	c.Flags().StringVarP(&r.changed, "file", "f", "", "with JOB: file with the job as it might become, - for standard input")
 	output := outputFlag(c)
-	settings.Flags(c.Flags())
+	settings.AllFlags(c.Flags())
+	c.ValidArgsFunction = func(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		ids, _ := completeJobs(environ)(c, args, begun)
+		return ids, cobra.ShellCompDirectiveDefault // files, too
+	}
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := r.check(c); err != nil {
+		if err := r.check(c, args[0]); err != nil {
 			return err
 		}
 		s, err := load(c, environ)
 		if err != nil {
 			return err
 		}
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		ctx, cancel := context.WithTimeout(ctx, r.timeout)
+		defer cancel()
+		if !jobFile(args[0]) {
+			return r.onInstance(ctx, c, s, environ, args[0], *output)
+		}
 		jobs, err := r.jobs(args[0], process(s, lookup(environ), true))
 		if err != nil {
 			return failure{err}
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), r.timeout)
-		defer cancel()
 		var shown []shownRequest
 		for _, cfg := range jobs {
 			rec, err := r.record(ctx, c, s, cfg)
 			if err != nil {
 				return failure{err}
 			}
-			shown = append(shown, render(cfg, rec)...)
+			shown = append(shown, shownRequests(cfg.Job, control.Rendered(cfg, rec))...)
 		}
 		return printRequests(c.OutOrStdout(), *output, shown)
 	}
 	return c
 }
 
+// jobFile tells a file of jobs from the id of one.
+func jobFile(arg string) bool {
+	return strings.ContainsAny(arg, `/\`) || slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(arg)))
+}
+
+// onInstance tries a record on a job of an instance.
+func (r recordFlags) onInstance(ctx context.Context, c *cobra.Command, s settings.Settings, environ []string, id string, output format) error {
+	in := control.TestIn{JobIn: control.JobIn{Job: id}, Topic: r.topic}
+	if r.file == "" {
+		in.Partition, in.Offset = &r.partition, &r.offset
+	} else {
+		value, err := readRecordFile(r.file, c.InOrStdin())
+		if err != nil {
+			return failure{fmt.Errorf("record: %w", err)}
+		}
+		in.Record = &control.TestRecord{Value: value}
+		if c.Flags().Changed("key") {
+			in.Record.Key = control.Bytes(r.key)
+		}
+	}
+	if r.changed != "" {
+		set, err := readJobs(c, []string{r.changed})
+		if err != nil {
+			return told(err)
+		}
+		for _, d := range set.Jobs {
+			if d.ID == id {
+				in.Document = d.Canonical()
+			}
+		}
+		switch {
+		case len(set.Broken) > 0:
+			return failure{firstErrors(set.Broken)}
+		case in.Document == nil:
+			return failure{fmt.Errorf("%s has no job %q", r.changed, id)}
+		}
+	}
+	api, err := connect(s, environ)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	tested, err := api.TestJob(ctx, in)
+	if _, missing := os.Stat(id); statusOf(err) == http.StatusNotFound && missing == nil {
+		return errors.Join(told(err), fmt.Errorf("%s is a file here: streamer test ./%s tries that", id, id))
+	}
+	if err != nil {
+		return told(err)
+	}
+	if tested.More > 0 {
+		_, _ = fmt.Fprintf(c.ErrOrStderr(), "%d more rows of the record are not shown\n", tested.More)
+	}
+	return printRequests(c.OutOrStdout(), output, shownRequests(id, tested.Rows))
+}
+
 // check refuses flags that do not say one record.
-func (r recordFlags) check(c *cobra.Command) error {
+func (r recordFlags) check(c *cobra.Command, arg string) error {
 	given := c.Flags().Changed
 	switch {
+	case jobFile(arg) && given("file"):
+		return errors.New("--file goes with a JOB of an instance, which it is a change of")
+	case !jobFile(arg) && given("job"):
+		return fmt.Errorf("--job goes with a FILE; %s is taken for a job of an instance (a file has .yaml or a slash in its name)", arg)
+	case r.file == "-" && r.changed == "-":
+		return errors.New("--record and --file cannot both be standard input")
 	case r.file != "" && (given("partition") || given("offset")):
 		return errors.New("test takes either --record or --topic, --partition and --offset")
 	case r.file != "":
@@ -172,53 +233,10 @@ func readRecordFile(name string, in io.Reader) ([]byte, error) {
 	return value, err
 }
 
-func render(cfg consumer.Config, rec consumer.Record) []shownRequest {
-	var shown []shownRequest
-	for _, row := range consumer.Render(cfg, rec) {
-		s := shownRequest{Job: cfg.Job, Row: row.Row, Lane: row.Lane, Verdict: row.Verdict, Problem: row.Problem,
-			Method: row.Request.Method, URL: row.Request.URL}
-		if s.Method != "" {
-			s.Headers = headers(row.Request.Header, cfg.Sink)
-		}
-		if utf8.Valid(row.Request.Body) {
-			s.Body = string(row.Request.Body)
-		} else {
-			s.BodyBase64 = row.Request.Body
-		}
-		shown = append(shown, s)
-	}
-	return shown
-}
-
-const masked = "********"
-
-// headers are those of the request with what the sink adds: the number of the attempt, and the login, masked.
-func headers(given []sink.Header, cfg sink.Config) []shownHeader {
-	auth, login := cfg.Auth, ""
-	switch {
-	case auth.Basic != nil:
-		login = "Basic " + masked
-	case auth.Token != "":
-		login = "access_token " + masked
-	case auth.Bearer != "":
-		login = "Bearer " + masked
-	}
-	var shown []shownHeader
-	for _, h := range given {
-		name := textproto.CanonicalMIMEHeaderKey(h.Name)
-		switch {
-		case name == "Authorization" && login != "":
-		case job.SecretHeader(name):
-			shown = append(shown, shownHeader{h.Name, masked})
-		default:
-			shown = append(shown, shownHeader{h.Name, h.Value})
-		}
-	}
-	if cfg.AttemptHeader {
-		shown = append(shown, shownHeader{"Streamer-Attempt", "1"})
-	}
-	if login != "" {
-		shown = append(shown, shownHeader{"Authorization", login})
+func shownRequests(job string, rows []control.RenderedRow) []shownRequest {
+	shown := make([]shownRequest, len(rows))
+	for i, row := range rows {
+		shown[i] = shownRequest{job, row}
 	}
 	return shown
 }

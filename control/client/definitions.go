@@ -71,6 +71,13 @@ func (c *Client) ValidateJob(ctx context.Context, document json.RawMessage) (con
 	return v, err
 }
 
+// TestJob shows the requests that a job would make of a record, and makes none: of the job as it is, or as in.Document has it.
+func (c *Client) TestJob(ctx context.Context, in control.TestIn) (control.Tested, error) {
+	var t control.Tested
+	err := c.Call(ctx, "jobs.test", in, &t)
+	return t, err
+}
+
 // JobLog gives the last lines of the log about a job, of all instances, the oldest first; limit of them at most (0: the server's default).
 func (c *Client) JobLog(ctx context.Context, id string, limit int) (control.LogPage, error) {
 	var page control.LogPage

@@ -34,6 +34,9 @@ func ClientFlags(fs *pflag.FlagSet) {
 	declare(fs, func(s Setting) bool { return slices.Contains(ofClients, s.Key) })
 }
 
+// AllFlags declares those of both, for a command that does its work here or on an instance.
+func AllFlags(fs *pflag.FlagSet) { declare(fs, func(Setting) bool { return true }) }
+
 func declare(fs *pflag.FlagSet, which func(Setting) bool) {
 	fs.String(ConfigFlag, "", "settings file (default "+DefaultFile+" if it is there)")
 	for _, s := range Table {
