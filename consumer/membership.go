@@ -100,7 +100,7 @@ func (r *Runner) onAssigned(ctx context.Context, client *kgo.Client, added map[s
 		}
 	}
 	if len(added) > 0 {
-		r.patience.changes(time.Now())
+		r.patience.grows(time.Now())
 	}
 	client.ResumeFetchPartitions(added)
 	if len(added) > 0 {

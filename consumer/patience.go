@@ -20,9 +20,12 @@ import (
 //  2. A is resumed.
 //  3. The fetch is sent. It still leaves A out, so it must not be held back for five seconds either.
 //
-// Nor does a first assignment: the client may send a fetch when it has come to B, and not yet to A.
+// Nor does a first assignment: the client may send a fetch when it has come to B, and not yet to A. That happens once, so fetches are held
+// back for as long as the assignment is old: eight of them until the five seconds are reached, where a tenth would make fifty of each job
+// that starts.
 type patience struct {
-	since atomic.Int64 // Unix nanoseconds of the last change; 0: there was none
+	since    atomic.Int64 // Unix nanoseconds of the last pause or resume; 0: there was none
+	assigned atomic.Int64 // of the last assignment
 }
 
 const (
@@ -32,14 +35,20 @@ const (
 	leastFetchWait = 20 * time.Millisecond
 )
 
-// changes says that what the client fetches is about to change. It comes before the change: a fetch is sent at any time.
+// changes says that partitions are about to be paused or resumed. It comes before the change: a fetch is sent at any time.
 func (p *patience) changes(now time.Time) { p.since.Store(now.UnixNano()) }
+
+// grows says the same of partitions that were assigned.
+func (p *patience) grows(now time.Time) { p.assigned.Store(now.UnixNano()) }
 
 // wait is how long a fetch that is sent now may be held back.
 func (p *patience) wait(now time.Time) time.Duration {
-	at := p.since.Load()
-	if at == 0 {
-		return fetchWait
+	wait := fetchWait
+	if at := p.since.Load(); at != 0 {
+		wait = min(wait, time.Duration(now.UnixNano()-at)/10)
 	}
-	return min(max(time.Duration(now.UnixNano()-at)/10, leastFetchWait), fetchWait)
+	if at := p.assigned.Load(); at != 0 {
+		wait = min(wait, time.Duration(now.UnixNano()-at))
+	}
+	return max(wait, leastFetchWait)
 }

@@ -84,6 +84,13 @@ func TestPatience(t *testing.T) {
 	now = now.Add(time.Hour)
 	p.changes(now) // another partition
 	waits(0, leastFetchWait)
+	now = now.Add(time.Hour)
+	p.grows(now)
+	waits(0, leastFetchWait)
+	waits(time.Second, time.Second)
+	waits(time.Hour, fetchWait)
+	p.changes(now)
+	waits(time.Second, 100*time.Millisecond)
 }
 
 // The client writes down a fetch that leaves a paused partition out, and the partition is resumed before the fetch is sent: it was held back

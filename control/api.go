@@ -47,8 +47,10 @@ type API struct {
 
 // Jobs are the jobs of one instance.
 type Jobs interface {
-	// Here gives every job as it is on this instance.
-	Here() []JobHere
+	// Names gives every job that this instance knows, in the order of ids and files.
+	Names() []JobName
+	// Here gives the jobs whose ids are from from to to (empty: to the last one) as they are on this instance.
+	Here(from, to string) []JobHere
 	// Deliveries are the rows of a job, if it runs on this instance.
 	Deliveries(job string) (Deliveries, bool)
 	// Gaps are what holds it, if it runs on this instance.
@@ -63,6 +65,8 @@ type Fleet interface {
 	Me() Self
 	// Instances are all of them.
 	Instances() []Self
+	// Telling are those that say something of a job: it runs there, or should.
+	Telling(job string) []Self
 	// OwnerOf gives the instance that reads a partition of a job.
 	OwnerOf(job, topic string, partition int32) (Self, bool)
 }
@@ -80,12 +84,11 @@ func (a API) age() LogAge {
 	return LogAge{a.Age().Seconds()}
 }
 
-// peers are the other instances that run a job, or of all jobs ("").
-func (a API) peers(job string) []Peer {
+// peers are the other instances, without this one.
+func (a API) peers(all []Self) []Peer {
 	var peers []Peer
-	me := a.Fleet.Me().ID
-	for _, i := range a.Fleet.Instances() {
-		if i.ID != me && (job == "" || slices.Contains(i.Jobs, job)) {
+	for _, i := range all {
+		if i.ID != a.Fleet.Me().ID {
 			peers = append(peers, Peer{i.ID, i.Advertise})
 		}
 	}
@@ -123,9 +126,8 @@ func (o owners) OwnerOf(job string) (owner string, known bool) {
 			return owner, true
 		}
 	}
-	for _, j := range o.Jobs.Here() {
+	for _, j := range o.Jobs.Here(job, job) {
 		switch {
-		case j.ID != job:
 		case known && j.Owner != owner:
 			return "", true
 		default:
@@ -138,7 +140,7 @@ func (o owners) OwnerOf(job string) (owner string, known bool) {
 // IDs implements service.Owners.
 func (o owners) IDs() []string {
 	var ids []string
-	for _, j := range o.Jobs.Here() {
+	for _, j := range o.Jobs.Names() {
 		ids = append(ids, j.ID)
 	}
 	return ids

@@ -265,7 +265,7 @@ func (a definitionsService) Logs(ctx context.Context, by service.Caller, in Logs
 	}
 	if !by.Hopped() {
 		var there []LogPage
-		there, page.Unreached = askAll[LogPage](ctx, a.API, by, a.peers(""), "jobs.logs", in)
+		there, page.Unreached = askAll[LogPage](ctx, a.API, by, a.peers(a.Fleet.Instances()), "jobs.logs", in)
 		for _, p := range there {
 			page.Lines = append(page.Lines, p.Lines...)
 		}

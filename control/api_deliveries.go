@@ -131,12 +131,10 @@ func (a API) findInLedger(ctx context.Context, id string, q consumer.Query, why 
 // nobody says why no instance reads a partition of a job, as far as this one knows.
 func (a API) nobody(id string) string {
 	why := "no instance reads the partition"
-	for _, j := range a.Jobs.Here() {
-		if j.ID == id {
-			why += "; the job is " + string(j.State) + " here"
-			if j.Cause != "" {
-				why += ": " + j.Cause
-			}
+	for _, j := range a.Jobs.Here(id, id) {
+		why += "; the job is " + string(j.State) + " here"
+		if j.Cause != "" {
+			why += ": " + j.Cause
 		}
 	}
 	return why + fmt.Sprintf(" (streamer jobs show %s has all instances)", id)
@@ -179,7 +177,7 @@ func (a API) findKey(ctx context.Context, by service.Caller, in FindIn) (FoundPa
 	}
 	if !by.Hopped() {
 		var pages []FoundPage
-		pages, page.Unreached = askAll[FoundPage](ctx, a, by, a.peers(in.Job), "deliveries.find", in)
+		pages, page.Unreached = askAll[FoundPage](ctx, a, by, a.peers(a.Fleet.Telling(in.Job)), "deliveries.find", in)
 		for _, p := range pages {
 			page.Found = append(page.Found, p.Found...)
 		}
@@ -284,7 +282,7 @@ func atOwner[Out any](ctx context.Context, a API, by service.Caller, c call, do 
 
 // reads tells whether this instance has a partition.
 func (a API) reads(id, topic string, partition int32) bool {
-	return slices.ContainsFunc(a.Jobs.Here(), func(j JobHere) bool {
-		return j.ID == id && slices.ContainsFunc(j.Assigned, func(p PartitionView) bool { return p.Topic == topic && p.Partition == partition })
+	return slices.ContainsFunc(a.Jobs.Here(id, id), func(j JobHere) bool {
+		return slices.ContainsFunc(j.Assigned, func(p PartitionView) bool { return p.Topic == topic && p.Partition == partition })
 	})
 }

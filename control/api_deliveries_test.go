@@ -18,12 +18,14 @@ type runs struct {
 	decided    *[]string
 }
 
-func (r runs) Here() []JobHere {
+func (r runs) Names() []JobName { return namesOf(r.Here("", "")) }
+
+func (r runs) Here(from, to string) []JobHere {
 	j := JobHere{JobStatus: JobStatus{ID: "visits", State: Running, Since: morning}}
 	for _, p := range r.partitions {
 		j.Assigned = append(j.Assigned, PartitionView{Topic: "visit", Partition: p})
 	}
-	return []JobHere{j, {JobStatus: JobStatus{ID: "people", State: Stopped, Since: morning, Cause: "an operator stopped it"}}}
+	return within([]JobHere{j, {JobStatus: JobStatus{ID: "people", State: Stopped, Since: morning, Cause: "an operator stopped it"}}}, from, to)
 }
 
 func (r runs) Deliveries(job string) (Deliveries, bool) { return r, job == "visits" }
@@ -76,6 +78,10 @@ func (f fleet) Instances() []Self {
 		all = append(all, Self{ID: p.ID, Advertise: p.Advertise, Jobs: []string{"visits"}})
 	}
 	return append(all, Self{ID: "idle", Advertise: "http://127.0.0.1:1"})
+}
+
+func (f fleet) Telling(job string) []Self {
+	return slices.DeleteFunc(f.Instances(), func(i Self) bool { return !slices.Contains(i.Jobs, job) })
 }
 
 func (f fleet) OwnerOf(_, _ string, partition int32) (Self, bool) {

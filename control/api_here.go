@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"slices"
 
 	"streamer/consumer"
@@ -16,9 +17,31 @@ type JobHere struct {
 	Assigned []PartitionView
 }
 
-// Here gives every job as it is on this instance.
-func (s *Supervisor) Here() []JobHere {
+// JobName is a job that an instance knows.
+type JobName struct{ ID, Owner, File string }
+
+// Names gives every job that this instance knows, by id and file.
+func (s *Supervisor) Names() []JobName {
 	jobs := s.all()
+	names := make([]JobName, 0, len(jobs))
+	for _, j := range jobs {
+		j.mu.Lock()
+		names = append(names, JobName{j.ID, j.owner, j.file})
+		j.mu.Unlock()
+	}
+	return names
+}
+
+// Here gives the jobs whose ids are from from to to (empty: to the last one) as they are on this instance, by id and file.
+func (s *Supervisor) Here(from, to string) []JobHere {
+	jobs := s.all()
+	byID := func(j *supervised, id string) int { return cmp.Compare(j.ID, id) }
+	first, _ := slices.BinarySearchFunc(jobs, from, byID)
+	jobs = jobs[first:]
+	if to != "" {
+		end, _ := slices.BinarySearchFunc(jobs, to+"\x00", byID)
+		jobs = jobs[:end]
+	}
 	all := make([]JobHere, 0, len(jobs))
 	for _, j := range jobs {
 		st, rs := j.look()

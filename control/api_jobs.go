@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"streamer/consumer"
@@ -23,7 +24,7 @@ type JobSummary struct {
 	Since time.Time `json:"since"`
 	// Holds say why the job sends nothing, what happens next, and what an operator can do.
 	Holds []consumer.Hold `json:"holds,omitempty"`
-	// PartitionCount is how many are read, InstanceCount by how many instances.
+	// PartitionCount is how many are read, InstanceCount on how many instances the job is not stopped.
 	PartitionCount int `json:"partition_count"`
 	InstanceCount  int `json:"instance_count"`
 	// Lag in records; absent while it is not known.
@@ -134,28 +135,53 @@ type jobsService struct{ API }
 
 // List implements JobsService.
 func (a jobsService) List(ctx context.Context, by service.Caller, in service.Page) (JobPage, error) {
-	views, missing := a.views(ctx, by)
-	page := JobPage{Jobs: []JobSummary{}, Unreached: missing, LogAge: a.age()}
-	last := ""
+	from, _, _ := strings.Cut(in.Cursor, " ")
+	to, last := a.cut(by, in)
+	views, missing := a.views(ctx, by, from, to, a.peers(a.Fleet.Instances()))
+	page := JobPage{Jobs: []JobSummary{}, Next: last, Unreached: missing, LogAge: a.age()}
+	at := ""
 	for _, v := range views {
-		if v.place() <= in.Cursor || !by.May(service.View, v.Owner) {
+		switch {
+		case v.place() <= in.Cursor || last != "" && v.place() > last || !by.May(service.View, v.Owner):
 			continue
+		case len(page.Jobs) == in.Limit: // others know broken files that this instance does not
+			page.Next = at
+			return page, nil
 		}
-		if len(page.Jobs) == in.Limit {
-			page.Next = last
-			break
-		}
-		page.Jobs, last = append(page.Jobs, v.JobSummary), v.place()
+		page.Jobs, at = append(page.Jobs, v.JobSummary), v.place()
 	}
 	return page, nil
 }
 
+// cut gives the id at which the page ends by what is known here, and the cursor of the next one, so that nobody is asked about the others;
+// both are empty on the last page.
+func (a jobsService) cut(by service.Caller, in service.Page) (to, last string) {
+	n, names := 0, a.Jobs.Names()
+	slices.SortFunc(names, func(a, b JobName) int { return cmp.Compare(a.place(), b.place()) }) // they are, but for odd ids of broken files
+	for _, j := range names {
+		switch {
+		case j.place() <= in.Cursor || !by.May(service.View, j.Owner):
+			continue
+		case n == in.Limit:
+			return to, last
+		}
+		to, last, n = max(to, j.ID), j.place(), n+1
+	}
+	return "", ""
+}
+
 // place is where a job stands in the list. Broken jobs may share an id.
-func (v JobView) place() string { return v.ID + " " + v.File }
+func (v JobView) place() string { return JobName{ID: v.ID, File: v.File}.place() }
+
+func (n JobName) place() string { return n.ID + " " + n.File }
 
 // Show implements JobsService.
 func (a jobsService) Show(ctx context.Context, by service.Caller, in JobIn) (JobView, error) {
-	views, missing := a.views(ctx, by)
+	telling := a.Fleet.Telling(in.Job)
+	if len(telling) == 0 { // it is stopped, or has begun just now
+		telling = a.Fleet.Instances()
+	}
+	views, missing := a.views(ctx, by, in.Job, in.Job, a.peers(telling))
 	for _, v := range views {
 		if v.ID == in.Job && by.May(service.View, v.Owner) {
 			v.Unreached, v.LogAge = missing, a.age()
@@ -165,16 +191,19 @@ func (a jobsService) Show(ctx context.Context, by service.Caller, in JobIn) (Job
 	return JobView{}, service.UnknownJob(a.owners(), by, "job", in.Job)
 }
 
-// viewsHere gives every job as it is on this instance.
-func (a API) viewsHere() []JobView {
+// viewsHere gives the jobs whose ids are in a range as they are on this instance; see Jobs.
+func (a API) viewsHere(from, to string) []JobView {
 	views, me := []JobView{}, a.Fleet.Me().ID
-	for _, j := range a.Jobs.Here() {
+	for _, j := range a.Jobs.Here(from, to) {
 		v := JobView{
 			JobSummary: JobSummary{ID: j.ID, Owner: j.Owner, State: j.State, Cause: j.Cause, Since: j.Since, Holds: j.Holds, PartitionCount: len(j.Assigned),
 				InstanceCount: 1, Lag: j.Lag, InFlight: j.InFlight, Unproven: j.Unproven, OldestPendingSeconds: j.OldestPendingSeconds},
 			File: j.File, BreakersOpen: j.BreakersOpen, Partitions: append([]PartitionView{}, j.Assigned...),
 			Instances: []InstanceView{{Instance: me, State: j.State, Cause: j.Cause, Since: j.Since, Partitions: len(j.Assigned), Lag: j.Lag,
 				InFlight: j.InFlight, Unproven: j.Unproven}},
+		}
+		if j.State == Stopped {
+			v.InstanceCount = 0
 		}
 		for i := range v.Partitions {
 			v.Partitions[i].Instance = me
@@ -184,14 +213,21 @@ func (a API) viewsHere() []JobView {
 	return views
 }
 
-// desiredTimeout bounds the wait for the log in Kafka, for all jobs together: what it says is good to know, and no more.
-const desiredTimeout = 200 * time.Millisecond
+const (
+	// desiredTimeout bounds the wait for the log in Kafka, for all jobs together: what it says is good to know, and no more.
+	desiredTimeout = 200 * time.Millisecond
+	// viewTimeout is what other instances get to tell of their jobs, so that one that is frozen does not hold up who looks.
+	viewTimeout = time.Second
+)
 
-// views gives every job over all instances, in the order of the list, and the instances that did not answer.
-func (a API) views(ctx context.Context, by service.Caller) ([]JobView, []Unreached) {
-	there, missing := askAll[JobsHere](ctx, a, by, a.peers(""), "system.jobs", struct{}{})
+// views gives the jobs whose ids are in a range as they are here and at peers, in the order of the list, and the peers that did not answer.
+// An instance on which a job is stopped has nothing to say of it if another one has.
+func (a API) views(ctx context.Context, by service.Caller, from, to string, peers []Peer) ([]JobView, []Unreached) {
+	asked, cancel := context.WithTimeout(ctx, viewTimeout)
+	there, missing := askAll[JobsHere](asked, a, by, peers, "system.jobs", JobRange{from, to})
+	cancel()
 	merged := map[string]*JobView{}
-	for _, views := range append([]JobsHere{{a.viewsHere()}}, there...) {
+	for _, views := range append([]JobsHere{{a.viewsHere(from, to)}}, there...) {
 		here := map[string]int{}
 		for _, v := range views.Jobs {
 			here[v.ID]++
@@ -201,18 +237,23 @@ func (a API) views(ctx context.Context, by service.Caller) ([]JobView, []Unreach
 			if here[v.ID] > 1 { // broken ones that share an id; else a job may stand in another file on another instance
 				same = v.place()
 			}
-			if m := merged[same]; m != nil {
-				m.merge(v)
-			} else {
+			switch m := merged[same]; {
+			case m == nil:
 				merged[same] = &v
+			case v.State == Stopped:
+			case m.State == Stopped:
+				v.File = m.File
+				*m = v
+			default:
+				m.merge(v)
 			}
 		}
 	}
 	views := make([]JobView, 0, len(merged))
-	log, cancel := context.WithTimeout(ctx, desiredTimeout)
+	ctx, cancel = context.WithTimeout(ctx, desiredTimeout)
 	defer cancel()
 	for _, v := range merged {
-		if m, err := a.Store.Memory(log, v.ID); err == nil {
+		if m, err := a.Store.Memory(ctx, v.ID); err == nil {
 			v.Desired = desiredText(m.Desired)
 		}
 		slices.SortFunc(v.Partitions, func(a, b PartitionView) int {

@@ -2,8 +2,11 @@ package control
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,7 +51,7 @@ func TestJobOverAllInstances(t *testing.T) {
 	if strings.Join(places, " ") != "one two one" || v.PartitionCount != 3 || v.InstanceCount != 2 || len(v.Instances) != 2 || v.Instances[1].Instance != "two" {
 		t.Errorf("places: %s", text)
 	}
-	if len(v.Unreached) != 2 || v.Unreached[0].Instance != "three" || !strings.Contains(v.Unreached[0].Cause, "connection refused") {
+	if len(v.Unreached) != 1 || v.Unreached[0].Instance != "three" || !strings.Contains(v.Unreached[0].Cause, "connection refused") {
 		t.Errorf("unreached: %+v", v.Unreached)
 	}
 	var page JobPage
@@ -57,3 +60,98 @@ func TestJobOverAllInstances(t *testing.T) {
 		t.Errorf("list: %s", text)
 	}
 }
+
+// watchedJobs are jobs that note which of them were looked at.
+type watchedJobs struct {
+	fakeJobs
+	mu     sync.Mutex
+	looked []string
+}
+
+func (s *watchedJobs) Here(from, to string) []JobHere {
+	jobs := s.fakeJobs.Here(from, to)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range jobs {
+		s.looked = append(s.looked, j.ID)
+	}
+	return jobs
+}
+
+// take gives what was looked at since the last time.
+func (s *watchedJobs) take() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	looked := s.looked
+	s.looked = nil
+	return looked
+}
+
+// Of a thousand jobs, no instance looks at more than the page that is asked for; of one job, only the instances that have something to
+// say of it are asked. A file that is broken on one instance only has its place in the list all the same, and the pages have each job once.
+func TestNobodyLooksAtMoreThanIsShown(t *testing.T) {
+	t.Parallel()
+	var here, there, idle watchedJobs
+	for i := range 1000 {
+		j := JobHere{JobStatus: JobStatus{ID: fmt.Sprintf("job-%03d", i), State: Running, Since: morning}}
+		there.fakeJobs = append(there.fakeJobs, j)
+		j.State, j.Cause = Stopped, "runs on two"
+		here.fakeJobs, idle.fakeJobs = append(here.fakeJobs, j), append(idle.fakeJobs, j)
+	}
+	for _, broken := range []string{"job-004.5", "zzz"} {
+		there.fakeJobs = append(there.fakeJobs, JobHere{JobStatus: JobStatus{ID: broken, File: broken + ".yaml", State: Failed, Since: morning}})
+	}
+	slices.SortFunc(there.fakeJobs, func(a, b JobHere) int { return strings.Compare(a.ID, b.ID) })
+	two := startAPI(t, "127.0.0.1:0", API{Store: &fakeStore{}, Fleet: lonely{"two"}, Jobs: &there})
+	three := startAPI(t, "127.0.0.1:0", API{Store: &fakeStore{}, Fleet: lonely{"three"}, Jobs: &idle})
+	base := startAPI(t, "127.0.0.1:0", API{Store: &fakeStore{}, Jobs: &here, Fleet: tellingTwo{fleet{me: "one", peers: []Peer{{ID: "two", Advertise: two},
+		{ID: "three", Advertise: three}}}}})
+
+	var v JobView
+	_, text, _ := request(t, http.MethodGet, base+"/api/v1/jobs/job-500", "")
+	if err := json.Unmarshal([]byte(text), &v); err != nil || v.State != Running || v.InstanceCount != 1 || len(v.Instances) != 1 || v.Instances[0].Instance != "two" {
+		t.Errorf("got %s", text)
+	}
+	if got := fmt.Sprint(there.take(), idle.take()); got != "[job-500] []" {
+		t.Errorf("for one job, two and three looked at %s", got)
+	}
+	here.take()
+
+	seen := map[string]int{}
+	for cursor, pages := "", 0; ; pages++ {
+		var page JobPage
+		_, text, _ := request(t, http.MethodGet, base+"/api/v1/jobs?limit=10&cursor="+strings.ReplaceAll(cursor, " ", "%20"), "")
+		if err := json.Unmarshal([]byte(text), &page); err != nil || len(page.Jobs) > 10 || pages > 110 {
+			t.Fatalf("got %s", text)
+		}
+		for _, s := range []*watchedJobs{&here, &there, &idle} {
+			if looked := s.take(); len(looked) > 12 {
+				t.Fatalf("for a page of 10 from %q on, %d jobs were looked at", cursor, len(looked))
+			}
+		}
+		for _, j := range page.Jobs {
+			seen[j.ID]++
+			if j.State != Running && j.State != Failed {
+				t.Errorf("%s is %s", j.ID, j.State)
+			}
+		}
+		if cursor = page.Next; cursor == "" {
+			break
+		}
+	}
+	if len(seen) != 1002 || seen["job-004.5"] != 1 || seen["zzz"] != 1 {
+		t.Errorf("%d jobs in all pages", len(seen))
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("%s is there %d times", id, n)
+		}
+	}
+}
+
+// tellingTwo are instances of which two alone has something to say of every job; the idle one is gone.
+type tellingTwo struct{ fleet }
+
+func (f tellingTwo) Instances() []Self { all := f.fleet.Instances(); return all[:len(all)-1] }
+
+func (f tellingTwo) Telling(string) []Self { return f.Instances()[1:2] }

@@ -109,7 +109,7 @@ const acceptTimeout = 15 * time.Second
 // acceptThere asks the other instances, each without what those before it have answered for. why says that there is nothing to accept
 // on the last one.
 func (a API) acceptThere(ctx context.Context, by service.Caller, in AcceptIn, page *AcceptedPage) (why *Problem) {
-	for _, p := range a.peers(in.Job) {
+	for _, p := range a.peers(a.Fleet.Telling(in.Job)) {
 		if in.Partition != nil && len(page.Accepted) > 0 { // the one that was meant
 			return nil
 		}

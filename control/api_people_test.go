@@ -34,8 +34,10 @@ func (p *callers) Authenticate(req *http.Request) (service.Caller, error) {
 // owned is runs with an owner.
 type owned struct{ runs }
 
-func (o owned) Here() []JobHere {
-	jobs := o.runs.Here()
+func (o owned) Names() []JobName { return namesOf(o.Here("", "")) }
+
+func (o owned) Here(from, to string) []JobHere {
+	jobs := o.runs.Here(from, to)
 	for i := range jobs {
 		jobs[i].Owner = "health"
 	}

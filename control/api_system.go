@@ -15,8 +15,8 @@ type SystemService interface {
 	Readiness(context.Context, service.Caller, struct{}) (Readiness, error)
 	// Instances are all that are alive, with the jobs that the caller may view.
 	Instances(context.Context, service.Caller, struct{}) (InstancePage, error)
-	// Jobs are those that the caller may view, as they are on this instance alone. Instances ask each other.
-	Jobs(context.Context, service.Caller, struct{}) (JobsHere, error)
+	// Jobs are those of a range that the caller may view, as they are on this instance alone. Instances ask each other.
+	Jobs(context.Context, service.Caller, JobRange) (JobsHere, error)
 	// Rotate seals the secrets of every job with this instance's first key.
 	Rotate(context.Context, service.Caller, struct{}) (Rotation, error)
 	// Version is that of this instance.
@@ -40,6 +40,12 @@ func systemMethods(s SystemService) []service.Method {
 // InstancePage are the instances that are alive, by id.
 type InstancePage struct {
 	Instances []Self `json:"instances"`
+}
+
+// JobRange are the jobs whose ids are from From to To, both included.
+type JobRange struct {
+	From string `json:"from,omitempty" doc:"no jobs whose ids come before it"`
+	To   string `json:"to,omitempty" doc:"no jobs whose ids come after it; left out: to the last one"`
 }
 
 // JobsHere are jobs as they are on one instance.
@@ -83,8 +89,8 @@ func (a systemService) Instances(_ context.Context, by service.Caller, _ struct{
 }
 
 // Jobs implements SystemService.
-func (a systemService) Jobs(_ context.Context, by service.Caller, _ struct{}) (JobsHere, error) {
-	return JobsHere{slices.DeleteFunc(a.viewsHere(), func(v JobView) bool { return !by.May(service.View, v.Owner) })}, nil
+func (a systemService) Jobs(_ context.Context, by service.Caller, in JobRange) (JobsHere, error) {
+	return JobsHere{slices.DeleteFunc(a.viewsHere(in.From, in.To), func(v JobView) bool { return !by.May(service.View, v.Owner) })}, nil
 }
 
 // Version implements SystemService.

@@ -19,7 +19,25 @@ import (
 
 type fakeJobs []JobHere
 
-func (f fakeJobs) Here() []JobHere { return f }
+func (f fakeJobs) Names() []JobName { return namesOf(f) }
+
+func (f fakeJobs) Here(from, to string) []JobHere { return within(f, from, to) }
+
+func namesOf(jobs []JobHere) (names []JobName) {
+	for _, j := range jobs {
+		names = append(names, JobName{j.ID, j.Owner, j.File})
+	}
+	return names
+}
+
+func within(jobs []JobHere, from, to string) (out []JobHere) {
+	for _, j := range jobs {
+		if j.ID >= from && (to == "" || j.ID <= to) {
+			out = append(out, j)
+		}
+	}
+	return out
+}
 
 func (f fakeJobs) Deliveries(string) (Deliveries, bool) { return nil, false }
 

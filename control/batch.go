@@ -5,17 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"streamer/consumer/kafkalog"
 )
 
-// mostTogether is how many objects are written in one transaction at most.
-const mostTogether = 64
+const (
+	// mostTogether is how many objects are written in one transaction at most.
+	mostTogether = 64
+	// gather is how long what nobody waits for gathers before it is written.
+	gather = 250 * time.Millisecond
+)
 
-// batch writes to the log together what comes while a transaction is under way. Each takes some tens of milliseconds, and the writers of
-// a namespace take turns, so without that the first start of a thousand jobs would take minutes.
+// batch writes to the log together what comes while a transaction is under way, or within a moment if it is no person who waits. Each
+// transaction takes some tens of milliseconds, and the writers of a namespace take turns and fence each other, so without that the first
+// start of a thousand jobs would take minutes.
 type batch struct {
-	log Objects
+	log   Objects
+	hurry chan struct{} // capacity 1: what waits is to be written now
 
 	mu      sync.Mutex
 	waiting []*update
@@ -34,11 +41,20 @@ type update struct {
 	refused, later bool
 }
 
-// update is Update of the log. Those that are written together fail together, when it is not for their own change.
-func (b *batch) update(ctx context.Context, key string, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error) {
+func newBatch(log Objects) batch { return batch{log: log, hurry: make(chan struct{}, 1)} }
+
+// update is Update of the log; what is patient gathers with others for a moment. Those that are written together fail together, when it is not
+// for their own change.
+func (b *batch) update(ctx context.Context, key string, patient bool, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error) {
 	u := &update{key: key, change: change, done: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, u)
+	if !patient || len(b.waiting) >= mostTogether {
+		select {
+		case b.hurry <- struct{}{}:
+		default:
+		}
+	}
 	if !b.running {
 		b.running = true
 		go b.write(context.WithoutCancel(ctx)) // ends when nothing waits; each transaction is bounded
@@ -65,10 +81,14 @@ func (b *batch) update(ctx context.Context, key string, change func(kafkalog.Ent
 
 // write writes until nothing waits.
 func (b *batch) write(ctx context.Context) {
-	for {
+	for b.waits() {
+		select {
+		case <-b.hurry:
+		case <-time.After(gather):
+		}
 		together := b.take()
 		if len(together) == 0 {
-			return
+			continue
 		}
 		err := b.transact(ctx, together)
 		if err != nil && len(together) > 1 && !errors.Is(err, kafkalog.ErrUnknown) && !errors.Is(err, kafkalog.ErrUnavailable) && !errors.Is(err, kafkalog.ErrReadOnly) {
@@ -110,7 +130,15 @@ func (b *batch) transact(ctx context.Context, together []*update) error {
 	return other
 }
 
-// take gives what is to be written next, each key once.
+// waits tells whether there is something to write; if not, write ends.
+func (b *batch) waits() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running = len(b.waiting) > 0
+	return b.running
+}
+
+// take gives what is to be written next, each key once; nothing, if who waited has gone.
 func (b *batch) take() (together []*update) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,7 +152,7 @@ func (b *batch) take() (together []*update) {
 		keys[u.key], u.begun = true, true
 		together = append(together, u)
 	}
-	b.waiting, b.running = rest, len(together) > 0
+	b.waiting = rest
 	return together
 }
 

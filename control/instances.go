@@ -135,6 +135,17 @@ func (s *Supervisor) Reports(job string) []JobReport {
 	return out
 }
 
+// Telling gives the live instances that say something of a job: it runs there, or should.
+func (s *Supervisor) Telling(job string) (out []Self) {
+	live := s.Instances()
+	for _, r := range s.Reports(job) {
+		if i := slices.IndexFunc(live, func(i Self) bool { return i.ID == r.Instance }); i >= 0 {
+			out = append(out, live[i])
+		}
+	}
+	return out
+}
+
 // OwnerOf gives the live instance that says it has a partition of a job; false: none does.
 func (s *Supervisor) OwnerOf(job, topic string, partition int32) (Self, bool) {
 	for _, r := range s.Reports(job) {

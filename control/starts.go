@@ -10,7 +10,7 @@ import (
 
 const (
 	// mostStarts is how many jobs of an instance start at a time: each asks Kafka several things and opens connections.
-	mostStarts = 8
+	mostStarts = 32
 	// startPatience is how long a start may keep others waiting. A job may wait for its topics for ever.
 	startPatience = 2 * time.Second
 	startLook     = 20 * time.Millisecond

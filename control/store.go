@@ -72,7 +72,7 @@ type remembered struct {
 
 // NewStore makes a store on a log that somebody runs.
 func NewStore(log Log) *Store {
-	return &Store{log: log, writes: batch{log: log}, looked: map[string]remembered{}}
+	return &Store{log: log, writes: newBatch(log), looked: map[string]remembered{}}
 }
 
 // stored is the object of a job in the log.
@@ -184,7 +184,7 @@ func (s *Store) look(job string) (consumer.Memory, int64, error) {
 // Remember implements consumer.Store. What the program does by itself and what changes nothing is not written; what a person does is
 // always in the audit.
 func (s *Store) Remember(ctx context.Context, job string, a consumer.Audit, change func(*consumer.Memory) error) (consumer.Memory, error) {
-	e, err := s.writes.update(ctx, statePrefix+job, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
+	e, err := s.writes.update(ctx, statePrefix+job, a.By == consumer.BySelf, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
 		before, err := decode(job, e, exists)
 		if err != nil {
 			return nil, nil, err

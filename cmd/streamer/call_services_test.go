@@ -62,7 +62,7 @@ var asked = map[string]map[string]any{
 	"offsets.show":        {"job": "visits"},
 	"offsets.undo":        {"job": "visits", "dry_run": true},
 	"system.instances":    {},
-	"system.jobs":         {},
+	"system.jobs":         {"from": "births", "to": "visits"},
 	"system.openapi":      {},
 	"system.readiness":    {},
 	"system.services":     {},

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -160,7 +161,18 @@ func (nightDefinitions) OwnerOf(id string) (string, bool) {
 // nightJobs are jobs as an operator may find them.
 type nightJobs struct{}
 
-func (nightJobs) Here() []control.JobHere {
+func (n nightJobs) Names() (names []control.JobName) {
+	for _, j := range n.Here("", "") {
+		names = append(names, control.JobName{ID: j.ID, Owner: j.Owner, File: j.File})
+	}
+	return names
+}
+
+func (n nightJobs) Here(from, to string) []control.JobHere {
+	return slices.DeleteFunc(n.all(), func(j control.JobHere) bool { return j.ID < from || to != "" && j.ID > to })
+}
+
+func (nightJobs) all() []control.JobHere {
 	number := func(n int64) *int64 { return &n }
 	since := night.Add(-12 * time.Minute)
 	return []control.JobHere{
@@ -193,6 +205,10 @@ func (nightFleet) Me() control.Self { return control.Self{ID: "streamer-0"} }
 
 func (f nightFleet) Instances() []control.Self {
 	return []control.Self{f.Me(), {ID: "streamer-1", Advertise: "http://127.0.0.1:1", Jobs: []string{"visits"}}}
+}
+
+func (f nightFleet) Telling(job string) []control.Self {
+	return slices.DeleteFunc(f.Instances(), func(i control.Self) bool { return !slices.Contains(i.Jobs, job) })
 }
 
 func (nightFleet) OwnerOf(_, _ string, partition int32) (control.Self, bool) {
