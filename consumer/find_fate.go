@@ -107,7 +107,7 @@ func (f *fate) all(s *whereabouts) (found []Found) {
 		row := int32(r.Row)
 		switch {
 		case f.letters[row] != nil:
-		case r.Verdict == "filtered" || r.Verdict == "not emitted":
+		case r.unwanted():
 			filtered++
 		case !s.isFinal(row):
 			if again++; s.earlier != nil {
@@ -195,7 +195,7 @@ func (f *fate) row(s *whereabouts, row int32) Found {
 		one.State, one.Reason = FoundNoRow, fmt.Sprintf("the record has %d rows, as the job is defined now", len(f.rows))
 	case f.rows[at].Verdict != "send" && !s.final && s.earlier == nil && len(s.pending) == 0:
 		one.Reason += "; " + f.rows[at].Verdict + ", as the job is defined now"
-	case f.rows[at].Verdict == "filtered" || f.rows[at].Verdict == "not emitted":
+	case f.rows[at].unwanted():
 		one.State, one.Reason = FoundFiltered, f.rows[at].Verdict+", as the job is defined now"
 	case len(s.pending) > 0: // others are, and this one was final when the record was read
 		one.State, one.Reason = FoundFinished, "it was final when its record was read: an earlier owner has delivered it"

@@ -26,6 +26,7 @@ const (
 	outcomeWordRedriven  = "redriven"
 	outcomeWordFiltered  = "filtered"
 	outcomeWordNotEmit   = "not emitted"
+	outcomeWordUnmatched = "unmatched"
 	outcomeWordTombstone = "tombstone"
 	outcomeWordGivenUp   = "given up"
 	outcomeWordVoid      = "void"

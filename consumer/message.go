@@ -28,11 +28,13 @@ type extraction struct {
 	decoder   *schemas.Decoder
 	mapper    *mapping.Mapper
 	build     *schemas.Builder
-	mapped    mapping.Request
+	routes    int32 // of the job
+	parts     []mapping.Part
 	out       []extracted
 }
 
-// extracted is what became of one row: a request, a verdict against one, or the reason why there can be none.
+// extracted is what became of one row by one route: a request, a verdict against one, or the reason why there can be none. Its index is
+// row × routes + route, which is the row's own where a job has no routes.
 type extracted struct {
 	index   int32
 	lane    laneValue
@@ -48,6 +50,7 @@ func newExtraction(cfg *Config, cache *schemas.Cache, from address) extraction {
 		usesKafka: cfg.Program.UsesKafka() || path != nil && path.UsesKafka(),
 		decoder:   schemas.NewDecoder(cfg.Schemas, cache),
 		mapper:    cfg.Program.NewMapper(),
+		routes:    int32(len(cfg.Program.Routes())),
 		build:     schemas.NewBuilder(),
 	}
 }
@@ -55,7 +58,7 @@ func newExtraction(cfg *Config, cache *schemas.Cache, from address) extraction {
 // adopt makes cfg what records are brought to rows by.
 func (x *extraction) adopt(cfg *Config, cache *schemas.Cache) {
 	to := newExtraction(cfg, cache, x.address)
-	x.cfg, x.usesKafka, x.decoder, x.mapper = to.cfg, to.usesKafka, to.decoder, to.mapper
+	x.cfg, x.usesKafka, x.decoder, x.mapper, x.routes = to.cfg, to.usesKafka, to.decoder, to.mapper, to.routes
 }
 
 // null is the row of a tombstone that is delivered.
@@ -189,9 +192,9 @@ func keyLane(rec *kgo.Record) laneValue {
 }
 
 // request makes the request of a row: what the mapping gave, the idempotency key, and where the row comes from.
-func (x *extraction) request(rec *kgo.Record, offset string, index int32) sink.Request {
-	header := make([]sink.Header, len(x.mapped.Header), len(x.mapped.Header)+6)
-	for i, h := range x.mapped.Header {
+func (x *extraction) request(rec *kgo.Record, offset string, index int32, r *mapping.Request) sink.Request {
+	header := make([]sink.Header, len(r.Header), len(r.Header)+6)
+	for i, h := range r.Header {
 		header[i] = sink.Header(h)
 	}
 	if x.cfg.IdempotencyHeader != "" {
@@ -207,7 +210,7 @@ func (x *extraction) request(rec *kgo.Record, offset string, index int32) sink.R
 			sink.Header{Name: "Streamer-Offset", Value: offset},
 			sink.Header{Name: "Streamer-Row", Value: strconv.Itoa(int(index))})
 	}
-	return sink.Request{Method: x.mapped.Method, URL: x.mapped.URL, Header: header, Body: x.mapped.Body, User: x.mapped.User}
+	return sink.Request{Method: r.Method, URL: r.URL, Header: header, Body: r.Body, User: r.User}
 }
 
 // traceparent names a span of the request in the record's trace (W3C Trace Context), the same on every attempt. A record without

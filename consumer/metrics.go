@@ -19,16 +19,21 @@ const (
 	outcomeGivenUp      = "given_up" // by an operator, without a dead letter
 	outcomeFiltered     = "filtered"
 	outcomeNotEmitted   = "not_emitted"
+	outcomeUnmatched    = "unmatched" // by any route
 	outcomeTombstone    = "tombstone"
 )
 
-var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeParked, outcomeGivenUp, outcomeFiltered, outcomeNotEmitted, outcomeTombstone}
+var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeParked, outcomeGivenUp, outcomeFiltered, outcomeNotEmitted, outcomeUnmatched, outcomeTombstone}
 
 func verdictOutcome(v mapping.Verdict) string {
-	if v == mapping.NotEmitted {
+	switch v {
+	case mapping.NotEmitted:
 		return outcomeNotEmitted
+	case mapping.Unmatched:
+		return outcomeUnmatched
+	default:
+		return outcomeFiltered
 	}
-	return outcomeFiltered
 }
 
 // metrics are those of the data path. Their names and labels are a contract: they never depend on a setting.

@@ -87,7 +87,7 @@ func (p *partition) mapped(rec *kgo.Record, own *record, final func(row int32) b
 }
 
 // extract does decode → filter, mask → map. The whole value is decoded before the first row of it can be sent. A record that
-// cannot be decoded is one row with the error.
+// cannot be decoded is one row with the error, and so is a row whose routes cannot be told.
 func (x *extraction) extract(rec *kgo.Record) []extracted {
 	x.out = x.out[:0]
 	batch, err := x.decode(rec)
@@ -106,14 +106,21 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 		if batch != nil {
 			message.Msg = batch.Row(int(i))
 		}
-		row := extracted{index: i}
-		if row.lane, row.err = x.rowLane(rec, batch, &message); row.err == nil { // before masking hides what it may need
-			row.verdict, row.err = x.mapper.Map(&message, &x.mapped)
+		whole := extracted{index: i * x.routes}
+		x.parts = x.parts[:0]
+		if whole.lane, whole.err = x.rowLane(rec, batch, &message); whole.err == nil { // before masking hides what it may need
+			x.parts, whole.verdict, whole.err = x.mapper.Map(&message, x.parts)
 		}
-		if row.err == nil && row.verdict == mapping.Send {
-			row.request = x.request(rec, offset, i)
+		if len(x.parts) == 0 {
+			x.out = append(x.out, whole)
 		}
-		x.out = append(x.out, row)
+		for j := range x.parts {
+			part := extracted{index: whole.index + int32(x.parts[j].Route), lane: whole.lane, err: x.parts[j].Err}
+			if part.err == nil {
+				part.request = x.request(rec, offset, i, &x.parts[j].Call.Request)
+			}
+			x.out = append(x.out, part)
+		}
 	}
 	return x.out
 }

@@ -84,6 +84,8 @@ func (s *redriveSender) nextRow(l *sending) {
 			l.dropped = outcomeWordNotEmit
 		case x.verdict == mapping.Filtered:
 			l.dropped = outcomeWordFiltered
+		case x.verdict == mapping.Unmatched:
+			l.dropped = outcomeWordUnmatched
 		default:
 			l.d = sink.Delivery{Request: x.request, Final: func(_ *sink.Delivery, o sink.Outcome) { s.finals <- redriveFinal{l, o} }}
 			s.scope.Deliver(&l.d)

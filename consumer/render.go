@@ -34,13 +34,20 @@ type RecordHeader struct {
 type Rendered struct {
 	// Row is its place in the record, from 0; -1 stands for a record that could not be decoded.
 	Row int
-	// Verdict is send, filtered, not emitted, or payload error; Problem says why in the last case.
+	// Verdict is send, filtered, not emitted, unmatched, or payload error; Problem says why in the last case.
 	Verdict, Problem string
 	// Lane says for which rows it waits: a value, "the partition" or "nobody".
 	Lane string
 	// Request is what would be sent, without authentication; only when Verdict is send.
 	Request sink.Request
 }
+
+// unwanted says that the row is final without a request.
+func (r Rendered) unwanted() bool {
+	return r.Verdict != mapping.Send.String() && r.Verdict != payloadError
+}
+
+const payloadError = "payload error"
 
 // Render says which requests a job makes of a record, by the very steps that Run takes. It sends nothing.
 func Render(cfg Config, rec Record) []Rendered {
@@ -69,11 +76,9 @@ func rendered(x extracted) Rendered {
 	r := Rendered{Row: int(x.index), Verdict: "send", Lane: x.lane.value, Request: x.request}
 	switch {
 	case x.err != nil:
-		r.Verdict, r.Problem = "payload error", x.err.Error()
-	case x.verdict == mapping.Filtered:
-		r.Verdict = "filtered"
-	case x.verdict == mapping.NotEmitted:
-		r.Verdict = "not emitted"
+		r.Verdict, r.Problem = payloadError, x.err.Error()
+	case x.verdict != mapping.Send:
+		r.Verdict = x.verdict.String()
 	}
 	switch {
 	case x.lane.none:

@@ -67,7 +67,7 @@ func TestUser(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		var r Request
-		_, err = p.NewMapper().Map(&Message{Msg: parseJSON(t, test.row)}, &r)
+		_, err = mapOne(p.NewMapper(), &Message{Msg: parseJSON(t, test.row)}, &r)
 		if text := ""; err != nil {
 			text = err.Error()
 			if text != test.problem {

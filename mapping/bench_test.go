@@ -48,7 +48,7 @@ func BenchmarkMap(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			var r Request
-			if v, err := m.Map(msg, &r); v != Send || err != nil {
+			if v, err := mapOne(m, msg, &r); v != Send || err != nil {
 				b.Fatal(v, err)
 			}
 		}
@@ -59,7 +59,7 @@ func BenchmarkMap(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			var r Request
-			if v, err := m.Map(msg, &r); v != Send || err != nil {
+			if v, err := mapOne(m, msg, &r); v != Send || err != nil {
 				b.Fatal(v, err)
 			}
 		}
@@ -123,7 +123,7 @@ func BenchmarkPayload(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				var r Request
-				if v, err := m.Map(msg, &r); v != Send || err != nil {
+				if v, err := mapOne(m, msg, &r); v != Send || err != nil {
 					b.Fatal(v, err)
 				}
 			}
@@ -151,7 +151,7 @@ func TestMapAllocates(t *testing.T) {
 			var r Request
 			if n := testing.AllocsPerRun(100, func() {
 				r = Request{}
-				if v, err := m.Map(msg, &r); v != Send || err != nil {
+				if v, err := mapOne(m, msg, &r); v != Send || err != nil {
 					t.Fatal(v, err)
 				}
 			}); n > c.most {

@@ -19,38 +19,41 @@ type bodyKey struct {
 	slot int
 }
 
-func (k *compiler) body(c Config) {
+func (k *compiler) body(jsonBody, formBody, payload field) (b body) {
 	var both []string
-	for _, f := range []struct {
-		name string
-		v    schemas.Value
-	}{{"json_body", c.JSONBody}, {"form_body", c.FormBody}, {"payload", c.Payload}} {
+	for _, f := range []field{jsonBody, formBody, payload} {
 		if given(f.v) {
-			both = append(both, f.name)
+			both = append(both, f.at)
 		}
 	}
 	if len(both) > 1 {
 		k.faults.Add(both[len(both)-1], "stands beside "+strings.Join(both[:len(both)-1], " and "), "a request has one body: keep one of them")
 	}
-	for _, key := range k.keys("json_body", c.JSONBody, true) {
-		k.prog.body.object = append(k.prog.body.object, bodyKey{jsonText(key) + ":", k.mapped[key]})
+	for _, key := range k.keys(jsonBody, true) {
+		b.object = append(b.object, bodyKey{jsonText(key) + ":", k.mapped[key]})
 	}
-	for _, key := range k.keys("form_body", c.FormBody, false) {
-		k.prog.body.form = append(k.prog.body.form, bodyKey{string(appendForm(nil, []byte(key))) + "=", k.mapped[key]})
+	for _, key := range k.keys(formBody, false) {
+		b.form = append(b.form, bodyKey{string(appendForm(nil, []byte(key))) + "=", k.mapped[key]})
 	}
-	if given(c.Payload) {
-		k.prog.body.payload = k.payload("payload", c.Payload)
+	if given(payload.v) {
+		b.payload = k.payload(payload.at, payload.v)
 	}
 	// A list with nothing but unknown keys still sends an object, as the original does.
-	if b := &k.prog.body; b.object == nil && c.JSONBody.Len() > 0 {
+	if b.object == nil && jsonBody.v.Len() > 0 {
 		b.object = []bodyKey{}
 	}
-	switch b := &k.prog.body; {
+	return b
+}
+
+// contentType is what a body is, unless the job says otherwise; empty for none.
+func (b *body) contentType() string {
+	switch {
 	case b.object != nil || b.payload != nil:
-		k.defaultContentType("application/json")
+		return "application/json"
 	case b.form != nil:
-		k.defaultContentType("application/x-www-form-urlencoded")
+		return "application/x-www-form-urlencoded"
 	}
+	return ""
 }
 
 func jsonText(s string) string {

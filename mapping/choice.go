@@ -85,12 +85,12 @@ func isTrue(v schemas.Value) bool {
 
 var methods = []string{http.MethodHead, http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
 
-func (k *compiler) method(v schemas.Value) {
-	if v.Kind() == schemas.Absent {
-		k.faults.Add("type", "missing", "write an HTTP method: "+strings.Join(methods, ", "))
-		return
+func (k *compiler) method(f field) *choice[string] {
+	if f.v.Kind() == schemas.Absent {
+		k.faults.Add(f.at, "missing", "write an HTTP method: "+strings.Join(methods, ", "))
+		return nil
 	}
-	k.prog.method = compileChoice(k, "type", v, 0, func(at string, v schemas.Value) (string, bool) {
+	return compileChoice(k, f.at, f.v, 0, func(at string, v schemas.Value) (string, bool) {
 		name, ok := v.Str()
 		if !ok {
 			k.faults.Add(at, "found "+kindOf(v)+", not an HTTP method", "write one of "+strings.Join(methods, ", "))

@@ -7,8 +7,10 @@ import (
 // Config is the part of a job document that says what request a row becomes, as it stands in the document; Absent is not given.
 type Config struct {
 	Type, URL, DataMap, Constant, QueryParams, JSONBody, FormBody, Headers, Payload, Filter, Emit, Mask schemas.Value
-	// User is a text with placeholders that gives Request.User; Absent: there is none.
+	// User is a text with placeholders that gives Request.User; Absent: there is none. A route's is in its auth.
 	User schemas.Value
+	// Routes is the list of routes; Absent: the job is its only one.
+	Routes schemas.Value
 	// Reference gives the text behind ${env:NAME} and ${file:NAME} in headers, once, when the job is compiled; kind is env or file.
 	// It is never asked about what comes from a row. Without it such a header is refused.
 	Reference func(kind, name string) (string, error)
@@ -26,7 +28,22 @@ type Message struct {
 	Tombstone bool
 }
 
-// Request is what a row becomes. Its memory is its owner's; Header may be appended to.
+// Part is what one route makes of a row.
+type Part struct {
+	// Route is its place in Program.Routes.
+	Route int
+	// Call is the request to make.
+	Call Call
+	// Err, an *Error, says why the route cannot be mapped. The other parts of the row are not concerned.
+	Err error
+}
+
+// Call is a request, and how its answer is taken.
+type Call struct {
+	Request
+}
+
+// Request is what is sent. Its memory is its owner's; Header may be appended to.
 type Request struct {
 	Method, URL string
 	Header      []Header
@@ -49,6 +66,8 @@ const (
 	NotEmitted
 	// Filtered means that the filter found nothing; the row is final without a request.
 	Filtered
+	// Unmatched means that no route matches; the row is final without a request.
+	Unmatched
 )
 
 // String gives the verdict in a word.
@@ -60,6 +79,8 @@ func (v Verdict) String() string {
 		return "not emitted"
 	case Filtered:
 		return "filtered"
+	case Unmatched:
+		return "unmatched"
 	}
 	return "unknown"
 }

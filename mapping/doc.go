@@ -41,6 +41,10 @@
 //	jq-error             a program's errors name kinds of values, and a text only if it stands in the program
 //	jq-bounds            a program that loops, or makes something very large, is a payload error; there is no clock in that
 //	jq-faults            a program without a meaning, or that reaches beyond the message, is refused with its place
+//	routes               each route that matches makes one request, in their order; when it matches is as for a choice
+//	routes-inherit       what a route does not say it takes from the job: one kind of body for any other, headers beside the job's
+//	routes-fail          a route that cannot be mapped does not concern the others; one without a match makes no request
+//	routes-faults        faults of all routes at once, each in its route
 //	faults               all that is wrong with a job is reported at once, each with its path and mend
 //	warnings             what works otherwise than one may think is a warning: unknown keys in Aether's own lists, unknown roots
 //

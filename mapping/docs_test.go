@@ -69,7 +69,7 @@ func example(t *testing.T, kind, what, row string) string {
 	switch kind {
 	case "expression":
 		p := compileJob(t, `{"type":"POST","url":"http://h/","datamap":{"v":`+jsonText(what)+`},"json_body":["v"]}`)
-		if _, err := p.NewMapper().Map(msg, &r); err != nil {
+		if _, err := mapOne(p.NewMapper(), msg, &r); err != nil {
 			t.Fatal(err)
 		}
 		v := parseJSON(t, string(r.Body)).Field("v")
@@ -79,19 +79,19 @@ func example(t *testing.T, kind, what, row string) string {
 		return ""
 	case "url":
 		p := compileJob(t, `{"type":"GET","datamap":{},"url":`+jsonText(what)+`}`)
-		if _, err := p.NewMapper().Map(msg, &r); err != nil {
+		if _, err := mapOne(p.NewMapper(), msg, &r); err != nil {
 			return "error"
 		}
 		return r.URL
 	case "payload":
-		if _, err := compileJob(t, job+`"payload":`+what+`}`).NewMapper().Map(msg, &r); err != nil {
+		if _, err := mapOne(compileJob(t, job+`"payload":`+what+`}`).NewMapper(), msg, &r); err != nil {
 			return "error"
 		}
 		return string(r.Body)
 	case "filter":
 		what = jsonText(what)
 	}
-	v, err := compileJob(t, job+`"`+kind+`":`+what+`}`).NewMapper().Map(msg, &r)
+	v, err := mapOne(compileJob(t, job+`"`+kind+`":`+what+`}`).NewMapper(), msg, &r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -132,7 +132,7 @@ func FuzzTemplate(f *testing.F) {
 			return
 		}
 		var r Request
-		if _, err := p.NewMapper().Map(&Message{Msg: textValue(value)}, &r); err != nil {
+		if _, err := mapOne(p.NewMapper(), &Message{Msg: textValue(value)}, &r); err != nil {
 			return
 		}
 		u, err := url.Parse(r.URL)
@@ -192,7 +192,7 @@ func FuzzJob(f *testing.F) {
 			return
 		}
 		var r Request
-		verdict, err := p.NewMapper().Map(&Message{Msg: v}, &r)
+		verdict, err := mapOne(p.NewMapper(), &Message{Msg: v}, &r)
 		if err != nil {
 			if _, ok := err.(*Error); !ok { //nolint:errorlint // the type is the promise
 				t.Fatalf("%T: %v", err, err)
@@ -205,7 +205,7 @@ func FuzzJob(f *testing.F) {
 		if u, err := url.Parse(r.URL); err != nil || u.Host == "" {
 			t.Fatalf("URL %q: %v", r.URL, err)
 		}
-		if r.Body != nil && (p.body.object != nil || p.body.payload != nil) {
+		if r.Body != nil && (p.routes[0].body.object != nil || p.routes[0].body.payload != nil) {
 			if _, err := schemas.ParseJSON(r.Body, schemas.Limits{Nesting: 200}); err != nil {
 				t.Fatalf("body %q: %v", r.Body, err)
 			}

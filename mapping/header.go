@@ -3,6 +3,7 @@ package mapping
 import (
 	"errors"
 	"net/textproto"
+	"slices"
 	"strings"
 
 	"streamer/schemas"
@@ -24,33 +25,48 @@ type headerTemplate struct {
 var ownHeaders = []string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Upgrade", "Te", "Trailer",
 	"Proxy-Connection", "Expect"}
 
-func (k *compiler) header(v schemas.Value) {
-	if !given(v) {
-		return
-	}
-	if v.Kind() != schemas.Object {
-		k.faults.Add("headers", "found "+kindOf(v)+", not an object", `write {"X-Source": "survey {id}"}`)
-		return
-	}
-	seen := map[string]bool{}
-	for name, value := range v.Members() {
-		at := under("headers", name)
-		canonical := textproto.CanonicalMIMEHeaderKey(name)
-		if !isToken(name) {
-			k.faults.Add(at, "not a header name", "use letters, digits and -")
+func (k *compiler) header(fields []field) (h headers) {
+	for i, f := range fields {
+		if !given(f.v) {
 			continue
 		}
-		if seen[canonical] {
-			k.faults.Add(at, "stands twice", "names are the same whatever their case")
+		if f.v.Kind() != schemas.Object {
+			k.faults.Add(f.at, "found "+kindOf(f.v)+", not an object", `write {"X-Source": "survey {id}"}`)
 			continue
 		}
-		seen[canonical] = true
-		if containsText(ownHeaders, canonical) {
-			k.faults.Add(at, "is set from the request itself", "leave it out")
-			continue
+		seen := map[string]bool{}
+		for name, value := range f.v.Members() {
+			at := under(f.at, name)
+			canonical := textproto.CanonicalMIMEHeaderKey(name)
+			if !isToken(name) {
+				k.faults.Add(at, "not a header name", "use letters, digits and -")
+				continue
+			}
+			if seen[canonical] {
+				k.faults.Add(at, "stands twice", "names are the same whatever their case")
+				continue
+			}
+			seen[canonical] = true
+			if containsText(ownHeaders, canonical) {
+				k.faults.Add(at, "is set from the request itself", "leave it out")
+				continue
+			}
+			if !slices.ContainsFunc(fields[i+1:], func(later field) bool { return hasHeader(later.v, canonical) }) {
+				k.headerLine(&h, at, name, value)
+			}
 		}
-		k.headerLine(at, name, value)
 	}
+	return h
+}
+
+// hasHeader says whether an object of headers has that name, also as null.
+func hasHeader(v schemas.Value, canonical string) bool {
+	for name := range v.Members() {
+		if textproto.CanonicalMIMEHeaderKey(name) == canonical {
+			return true
+		}
+	}
+	return false
 }
 
 func containsText(list []string, s string) bool {
@@ -62,7 +78,8 @@ func containsText(list []string, s string) bool {
 	return false
 }
 
-func (k *compiler) headerLine(at, name string, v schemas.Value) {
+// headerLine adds one header to h; null is a header that the request does not have.
+func (k *compiler) headerLine(h *headers, at, name string, v schemas.Value) {
 	switch v.Kind() {
 	case schemas.Null:
 		return
@@ -83,7 +100,7 @@ func (k *compiler) headerLine(at, name string, v schemas.Value) {
 	for _, p := range parts {
 		text, ok := k.fixedText(p)
 		if !ok {
-			k.prog.header.made = append(k.prog.header.made, headerTemplate{name, at, parts})
+			h.made = append(h.made, headerTemplate{name, at, parts})
 			return
 		}
 		fixed.WriteString(text)
@@ -92,7 +109,7 @@ func (k *compiler) headerLine(at, name string, v schemas.Value) {
 		k.faults.Add(at, "a header cannot hold line ends or control characters", "")
 		return
 	}
-	k.prog.header.fixed = append(k.prog.header.fixed, Header{name, fixed.String()})
+	h.fixed = append(h.fixed, Header{name, fixed.String()})
 }
 
 // headerParts cuts a header template. References are filled in here, so that what a row holds is never taken for one.
@@ -161,19 +178,10 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// defaultContentType adds it where the job has no such header of its own.
-func (k *compiler) defaultContentType(value string) {
-	for _, h := range k.prog.header.fixed {
-		if strings.EqualFold(h.Name, contentType) {
-			return
-		}
-	}
-	for _, h := range k.prog.header.made {
-		if strings.EqualFold(h.name, contentType) {
-			return
-		}
-	}
-	k.prog.header.fixed = append(k.prog.header.fixed, Header{contentType, value})
+// has says whether there is a header of that name, whatever its case.
+func (h *headers) has(name string) bool {
+	return slices.ContainsFunc(h.fixed, func(f Header) bool { return strings.EqualFold(f.Name, name) }) ||
+		slices.ContainsFunc(h.made, func(t headerTemplate) bool { return strings.EqualFold(t.name, name) })
 }
 
 const contentType = "Content-Type"

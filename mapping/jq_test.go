@@ -15,7 +15,7 @@ func jqBody(t testing.TB, program, row string) (string, error) {
 	t.Helper()
 	p := compileJob(t, `{"type":"POST","url":"http://h/","datamap":{},"constant":{"names":{"eng":"en"}},"payload":{"$jq":`+jsonText(program)+`}}`)
 	var r Request
-	_, err := p.NewMapper().Map(&Message{Msg: parseJSON(t, row)}, &r)
+	_, err := mapOne(p.NewMapper(), &Message{Msg: parseJSON(t, row)}, &r)
 	return string(r.Body), err
 }
 
@@ -173,7 +173,7 @@ func TestJQKeepsFewPatterns(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r Request
-		if _, err := m.Map(&Message{Msg: v}, &r); err != nil {
+		if _, err := mapOne(m, &Message{Msg: v}, &r); err != nil {
 			t.Fatal(err)
 		}
 		if want := strconv.FormatBool(i == 7); string(r.Body) != want {

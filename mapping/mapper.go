@@ -17,10 +17,12 @@ type Mapper struct {
 	// results are the slots' values for the row m is at, known where done is set.
 	results []found
 	done    []bool
-	buf     []byte
-	text    []byte
-	check   []byte
-	jq      jqState
+	// at is what m renders.
+	at    *template
+	buf   []byte
+	text  []byte
+	check []byte
+	jq    jqState
 }
 
 // NewMapper makes a Mapper for p.
@@ -40,22 +42,34 @@ func (m *Mapper) Warnings() []string {
 	return w
 }
 
-// Map makes a request of a row: emit rule, filter, mask, data map, request, in this order. Masking hides values of msg for good, so each
-// row is mapped once. With Send out is filled in, its memory not msg's; otherwise, and with an error, out is as it was. The error is an
-// *Error. Cost: what the request itself needs (URL, body, headers that depend on the row); straight paths allocate nothing.
-func (m *Mapper) Map(msg *Message, out *Request) (Verdict, error) {
+// Map makes requests of a row: emit rule, filter and mask, then of each route that matches it, in their order, a Part, which it appends to
+// out. Masking hides values of msg for good, so each row is mapped once. Without Send nothing is appended. What a Part holds is in memory
+// of its own, not msg's. The error, of emit rule and filter, is an *Error. Cost: what the requests themselves need (URL, body, headers that
+// depend on the row); straight paths allocate nothing.
+func (m *Mapper) Map(msg *Message, out []Part) ([]Part, Verdict, error) {
 	m.begin(msg)
 	if !msg.Tombstone {
 		if v, err := m.admit(msg); err != nil || v != Send {
-			return v, err
+			return out, v, err
 		}
 	}
-	r, err := m.request()
-	if err != nil {
-		return Send, err
+	before := len(out)
+	for i := range m.prog.routes {
+		r := &m.prog.routes[i]
+		matches, err := m.matches(r)
+		if err == nil && !matches {
+			continue
+		}
+		part := Part{Route: i, Err: err}
+		if err == nil {
+			part.Call.Request, part.Err = m.request(&r.template)
+		}
+		out = append(out, part)
 	}
-	*out = r
-	return Send, nil
+	if len(out) == before {
+		return out, Unmatched, nil
+	}
+	return out, Send, nil
 }
 
 // begin points m at a row.
@@ -173,9 +187,10 @@ func problemOf(err error) string {
 	return "found a value that JSON cannot write"
 }
 
-// request renders the request of the row m is at.
-func (m *Mapper) request() (r Request, err error) {
-	if r.Method, err = choose(m, m.prog.method); err != nil {
+// request renders t for the row m is at.
+func (m *Mapper) request(t *template) (r Request, err error) {
+	m.at = t
+	if r.Method, err = choose(m, t.method); err != nil {
 		return r, err
 	}
 	if r.URL, err = m.url(); err != nil {
@@ -184,7 +199,7 @@ func (m *Mapper) request() (r Request, err error) {
 	if r.Body, err = m.body(); err != nil {
 		return r, err
 	}
-	if r.User, err = m.user(m.prog.user); err != nil {
+	if r.User, err = m.user(t.user); err != nil {
 		return r, err
 	}
 	r.Header, err = m.header()
@@ -192,7 +207,7 @@ func (m *Mapper) request() (r Request, err error) {
 }
 
 func (m *Mapper) header() ([]Header, error) {
-	h := &m.prog.header
+	h := &m.at.header
 	if len(h.made) == 0 {
 		return h.fixed[:len(h.fixed):len(h.fixed)], nil
 	}

@@ -42,7 +42,7 @@ func TestAetherJobsRunAsTheyStand(t *testing.T) {
 				m = messageOf(t, c.schema, c.msg)
 			}
 			var r Request
-			v, err := p.NewMapper().Map(m, &r)
+			v, err := mapOne(p.NewMapper(), m, &r)
 			if got := show(v, r, err); got != c.want {
 				t.Errorf("got\n%s\nwant\n%s", got, c.want)
 			}
@@ -132,14 +132,14 @@ func TestRequestOwnsItsMemory(t *testing.T) {
 	}
 	m := p.NewMapper()
 	var first, second Request
-	if _, err := m.Map(&Message{Msg: row}, &first); err != nil {
+	if _, err := mapOne(m, &Message{Msg: row}, &first); err != nil {
 		t.Fatal(err)
 	}
 	for i := range src {
 		src[i] = '!'
 	}
 	first.Header = append(first.Header, Header{"A", "a"})
-	if _, err := m.Map(&Message{Msg: parseJSON(t, `{"id":"ghi"}`)}, &second); err != nil {
+	if _, err := mapOne(m, &Message{Msg: parseJSON(t, `{"id":"ghi"}`)}, &second); err != nil {
 		t.Fatal(err)
 	}
 	second.Header = append(second.Header, Header{"B", "b"})
@@ -150,7 +150,7 @@ func TestRequestOwnsItsMemory(t *testing.T) {
 	static := compileJob(t, `{"type":"POST","url":"http://h/","datamap":{},"payload":{"a":1}}`).NewMapper()
 	var one, two Request
 	for _, r := range []*Request{&one, &two} {
-		if _, err := static.Map(&Message{Msg: row}, r); err != nil {
+		if _, err := mapOne(static, &Message{Msg: row}, r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -177,7 +177,7 @@ func TestProgramOwnsItsMemory(t *testing.T) {
 		src[i] = '!'
 	}
 	var r Request
-	v, err := p.NewMapper().Map(&Message{Msg: parseJSON(t, `{"id":1,"ok":"yes"}`)}, &r)
+	v, err := mapOne(p.NewMapper(), &Message{Msg: parseJSON(t, `{"id":1,"ok":"yes"}`)}, &r)
 	const want = "POST http://h/1\n  Content-Type: application/json\n  X-A: 1\n  {\"id\":1,\"c\":\"const\"}\n"
 	if got := show(v, r, err); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -194,7 +194,7 @@ func TestErrorsHoldNoRow(t *testing.T) {
 		`{"a":"x","b":"` + strings.Repeat(secret, 20000) + `"}`, `{"a":"x","b":"y","d":"z","c":"` + strings.Repeat(secret, 20000) + `"}`,
 	} {
 		var r Request
-		_, err := p.NewMapper().Map(&Message{Msg: parseJSON(t, row)}, &r)
+		_, err := mapOne(p.NewMapper(), &Message{Msg: parseJSON(t, row)}, &r)
 		var e *Error
 		if !errors.As(err, &e) || strings.Contains(err.Error(), secret) || e.Key == "" || e.Expr == "" {
 			t.Errorf("error %v", err)
@@ -220,7 +220,7 @@ func TestMappersShareAProgram(t *testing.T) {
 					return
 				}
 				var r Request
-				v, err := m.Map(&Message{Msg: row}, &r)
+				v, err := mapOne(m, &Message{Msg: row}, &r)
 				want := fmt.Sprintf(`{"any":[1,%d],"f":{"n":%d}}`, i+2, i+2)
 				if v != Send || err != nil || string(r.Body) != want || r.URL != fmt.Sprintf("http://h/%d", worker) {
 					t.Errorf("%v %v %s %s, want %s", v, err, r.URL, r.Body, want)
@@ -251,7 +251,7 @@ func TestMaskPlansAreBounded(t *testing.T) {
 		}
 		for row := range b.Len() {
 			var r Request
-			if _, err := m.Map(&Message{Msg: b.Row(row), Avro: b.Schema()}, &r); err != nil || strings.Contains(string(r.Body), `"a"`) {
+			if _, err := mapOne(m, &Message{Msg: b.Row(row), Avro: b.Schema()}, &r); err != nil || strings.Contains(string(r.Body), `"a"`) {
 				t.Fatalf("%s %v", r.Body, err)
 			}
 		}
@@ -268,7 +268,7 @@ func TestMaskOfNothingLeavesWhatIsNotAnnotated(t *testing.T) {
 	p := compileJob(t, `{"type":"POST","url":"http://h/","datamap":{"m":"$.msg"},"json_body":["m"],"mask":{"levels":["public","private"],"emit":null,"annotation":"@aether_masking"}}`)
 	var r Request
 	m := messageOf(t, `{"type":"record","name":"R","fields":[{"name":"a","type":"int","@aether_masking":"public"},{"name":"b","type":"int"}]}`, `{"a":1,"b":2}`)
-	if _, err := p.NewMapper().Map(m, &r); err != nil || string(r.Body) != `{"m":{"b":2}}` {
+	if _, err := mapOne(p.NewMapper(), m, &r); err != nil || string(r.Body) != `{"m":{"b":2}}` {
 		t.Errorf("%s %v", r.Body, err)
 	}
 }
@@ -314,8 +314,22 @@ func TestReference(t *testing.T) {
 		t.Fatal(faults)
 	}
 	var r Request
-	_, err := p.NewMapper().Map(&Message{Msg: parseJSON(t, `{"id":"${env:STREAMER_VALUE_K}"}`)}, &r)
+	_, err := mapOne(p.NewMapper(), &Message{Msg: parseJSON(t, `{"id":"${env:STREAMER_VALUE_K}"}`)}, &r)
 	if want := "k={env/STREAMER_VALUE_K};${env:STREAMER_VALUE_K}"; err != nil || r.Header[0].Value != want {
 		t.Errorf("%v %v, want %s", r.Header, err, want)
 	}
+}
+
+// mapOne maps a row of a job without routes.
+func mapOne(m *Mapper, msg *Message, out *Request) (Verdict, error) {
+	var room [1]Part
+	parts, verdict, err := m.Map(msg, room[:0])
+	if err != nil || verdict != Send {
+		return verdict, err
+	}
+	if err := parts[0].Err; err != nil {
+		return verdict, err
+	}
+	*out = parts[0].Call.Request
+	return verdict, nil
 }

@@ -5,7 +5,7 @@ import (
 	"streamer/schemas"
 )
 
-// Program makes requests of rows: a job's emit rule, filter, mask, data map and templates, compiled. It is immutable and safe for
+// Program makes requests of rows: a job's emit rule, filter, mask, data map and routes, compiled. It is immutable and safe for
 // concurrent use; each worker maps with a Mapper of its own.
 type Program struct {
 	slots    []slot
@@ -15,12 +15,7 @@ type Program struct {
 	filter *Path
 	mask   *maskRule
 
-	method *choice[string]
-	url    *choice[*urlTemplate]
-	query  []queryKey
-	body   body
-	header headers
-	user   *userTemplate
+	routes []route
 
 	usesKafka bool
 	// jqReads is what the programs under $jq read of the message.
@@ -60,12 +55,7 @@ func Compile(c Config) (*Program, fault.List) {
 	k.emit(c.Emit)
 	k.filter(c.Filter)
 	k.mask(c.Mask)
-	k.method(c.Type)
-	k.url(c.URL)
-	k.prog.query = k.queryParams(c.QueryParams)
-	k.header(c.Headers)
-	k.prog.user = k.user(c.User)
-	k.body(c)
+	k.routes(c)
 	if k.faults.Err() != nil {
 		return nil, k.faults
 	}

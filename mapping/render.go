@@ -15,7 +15,7 @@ var tooLarge = fmt.Sprintf("comes to more than %d bytes", maxBody)
 
 // body renders the request's body, nil for none.
 func (m *Mapper) body() ([]byte, error) {
-	b := &m.prog.body
+	b := &m.at.body
 	m.buf = m.buf[:0]
 	var err error
 	switch {
@@ -26,13 +26,13 @@ func (m *Mapper) body() ([]byte, error) {
 	case b.payload != nil:
 		var some bool
 		if some, err = m.payload(b.payload, ""); err == nil && !some {
-			err = &Error{"payload", m.expression(b.payload), "found nothing; there is no body to send"}
+			err = &Error{b.payload.at, m.expression(b.payload), "found nothing; there is no body to send"}
 		}
 	default:
 		return nil, nil
 	}
 	if err == nil && len(m.buf) > maxBody {
-		err = &Error{"body", "", tooLarge}
+		err = &Error{m.at.place("body"), "", tooLarge}
 	}
 	if err != nil {
 		return nil, err
@@ -188,7 +188,7 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // owned gives c with memory of its own, so that a Program outlives the document it was made of.
 func (c Config) owned() Config {
 	for _, v := range []*schemas.Value{&c.Type, &c.URL, &c.DataMap, &c.Constant, &c.QueryParams, &c.JSONBody, &c.FormBody, &c.Headers,
-		&c.Payload, &c.Filter, &c.Emit, &c.Mask, &c.User} {
+		&c.Payload, &c.Filter, &c.Emit, &c.Mask, &c.User, &c.Routes} {
 		*v = v.Clone()
 	}
 	return c

@@ -24,7 +24,7 @@ func configOf(job schemas.Value) Config {
 		Type: job.Field("type"), URL: job.Field("url"), DataMap: job.Field("datamap"), Constant: job.Field("constant"),
 		QueryParams: job.Field("query_params"), JSONBody: job.Field("json_body"), FormBody: job.Field("form_body"),
 		Headers: job.Field("headers"), Payload: job.Field("payload"), Filter: job.Field("filter"), Emit: job.Field("emit"),
-		Mask: job.Field("mask"),
+		Mask: job.Field("mask"), Routes: job.Field("routes"),
 	}
 }
 
@@ -77,9 +77,18 @@ func runRule(t *testing.T, a *txtar.Archive) string {
 	for line := range strings.Lines(files["rows"]) {
 		line = strings.TrimSpace(line)
 		msg := messageOf(t, files["schema.avsc"], line)
-		var r Request
-		v, err := m.Map(msg, &r)
-		out.WriteString(line + "\n  " + strings.ReplaceAll(strings.TrimSpace(show(v, r, err)), "\n", "\n  ") + "\n")
+		parts, v, err := m.Map(msg, nil)
+		became := show(v, Request{}, err)
+		if len(parts) > 0 {
+			became = ""
+		}
+		for _, part := range parts {
+			if name := program.Routes()[part.Route]; name != "" {
+				became += name + ": "
+			}
+			became += show(v, part.Call.Request, part.Err)
+		}
+		out.WriteString(line + "\n  " + strings.ReplaceAll(strings.TrimSpace(became), "\n", "\n  ") + "\n")
 	}
 	for _, w := range m.Warnings() {
 		out.WriteString("warning: " + w + "\n")

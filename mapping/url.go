@@ -34,12 +34,12 @@ type queryKey struct {
 	slot int
 }
 
-func (k *compiler) url(v schemas.Value) {
-	if v.Kind() == schemas.Absent {
-		k.faults.Add("url", "missing", "write a URL such as https://example.org/api/{id}")
-		return
+func (k *compiler) url(f field) *choice[*urlTemplate] {
+	if f.v.Kind() == schemas.Absent {
+		k.faults.Add(f.at, "missing", "write a URL such as https://example.org/api/{id}")
+		return nil
 	}
-	k.prog.url = compileChoice(k, "url", v, 0, func(at string, v schemas.Value) (*urlTemplate, bool) {
+	return compileChoice(k, f.at, f.v, 0, func(at string, v schemas.Value) (*urlTemplate, bool) {
 		text, ok := v.Str()
 		if !ok {
 			k.faults.Add(at, "found "+kindOf(v)+", not a URL", "write a URL such as https://example.org/api/{id}")
@@ -201,9 +201,9 @@ func (k *compiler) fix(t *urlTemplate) {
 	t.fixed, t.isFixed, t.fixedQuery = b.String(), true, len(t.query) > 0
 }
 
-func (k *compiler) queryParams(v schemas.Value) []queryKey {
+func (k *compiler) queryParams(f field) []queryKey {
 	var out []queryKey
-	for _, key := range k.keys("query_params", v, true) {
+	for _, key := range k.keys(f, true) {
 		name := string(appendEscaped(nil, []byte(key))) + "="
 		out = append(out, queryKey{name, k.mapped[key]})
 	}
@@ -212,7 +212,8 @@ func (k *compiler) queryParams(v schemas.Value) []queryKey {
 
 // keys reads a list of mapped keys, each once. A key that is not mapped never has a value: with lenient, as in Aether's own fields, that
 // is a warning, and the key is left out.
-func (k *compiler) keys(at string, v schemas.Value, lenient bool) []string {
+func (k *compiler) keys(f field, lenient bool) []string {
+	at, v := f.at, f.v
 	if !given(v) {
 		return nil
 	}

@@ -11,11 +11,11 @@ import (
 const maxURL = 64 << 10
 
 func (m *Mapper) url() (string, error) {
-	t, err := choose(m, m.prog.url)
+	t, err := choose(m, m.at.url)
 	if err != nil {
 		return "", err
 	}
-	if t.isFixed && len(m.prog.query) == 0 {
+	if t.isFixed && len(m.at.query) == 0 {
 		return t.fixed, nil
 	}
 	hasQuery := t.fixedQuery
@@ -32,8 +32,8 @@ func (m *Mapper) url() (string, error) {
 			}
 		}
 	}
-	for i := range m.prog.query {
-		if err := m.queryKey(&m.prog.query[i], &hasQuery); err != nil {
+	for i := range m.at.query {
+		if err := m.queryKey(&m.at.query[i], &hasQuery); err != nil {
 			return "", err
 		}
 	}
@@ -43,7 +43,7 @@ func (m *Mapper) url() (string, error) {
 		}
 	}
 	if len(m.buf) > maxURL {
-		return "", &Error{"url", "", fmt.Sprintf("comes to %d bytes; at most %d are allowed", len(m.buf), maxURL)}
+		return "", &Error{m.at.place("url"), "", fmt.Sprintf("comes to %d bytes; at most %d are allowed", len(m.buf), maxURL)}
 	}
 	return string(m.buf), nil
 }

@@ -76,7 +76,7 @@ func TestURLForms(t *testing.T) {
 	} {
 		p := compileJob(t, `{"type":"GET","datamap":{"a":"$.msg.a"},"url":`+jsonText(template)+`}`)
 		var r Request
-		if _, err := p.NewMapper().Map(&Message{Msg: parseJSON(t, `{"a":1,"l":["x","xx"],"s":"l}r"}`)}, &r); err != nil || r.URL != want {
+		if _, err := mapOne(p.NewMapper(), &Message{Msg: parseJSON(t, `{"a":1,"l":["x","xx"],"s":"l}r"}`)}, &r); err != nil || r.URL != want {
 			t.Errorf("%s gives %s, %v; want %s", template, r.URL, err, want)
 		}
 	}

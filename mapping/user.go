@@ -1,16 +1,17 @@
 package mapping
 
-import "streamer/schemas"
-
 // userTemplate gives Request.User.
-type userTemplate struct{ parts []part }
+type userTemplate struct {
+	at    string
+	parts []part
+}
 
-// user compiles Config.User, which is written as a header's value is.
-func (k *compiler) user(v schemas.Value) *userTemplate {
+// user compiles whose token goes along, which is written as a header's value is.
+func (k *compiler) user(f field) *userTemplate {
+	at, v := f.at, f.v
 	if !given(v) {
 		return nil
 	}
-	const at = "auth.token_storage.user"
 	text, ok := v.Str()
 	if !ok || text == "" {
 		k.faults.Add(at, "is no text", "write whose token it is, as in \"{$.msg.user}\"")
@@ -24,7 +25,7 @@ func (k *compiler) user(v schemas.Value) *userTemplate {
 	if !ok {
 		return nil
 	}
-	return &userTemplate{parts}
+	return &userTemplate{at, parts}
 }
 
 // user renders it. Who has no name has no token: nothing, null and an empty text are errors.
@@ -32,9 +33,9 @@ func (m *Mapper) user(t *userTemplate) (string, error) {
 	if t == nil {
 		return "", nil
 	}
-	name, ok, err := m.headerValue(&headerTemplate{at: "auth.token_storage.user", parts: t.parts})
+	name, ok, err := m.headerValue(&headerTemplate{at: t.at, parts: t.parts})
 	if err == nil && (!ok || name == "") {
-		err = &Error{"auth.token_storage.user", "", "found no user, whose token would go along"}
+		err = &Error{t.at, "", "found no user, whose token would go along"}
 	}
 	return name, err
 }

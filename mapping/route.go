@@ -1,0 +1,221 @@
+package mapping
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"streamer/schemas"
+)
+
+// route is one of the requests that a row becomes.
+type route struct {
+	name string
+	// when is the slot that says whether it matches a row; -1: it matches all.
+	when int
+	template
+}
+
+// template is a request as a job words it.
+type template struct {
+	// at is where in the job it stands: empty for the job itself, routes[2].
+	at     string
+	method *choice[string]
+	url    *choice[*urlTemplate]
+	query  []queryKey
+	body   body
+	header headers
+	user   *userTemplate
+}
+
+// place gives the path of one of its fields.
+func (t *template) place(name string) string { return placed(t.at, name) }
+
+func placed(at, name string) string {
+	if at == "" {
+		return name
+	}
+	return at + "." + name
+}
+
+// field is a value of the job with its place in it, for faults.
+type field struct {
+	at string
+	v  schemas.Value
+}
+
+// wording is a request as it stands in the job, before it is compiled.
+type wording struct {
+	at                                                    string
+	method, url, query, jsonBody, formBody, payload, user field
+	// headers stand beside each other; of one name that of the last one counts, and null there leaves it out.
+	headers []field
+}
+
+// wording is that of the job itself.
+func (c *Config) wording() wording {
+	return wording{
+		method: field{"type", c.Type}, url: field{"url", c.URL}, query: field{"query_params", c.QueryParams},
+		jsonBody: field{"json_body", c.JSONBody}, formBody: field{"form_body", c.FormBody}, payload: field{"payload", c.Payload},
+		headers: []field{{"headers", c.Headers}}, user: field{"auth.token_storage.user", c.User},
+	}
+}
+
+// inherit is the wording of the object v at a place: each field that v has stands in for base's, one kind of body for any other, and its
+// headers beside them.
+func (base wording) inherit(at string, v schemas.Value) wording {
+	w := base
+	w.at = at
+	take := func(f *field, name string) bool {
+		own := v.Field(name)
+		if own.Kind() == schemas.Absent {
+			return false
+		}
+		*f = field{placed(at, name), own}
+		return true
+	}
+	if v.Field("json_body").Kind() != schemas.Absent || v.Field("form_body").Kind() != schemas.Absent || v.Field("payload").Kind() != schemas.Absent {
+		w.jsonBody, w.formBody, w.payload = field{}, field{}, field{}
+	}
+	take(&w.method, "type")
+	take(&w.url, "url")
+	take(&w.query, "query_params")
+	take(&w.jsonBody, "json_body")
+	take(&w.formBody, "form_body")
+	take(&w.payload, "payload")
+	if own := v.Field("headers"); own.Kind() != schemas.Absent {
+		w.headers = append(slices.Clone(base.headers), field{placed(at, "headers"), own})
+	}
+	if auth := v.Field("auth"); auth.Kind() != schemas.Absent {
+		w.user = field{placed(at, "auth.token_storage.user"), auth.Field("token_storage").Field("user")}
+	}
+	if w.method.v.Kind() == schemas.Absent {
+		w.method.at = placed(at, "type")
+	}
+	if w.url.v.Kind() == schemas.Absent {
+		w.url.at = placed(at, "url")
+	}
+	return w
+}
+
+func (k *compiler) template(w wording) template {
+	t := template{
+		at: w.at, method: k.method(w.method), url: k.url(w.url), query: k.queryParams(w.query), header: k.header(w.headers),
+		body: k.body(w.jsonBody, w.formBody, w.payload), user: k.user(w.user),
+	}
+	if kind := t.body.contentType(); kind != "" && !t.header.has(contentType) {
+		t.header.fixed = append(t.header.fixed, Header{contentType, kind})
+	}
+	return t
+}
+
+// routeKeys are those of a route.
+var routeKeys = []string{"name", "when", "type", "url", "headers", "query_params", "json_body", "form_body", "payload"}
+
+const maxRoutes = 256
+
+// routes compiles the routes of a job, or the job itself as the only one.
+func (k *compiler) routes(c Config) {
+	base := c.wording()
+	v := c.Routes
+	switch {
+	case v.Kind() == schemas.Absent:
+		k.prog.routes = []route{{when: -1, template: k.template(base)}}
+		return
+	case v.Kind() != schemas.Array || v.Len() == 0 || v.Len() > maxRoutes:
+		found := kindOf(v)
+		if v.Kind() == schemas.Array {
+			found = "a list of " + strconv.Itoa(v.Len())
+		}
+		k.faults.Add("routes", "found "+found+", not a list of 1 to "+strconv.Itoa(maxRoutes)+" routes",
+			"write [{name: search, when: $.msg.public, url: https://example.org/search/{id}}]")
+		return
+	}
+	i := 0
+	for e := range v.Elements() {
+		k.route(element("routes", i), base, e)
+		i++
+	}
+	k.once()
+}
+
+func (k *compiler) route(at string, base wording, v schemas.Value) {
+	if v.Kind() != schemas.Object {
+		k.faults.Add(at, "found "+kindOf(v)+", not an object", "write {name: search, url: https://example.org/search/{id}}")
+		return
+	}
+	unknownKeys(&k.faults, at, v, routeKeys...)
+	clear(k.inline) // so that errors name the route
+	r := route{name: k.routeName(placed(at, "name"), v.Field("name")), when: k.when(placed(at, "when"), v.Field("when"))}
+	r.template = k.template(base.inherit(at, v))
+	k.prog.routes = append(k.prog.routes, r)
+}
+
+// routeName checks a route's name: what idempotency keys, dead letters and the status call it.
+func (k *compiler) routeName(at string, v schemas.Value) string {
+	const form = "write 1 to 64 letters, digits, ., _ and -"
+	name, ok := v.Str()
+	allowed := func(r rune) bool {
+		return '0' <= r && r <= '9' || 'a' <= r|0x20 && r|0x20 <= 'z' || strings.ContainsRune("._-", r)
+	}
+	switch {
+	case v.Kind() == schemas.Absent:
+		k.faults.Add(at, "missing", form)
+	case !ok:
+		k.faults.Add(at, "found "+kindOf(v)+", not a name", form)
+	case name == "" || len(name) > 64 || strings.IndexFunc(name, func(r rune) bool { return !allowed(r) }) >= 0 || strings.Trim(name, ".") == "":
+		k.faults.Add(at, shown(name)+" is no name of a route", form)
+	case slices.ContainsFunc(k.prog.routes, func(r route) bool { return r.name == name }):
+		k.faults.Add(at, shown(name)+" is the name of an earlier route", "give each route a name of its own")
+	}
+	return name
+}
+
+// when compiles a condition; -1 for none.
+func (k *compiler) when(at string, v schemas.Value) int {
+	if v.Kind() == schemas.Absent {
+		return -1
+	}
+	text, ok := v.Str()
+	if !ok {
+		k.faults.Add(at, "found "+kindOf(v)+", not a JSONPath", "write a text such as $.msg.draft")
+		return -1
+	}
+	slot, ok := k.inlinePath(at, text)
+	if !ok {
+		return -1
+	}
+	return slot
+}
+
+// once leaves out faults that inherited fields made for each route that has them.
+func (k *compiler) once() {
+	kept := k.faults[:0]
+	for _, f := range k.faults {
+		if !slices.Contains(kept, f) {
+			kept = append(kept, f)
+		}
+	}
+	k.faults = kept
+}
+
+// matches says whether r is for the row m is at: its condition finds anything but null and false.
+func (m *Mapper) matches(r *route) (bool, error) {
+	if r.when < 0 {
+		return true, nil
+	}
+	f, err := m.value(r.when)
+	if err != nil {
+		return false, err
+	}
+	return f.true(), nil
+}
+
+// Routes gives the names of the routes, in their order. A job without routes has one, without a name.
+func (p *Program) Routes() []string {
+	names := make([]string, len(p.routes))
+	for i := range p.routes {
+		names[i] = p.routes[i].name
+	}
+	return names
+}
