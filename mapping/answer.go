@@ -11,6 +11,8 @@ type Response struct {
 	Status int
 	Header []Header
 	Body   []byte
+	// Truncated says that the body went on, and the rest was not read.
+	Truncated bool
 }
 
 // Value is the answer as expressions see it: {status, headers, body}. Names of headers are in lower case, of one that stands several times

@@ -1,6 +1,8 @@
 package mapping
 
 import (
+	"time"
+
 	"streamer/schemas"
 )
 
@@ -9,6 +11,8 @@ type Config struct {
 	Type, URL, DataMap, Constant, QueryParams, JSONBody, FormBody, Headers, Payload, Filter, Emit, Mask schemas.Value
 	// User is a text with placeholders that gives Request.User; Absent: there is none. A route's is in its auth.
 	User schemas.Value
+	// Steps is the list of requests before a row's own.
+	Steps schemas.Value
 	// Routes is the list of routes; Absent: the job is its only one.
 	Routes schemas.Value
 	// Reference gives the text behind ${env:NAME} and ${file:NAME} in headers, once, when the job is compiled; kind is env or file.
@@ -32,8 +36,10 @@ type Message struct {
 type Part struct {
 	// Route is its place in Program.Routes.
 	Route int
-	// Call is the request to make.
+	// Call is the first request to make: a step's, if there is a Flow.
 	Call Call
+	// Flow gives the requests after it; nil: there is none.
+	Flow *Flow
 	// Err, an *Error, says why the route cannot be mapped. The other parts of the row are not concerned.
 	Err error
 }
@@ -41,6 +47,17 @@ type Part struct {
 // Call is a request, and how its answer is taken.
 type Call struct {
 	Request
+	// Step is the step it belongs to, with the item and what is done, as in groups/2/create: another one for each call of a row. Empty: it is
+	// the row's own request, the last one.
+	Step string
+	// Accept are status codes that are an answer here and no failure.
+	Accept []int
+	// Keep says that the answer is wanted, by Flow.Next.
+	Keep bool
+	// CacheKey, if it is not empty, is what an answer with a status of 2xx is kept under for TTL, and then stands for the call. Forget is one
+	// that has to be forgotten before the call is made, for the call changes what was asked.
+	CacheKey, Forget string
+	TTL              time.Duration
 }
 
 // Request is what is sent. Its memory is its owner's; Header may be appended to.

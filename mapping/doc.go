@@ -45,6 +45,20 @@
 //	routes-inherit       what a route does not say it takes from the job: one kind of body for any other, headers beside the job's
 //	routes-fail          a route that cannot be mapped does not concern the others; one without a match makes no request
 //	routes-faults        faults of all routes at once, each in its route
+//	steps                requests before the row's own, in their order; each sees at $.steps what those before it were answered
+//	steps-when           a step whose when finds nothing, null or false is not made, and $.steps has nothing of it
+//	steps-body           a body is its JSON, else its text; one that is cut, or no JSON where something looks into it, is a payload error
+//	steps-each           for_each makes a step once for every value found, which is at $.item; what it gives is a list
+//	steps-path           for_each of a path a__b__c is a, a__b and a__b__c: those above first, each once, with what they gave at $.item.parent
+//	steps-cache          cache keeps answers under a key, or the whole request; what creates or updates forgets it first
+//	steps-routes         each route that matches has the steps before it
+//	entity-found         an entity that is found is updated only if it differs; members that the row lacks are the entity's
+//	entity-created       an entity that is not found is created; its id is that of the body, else the last name in Location
+//	entity-select        select says which of the entities that read answers it is; several are a payload error
+//	entity-missing       an entity that is not found and not to be created is a payload error, in the words of missing
+//	entity-conflict      create answered 409: somebody else was quicker, so it is read once more
+//	steps-masked         a step does not see what is masked
+//	steps-faults         what is wrong with steps is reported at once, each with its place
 //	faults               all that is wrong with a job is reported at once, each with its path and mend
 //	warnings             what works otherwise than one may think is a warning: unknown keys in Aether's own lists, unknown roots
 //

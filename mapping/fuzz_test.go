@@ -3,8 +3,12 @@ package mapping
 import (
 	"fmt"
 	"net/url"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
 
 	"streamer/schemas"
 )
@@ -103,6 +107,69 @@ func FuzzJQ(f *testing.F) {
 		if err == nil && pruned != "" {
 			if _, err := schemas.ParseJSON([]byte(pruned), schemas.Limits{Nesting: 2000}); err != nil {
 				t.Fatalf("%q gives %q: %v", program, pruned, err)
+			}
+		}
+	})
+}
+
+// FuzzSteps: any answers meet any steps; a call or an *Error comes of it, never a panic, and the way ends.
+func FuzzSteps(f *testing.F) {
+	files, err := filepath.Glob("testdata/rules/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		a, err := txtar.ParseFile(file)
+		if err != nil || !strings.Contains(string(a.Files[0].Data), `"steps"`) {
+			continue
+		}
+		for _, answers := range []string{"", "404\n201", `200[{"id":1,"name":"ann"}]` + "\n" + `409{"id":"x"}`, "200<html>\n200nul\n204", `200{"id":[1],"name":{"a":null}}`} {
+			f.Add(string(a.Files[0].Data), `{"id":1,"owner":"ann","name":"ann","group":"a__b__c","tags":[{"t":1},{"t":2}]}`, answers)
+		}
+	}
+	f.Fuzz(func(t *testing.T, job, row, answers string) {
+		j, err := schemas.ParseJSON([]byte(job), schemas.Limits{Nesting: 60, Values: 2000})
+		if err != nil {
+			return
+		}
+		v, err := schemas.ParseJSON([]byte(row), schemas.Limits{Nesting: 60, Values: 500})
+		if err != nil {
+			return
+		}
+		p, faults := Compile(configOf(j))
+		if (p == nil) != (faults.Err() != nil) {
+			t.Fatalf("program %v with faults %v", p != nil, faults)
+		}
+		if p == nil {
+			return
+		}
+		parts, _, _ := p.NewMapper().Map(&Message{Msg: v}, nil)
+		list := strings.Split(answers, "\n")
+		for _, part := range parts {
+			call, done, err := part.Call, part.Flow == nil, part.Err
+			seen := map[string]bool{}
+			for n := 0; err == nil && !done; n++ {
+				if n > 10*maxItems || seen[call.Step] {
+					t.Fatalf("call %d is for %s, which was made before", n, call.Step)
+				}
+				seen[call.Step] = true
+				if u, err := url.Parse(call.URL); err != nil || u.Host == "" {
+					t.Fatalf("URL %q: %v", call.URL, err)
+				}
+				text := list[n%len(list)]
+				r := &Response{Status: 200, Header: []Header{{"Location", text}, {"Content-Type", text}}}
+				if len(text) >= 3 {
+					if code, err := strconv.Atoi(text[:3]); err == nil {
+						r.Status, r.Body = code, []byte(text[3:])
+					}
+				}
+				call, done, err = part.Flow.Next(r)
+				if part.Flow.Bytes() <= 0 {
+					t.Fatal("a flow without a size")
+				}
+			}
+			if e, ok := err.(*Error); err != nil && (!ok || e.Key == "" || e.Problem == "") { //nolint:errorlint // the type is the promise
+				t.Fatalf("%T: %v", err, err)
 			}
 		}
 	})

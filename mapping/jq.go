@@ -64,7 +64,12 @@ func (k *compiler) compileJQ(at, text string) *jqProgram {
 				"the row is at .msg; beside it are "+areasFor("."))
 		}
 	}
-	k.prog.usesKafka = k.prog.usesKafka || root.member("kafka") != nil
+	for i, name := range areaNames {
+		if root.member(name) != nil {
+			k.prog.reads |= 1 << i
+		}
+	}
+	k.inScope(at, p.text, root.reads())
 	k.prog.jqReads.add(root)
 	return p
 }
@@ -74,7 +79,7 @@ func jqShown(text string) string { return shown(strings.Join(strings.Fields(text
 
 // areasFor lists what stands beside the row in the message.
 func areasFor(before string) string {
-	names := areaNames[1:]
+	names := areaNames[1:indexOf(areaSteps)]
 	return before + strings.Join(names[:len(names)-1], ", "+before) + " and " + before + names[len(names)-1]
 }
 

@@ -39,6 +39,14 @@ func (r *reach) elements() *reach {
 	return r.each
 }
 
+// reads are the parts of the message that r, of the message, looks at by name.
+func (r *reach) reads() (a area) {
+	for name := range r.kids {
+		a |= areaOf(name)
+	}
+	return a
+}
+
 // names are the members looked at by name, in order.
 func (r *reach) names() []string {
 	var out []string

@@ -61,7 +61,11 @@ func (m *Mapper) Map(msg *Message, out []Part) ([]Part, Verdict, error) {
 			continue
 		}
 		part := Part{Route: i, Err: err}
-		if err == nil {
+		switch {
+		case err != nil:
+		case len(m.prog.steps) > 0:
+			part.Flow, part.Call, part.Err = m.flow(r)
+		default:
 			part.Call.Request, part.Err = m.request(&r.template)
 		}
 		out = append(out, part)
@@ -72,11 +76,16 @@ func (m *Mapper) Map(msg *Message, out []Part) ([]Part, Verdict, error) {
 	return out, Send, nil
 }
 
-// begin points m at a row.
-func (m *Mapper) begin(msg *Message) {
+// forget makes m know nothing of what any expression finds.
+func (m *Mapper) forget() {
 	m.search.reset()
 	m.jq.ready = false
 	clear(m.done)
+}
+
+// begin points m at a row.
+func (m *Mapper) begin(msg *Message) {
+	m.forget()
 	m.msg = message{}
 	p := &m.msg.parts
 	p[0], p[2], p[3], p[4] = msg.Msg, m.prog.constant, msg.Kafka, msg.Event

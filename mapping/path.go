@@ -42,7 +42,7 @@ func (e *PathError) Error() string {
 }
 
 // area is a set of parts of the message.
-type area uint8
+type area uint16
 
 const (
 	areaMsg area = 1 << iota
@@ -50,11 +50,16 @@ const (
 	areaConstant
 	areaKafka
 	areaEvent
+	// The parts of a Flow: what the steps were answered; what a step is made for; what read answered, and the entity in it.
+	areaSteps
+	areaItem
+	areaAnswer
+	areaFound
 	areaAll = 1<<iota - 1
 )
 
 // areaNames are the members of the message, in its order.
-var areaNames = [...]string{"msg", "schema", "constant", "kafka", "event"}
+var areaNames = [...]string{"msg", "schema", "constant", "kafka", "event", "steps", "item", "answer", "found"}
 
 func areaOf(name string) area {
 	for i, n := range areaNames {

@@ -1,6 +1,8 @@
 package mapping
 
 import (
+	"sync"
+
 	"streamer/internal/fault"
 	"streamer/schemas"
 )
@@ -15,9 +17,14 @@ type Program struct {
 	filter *Path
 	mask   *maskRule
 
+	steps  []jobStep
 	routes []route
 
-	usesKafka bool
+	// reads are the parts of the message that anything in the job reads.
+	reads area
+	// mappers are for flows, which have none of their own.
+	mappers sync.Pool
+
 	// jqReads is what the programs under $jq read of the message.
 	jqReads reach
 }
@@ -43,6 +50,8 @@ type compiler struct {
 	inline map[string]int
 	search search
 	config Config
+	// scope are the parts of a Flow that an expression may read where the compiler is.
+	scope area
 }
 
 // Compile makes a Program of c. It finds all that is wrong at once, with paths from the job's root ("datamap.name", "payload.a[2]"); the
@@ -55,7 +64,12 @@ func Compile(c Config) (*Program, fault.List) {
 	k.emit(c.Emit)
 	k.filter(c.Filter)
 	k.mask(c.Mask)
+	k.steps(c.Steps)
+	if len(k.prog.steps) > 0 {
+		k.scope |= areaSteps
+	}
 	k.routes(c)
+	k.mappedSteps()
 	if k.faults.Err() != nil {
 		return nil, k.faults
 	}
@@ -63,7 +77,7 @@ func Compile(c Config) (*Program, fault.List) {
 }
 
 // UsesKafka says whether any expression can reach $.kafka, so that the caller builds Message.Kafka.
-func (p *Program) UsesKafka() bool { return p.usesKafka }
+func (p *Program) UsesKafka() bool { return p.reads&areaKafka != 0 }
 
 func given(v schemas.Value) bool { return v.Kind() != schemas.Absent && v.Kind() != schemas.Null }
 
@@ -118,9 +132,7 @@ func (k *compiler) path(at, text string) *Path {
 	for _, w := range p.warnings {
 		k.faults.Warn(at, w, "")
 	}
-	if p.reads&areaKafka != 0 {
-		k.prog.usesKafka = true
-	}
+	k.prog.reads |= p.reads
 	if q, ok := p.expr.(*query); ok {
 		if name, unknown := q.unknownRoot(); unknown {
 			k.faults.Warn(at, shown(text)+" finds nothing: the message has no "+shown(name),
@@ -166,12 +178,16 @@ func (k *compiler) settle(at string, s *slot) {
 // inlinePath gives the slot of an expression written in a template; false after a fault.
 func (k *compiler) inlinePath(at, text string) (int, bool) {
 	if i, ok := k.inline[text]; ok {
+		if p := k.prog.slots[i].path; p != nil {
+			k.reachable(at, p)
+		}
 		return i, true
 	}
 	s := slot{key: at, path: k.path(at, text)}
 	if s.path == nil {
 		return 0, false
 	}
+	k.reachable(at, s.path)
 	k.settle(at, &s)
 	k.inline[text] = len(k.prog.slots)
 	k.prog.slots = append(k.prog.slots, s)
@@ -187,5 +203,7 @@ func (k *compiler) filter(v schemas.Value) {
 		k.faults.Add("filter", "found "+kindOf(v)+", not a JSONPath", "write a text such as $.msg[?(@.age > 3)]")
 		return
 	}
-	k.prog.filter = k.path("filter", text)
+	if k.prog.filter = k.path("filter", text); k.prog.filter != nil {
+		k.reachable("filter", k.prog.filter)
+	}
 }

@@ -24,7 +24,7 @@ func configOf(job schemas.Value) Config {
 		Type: job.Field("type"), URL: job.Field("url"), DataMap: job.Field("datamap"), Constant: job.Field("constant"),
 		QueryParams: job.Field("query_params"), JSONBody: job.Field("json_body"), FormBody: job.Field("form_body"),
 		Headers: job.Field("headers"), Payload: job.Field("payload"), Filter: job.Field("filter"), Emit: job.Field("emit"),
-		Mask: job.Field("mask"), Routes: job.Field("routes"),
+		Mask: job.Field("mask"), Steps: job.Field("steps"), Routes: job.Field("routes"),
 	}
 }
 
@@ -86,7 +86,7 @@ func runRule(t *testing.T, a *txtar.Archive) string {
 			if name := program.Routes()[part.Route]; name != "" {
 				became += name + ": "
 			}
-			became += show(v, part.Call.Request, part.Err)
+			became += showPart(t, part, line)
 		}
 		out.WriteString(line + "\n  " + strings.ReplaceAll(strings.TrimSpace(became), "\n", "\n  ") + "\n")
 	}
@@ -94,6 +94,57 @@ func runRule(t *testing.T, a *txtar.Archive) string {
 		out.WriteString("warning: " + w + "\n")
 	}
 	return out.String()
+}
+
+// showPart writes a part's requests, each after the answer to the one before, which is the row's next of "answers": {status, headers,
+// body}; a body that is a text is sent as it is, with "cut" only its beginning.
+func showPart(t *testing.T, part Part, line string) string {
+	out := showCall(&part.Call, part.Err)
+	if part.Flow == nil || part.Err != nil {
+		return out
+	}
+	for a := range parseJSON(t, line).Field("answers").Elements() {
+		r := &Response{}
+		status, _ := a.Field("status").Int()
+		r.Status = int(status)
+		for name, v := range a.Field("headers").Members() {
+			text, _ := v.Str()
+			r.Header = append(r.Header, Header{name, text})
+		}
+		r.Truncated, _ = a.Field("cut").Bool()
+		if text, ok := a.Field("body").Str(); ok {
+			r.Body = []byte(text)
+		} else if a.Field("body").Kind() != schemas.Absent {
+			r.Body, _ = a.Field("body").AppendJSON(nil)
+		}
+		c, done, err := part.Flow.Next(r)
+		if done {
+			return out + "done\n"
+		}
+		out += showCall(&c, err)
+		if err != nil {
+			return out
+		}
+	}
+	return out
+}
+
+func showCall(c *Call, err error) string {
+	out := show(Send, c.Request, err)
+	if err != nil || c.Step == "" {
+		return out
+	}
+	out = c.Step + ": " + out
+	if len(c.Accept) > 0 {
+		out += fmt.Sprintf("  accepts %v\n", c.Accept)
+	}
+	if c.CacheKey != "" {
+		out += fmt.Sprintf("  kept under %q for %v\n", c.CacheKey, c.TTL)
+	}
+	if c.Forget != "" {
+		out += fmt.Sprintf("  forgets %q\n", c.Forget)
+	}
+	return out
 }
 
 func messageOf(t testing.TB, schema, line string) *Message {
