@@ -1,8 +1,10 @@
 package consumer
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // Effect is how a changed definition takes effect on a job that runs.
@@ -23,6 +25,19 @@ var effectWords = [...]string{"none", "next attempt", "drain and re-map", "rejoi
 
 // String gives the effect in words.
 func (e Effect) String() string { return effectWords[e] }
+
+// MarshalText implements encoding.TextMarshaler.
+func (e Effect) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (e *Effect) UnmarshalText(text []byte) error {
+	n := slices.Index(effectWords[:], string(text))
+	if n < 0 {
+		return fmt.Errorf("%q is no effect; there are %s", text, strings.Join(effectWords[:], ", "))
+	}
+	*e = Effect(n)
+	return nil
+}
 
 // Effect says how a change from c to next takes effect; Runner.Change says which field does what. Programs and paths are compared by what
 // they were compiled to: in doubt they differ. Neither c nor next needs its defaults filled in.
@@ -52,6 +67,16 @@ func sameSink(c, next Config) bool {
 	if a.RootCAs != b.RootCAs && (a.RootCAs == nil || b.RootCAs == nil || !a.RootCAs.Equal(b.RootCAs)) {
 		return false
 	}
-	a.RootCAs, b.RootCAs = nil, nil
+	if a.Shared != b.Shared { // what is in it changes all the time, under a lock of its own
+		return false
+	}
+	a.RootCAs, b.RootCAs, a.Shared, b.Shared = nil, nil, nil, nil
+	a.Places, b.Places = slices.Clone(a.Places), slices.Clone(b.Places)
+	for i := range a.Places {
+		if i >= len(b.Places) || a.Places[i].Shared != b.Places[i].Shared {
+			return false
+		}
+		a.Places[i].Shared, b.Places[i].Shared = nil, nil
+	}
 	return reflect.DeepEqual(a, b)
 }

@@ -28,6 +28,8 @@ type API struct {
 	Lines       func(job string) []LogLine
 	// Record reads one record of a job's topics. Errors: *consumer.NoPartitionError, consumer.ErrNoRecord, or Kafka's.
 	Record func(ctx context.Context, c consumer.Config, topic string, partition int32, offset int64) (consumer.Record, error)
+	// Moves counts what a change of topics or group does to records. Errors are Kafka's.
+	Moves func(ctx context.Context, from, to consumer.Config, m consumer.Memory) (consumer.MovePlan, error)
 	// Letters gives the dead letters of a job, Ledger what Kafka alone tells of its records.
 	Letters func(consumer.Config) DeadLetters
 	Ledger  func(consumer.Config) Ledger

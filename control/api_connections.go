@@ -16,6 +16,7 @@ type Targets interface {
 	Create(ctx context.Context, by service.Caller, document []byte) (Connection, error)
 	Replace(ctx context.Context, by service.Caller, name, revision string, document []byte) (Connection, error)
 	Delete(ctx context.Context, by service.Caller, name, revision string) error
+	Diff(ctx context.Context, by service.Caller, name string, document []byte) (Difference, error)
 	Pause(ctx context.Context, by service.Caller, name string) (Connection, error)
 	Resume(ctx context.Context, by service.Caller, name string) (Connection, error)
 }
@@ -39,6 +40,8 @@ type ConnectionsService interface {
 	Replace(context.Context, service.Caller, ConnectionReplace) (Connection, error)
 	// Delete removes one that no job names.
 	Delete(context.Context, service.Caller, ConnectionDelete) (ConnectionIn, error)
+	// Diff tells what a document would change of one, and what that does to its jobs. Nothing is written.
+	Diff(context.Context, service.Caller, ConnectionDiff) (Difference, error)
 	// Pause stops every delivery to it, on all instances, within two seconds.
 	Pause(context.Context, service.Caller, ConnectionIn) (Connection, error)
 	// Resume ends that.
@@ -61,6 +64,7 @@ func connectionsMethods(s ConnectionsService) []service.Method {
 		service.New(create, s.Create),
 		service.New(method("replace", http.MethodPut, "/{connection}", service.Edit, "connection", "changes a shared target; its jobs follow with their next request"), s.Replace),
 		service.New(method("delete", http.MethodDelete, "/{connection}", service.Edit, "connection", "removes a shared target that no job names"), s.Delete),
+		service.New(method("diff", http.MethodPost, "/{connection}/diff", service.Edit, "connection", "tells what a document would change of a shared target"), s.Diff),
 		service.New(method("pause", http.MethodPost, "/{connection}/pause", service.Operate, "connection", "stops every delivery to a shared target, on all instances"), s.Pause),
 		service.New(method("resume", http.MethodPost, "/{connection}/resume", service.Operate, "connection", "lets deliveries to a shared target go on"), s.Resume),
 	}
@@ -81,6 +85,12 @@ type ConnectionReplace struct {
 	ConnectionIn
 	ConnectionCreate
 	IfMatch string `json:"if_match,omitempty" doc:"revision that the connection must have, * for any; also as the header If-Match"`
+}
+
+// ConnectionDiff is what a connection would be.
+type ConnectionDiff struct {
+	ConnectionIn
+	ConnectionCreate
 }
 
 // ConnectionDelete names a connection that is to go.
@@ -141,6 +151,12 @@ func (a connectionsService) Delete(ctx context.Context, by service.Caller, in Co
 	ctx, end := lasting(ctx)
 	defer end()
 	return in.ConnectionIn, notDefined(a.Connections.Delete(ctx, by, in.Connection, seen))
+}
+
+// Diff implements ConnectionsService.
+func (a connectionsService) Diff(ctx context.Context, by service.Caller, in ConnectionDiff) (Difference, error) {
+	d, err := a.Connections.Diff(ctx, by, in.Connection, DocumentIn(in.ConnectionCreate).text())
+	return d, notDefined(err)
 }
 
 // Pause implements ConnectionsService.

@@ -228,7 +228,30 @@ func (a definitionsService) Delete(ctx context.Context, by service.Caller, in De
 // Diff implements DefinitionsService.
 func (a definitionsService) Diff(ctx context.Context, by service.Caller, in DiffIn) (Difference, error) {
 	d, err := a.API.Definitions.Diff(ctx, by, in.Job, in.text())
-	return d, notDefined(err)
+	if err != nil || d.from == nil {
+		return d, notDefined(err)
+	}
+	d.Offsets, d.Uncounted = a.moves(ctx, in.Job, *d.from, *d.to)
+	return d, nil
+}
+
+// movesWithin bounds what Kafka is asked for a Difference, which is worth something without it.
+const movesWithin = 10 * time.Second
+
+// moves counts what happens to records when topics or group of a job change; the problem is why it cannot.
+func (a API) moves(ctx context.Context, id string, from, to consumer.Config) (plan *consumer.MovePlan, problem string) {
+	const cannot = "what is sent again or skipped cannot be counted: "
+	ctx, cancel := context.WithTimeout(ctx, movesWithin)
+	defer cancel()
+	m, err := a.Store.Memory(ctx, id)
+	if err != nil {
+		return nil, cannot + err.Error()
+	}
+	moves, err := a.Moves(ctx, from, to, m)
+	if err != nil {
+		return nil, cannot + err.Error()
+	}
+	return &moves, ""
 }
 
 // Validate implements DefinitionsService.

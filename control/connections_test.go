@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"streamer/consumer"
 	"streamer/consumer/kafkalog"
 	"streamer/control/job"
 	"streamer/control/service"
@@ -288,5 +289,52 @@ func TestAuditOfJobsHasNoConnections(t *testing.T) {
 	must[Connection](t)(d.Connections().Create(ctx, admin, target("a", job.Everyone, "https://a.test", "")))
 	if lines, _, err := NewStore(log).Audit(ctx, AuditSubject{Job: "a"}, 0, 10); err != nil || len(lines) != 0 {
 		t.Errorf("%+v, %v", lines, err)
+	}
+}
+
+// What a change of a connection does to its jobs is what comes of it when they are compiled.
+func TestDiffOfAConnection(t *testing.T) {
+	t.Parallel()
+	ctx, log := t.Context(), newMemoryLog()
+	d := NewDefinitions(log, testProcess(t))
+	c := d.Connections()
+	document := func(more string) []byte {
+		return []byte(`{"name": "crm", "owner": "a-team", "base_url": "https://crm.test/v1"` + more + `}`)
+	}
+	made := must[Connection](t)(c.Create(ctx, ann, document(`, "auth": {"bearer": "geheim"}, "limits": {"concurrency": 3}`)))
+	for name, x := range map[string]struct{ more, want string }{
+		"nothing":        {`, "auth": {"bearer": "********"}, "limits": {"concurrency": 3}`, "none:"},
+		"limits":         {`, "auth": {"bearer": "********"}, "limits": {"concurrency": 4}`, "none: limits none"},
+		"a secret":       {`, "auth": {"bearer": "another"}, "limits": {"concurrency": 3}`, "next attempt: auth next attempt"},
+		"the login":      {`, "auth": {"basic": {"user": "a", "password": "geheim"}}`, "next attempt: auth next attempt, limits none"},
+		"the same again": {`, "auth": {"bearer": "geheim"}, "limits": {"concurrency": 3}`, "none:"},
+	} {
+		diff := must[Difference](t)(c.Diff(ctx, ann, "crm", document(x.more)))
+		got := diff.Effect.String() + ":"
+		for i, f := range diff.Changes {
+			got += strings.Repeat(",", min(i, 1)) + " " + f.Field + " " + f.Effect.String()
+			if text := string(f.Before) + string(f.After); strings.Contains(text, "geheim") || strings.Contains(text, "another") || strings.Contains(text, "sealed") {
+				t.Errorf("%s: it shows %s", name, text)
+			}
+		}
+		if got != x.want || diff.Revision != made.Revision {
+			t.Errorf("%s: %s, want %s (revision %s)", name, got, x.want, diff.Revision)
+		}
+	}
+	moved := []byte(`{"name": "crm", "owner": "a-team", "base_url": "https://other.test/v1", "auth": {"bearer": "geheim"}, "limits": {"concurrency": 3}}`)
+	if diff := must[Difference](t)(c.Diff(ctx, ann, "crm", moved)); diff.Effect != consumer.EffectRemap || len(diff.Changes) != 1 || diff.Changes[0].Field != "base_url" {
+		t.Errorf("another host: %+v", diff)
+	}
+	must[Definition](t)(d.Create(ctx, ann, []byte(`{"id": "j", "owner": "a-team", "type": "PUT", "topic": ["t"], "url": "/{id}", "datamap": {"id": "$.msg.id"}, "connection": "crm"}`)))
+	for want, err := range map[string]error{
+		"404 connection":  second(c.Diff(ctx, ann, "sms", []byte(`{"name": "sms", "owner": "a-team", "base_url": "https://a.test"}`))),
+		"422 name":        second(c.Diff(ctx, ann, "sms", document(""))),
+		"422 auth.bearer": second(c.Diff(ctx, ann, "crm", []byte(`{"name": "crm", "owner": "a-team", "base_url": "https://mine.test", "auth": {"bearer": "********"}}`))),
+		"409 connection":  second(c.Diff(ctx, admin, "crm", []byte(`{"name": "crm", "owner": "b-team", "base_url": "https://crm.test/v1"}`))),
+		"403":             second(c.Diff(ctx, service.Caller{Name: "bob"}, "crm", document(""))),
+	} {
+		if refusal(t, err) != want {
+			t.Errorf("want %s: %v", want, err)
+		}
 	}
 }

@@ -6,38 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 
+	"streamer/consumer"
 	"streamer/control/job"
 	"streamer/control/service"
 )
-
-// Effect is what a change of a field does to a job that runs.
-type Effect string
-
-// The effects, the mildest first. A change of several fields has the strongest of theirs.
-const (
-	// NoEffect changes nothing of what runs.
-	NoEffect Effect = "none"
-	// NextAttempt takes effect with the next attempt of each row, also of rows that are under way.
-	NextAttempt Effect = "next attempt"
-	// Remap lets requests in flight end; rows that are not final then are filtered and mapped anew, and every later attempt is by the new
-	// definition. No row is skipped; one whose answer was lost is sent again.
-	Remap Effect = "drain and re-map"
-	// Rejoin stops the job as a stop does, on every instance, and starts it anew with other topics or another group.
-	Rejoin Effect = "leave and join"
-)
-
-var effects = []Effect{NoEffect, NextAttempt, Remap, Rejoin}
-
-// fieldEffects are those of a job's fields; Remap for all that is not here. What a change really does is decided by what comes of it when it
-// is compiled (consumer.Runner.Change).
-var fieldEffects = map[string]Effect{
-	"owner": NoEffect, "modified": NoEffect, "hash": NoEffect, "instances": NoEffect, "start": NoEffect,
-	"basic_auth": NextAttempt, "token": NextAttempt, "auth": NextAttempt, "delivery": NextAttempt, "ratelimit": NextAttempt,
-	"dead_letter": NextAttempt,
-	"topic":       Rejoin, "group": Rejoin,
-}
 
 // Change is one field that would change.
 type Change struct {
@@ -45,7 +18,8 @@ type Change struct {
 	// Before and After are its values, secrets masked; absent: the job does not have it.
 	Before json.RawMessage `json:"before,omitempty"`
 	After  json.RawMessage `json:"after,omitempty"`
-	Effect Effect          `json:"effect"`
+	// Effect is what it does to a job that runs, by what comes of it when it is compiled.
+	Effect consumer.Effect `json:"effect"`
 	// Consequence says what is sent again, skipped or left behind, where that is not plain from the effect.
 	Consequence string `json:"consequence,omitempty"`
 }
@@ -55,8 +29,13 @@ type Difference struct {
 	// Revision is the one that it is compared with; empty: there is no such job yet.
 	Revision string   `json:"revision,omitempty"`
 	Changes  []Change `json:"changes"`
-	// Effect is the strongest of the changes.
-	Effect Effect `json:"effect"`
+	// Effect is that of all changes together.
+	Effect consumer.Effect `json:"effect"`
+	// Offsets is what happens to records when topics or group change; absent if they do not, or if Uncounted says why that cannot be counted.
+	Offsets   *consumer.MovePlan `json:"offsets,omitempty"`
+	Uncounted string             `json:"uncounted,omitempty"`
+
+	from, to *consumer.Config // set when topics or group change
 }
 
 // Diff tells what a document would change of a job, and what that does. The document is checked as Replace checks it.
@@ -74,8 +53,9 @@ func (d *Definitions) Diff(ctx context.Context, by service.Caller, id string, do
 	if err := mayWrite(by, def); err != nil {
 		return Difference{}, err
 	}
-	out := Difference{Changes: []Change{}, Effect: NoEffect}
+	out := Difference{Changes: []Change{}}
 	var before *job.Definition
+	var stored []byte
 	if e, exists := d.log.Get(definitionPrefix + id); exists {
 		s, err := decodeDefinition(e)
 		if err != nil {
@@ -87,20 +67,79 @@ func (d *Definitions) Diff(ctx context.Context, by service.Caller, id string, do
 		if err := mayEdit(by, id, s.Owner); err != nil {
 			return out, err
 		}
-		out.Revision = revisionText(e)
+		out.Revision, stored = revisionText(e), s.Document
 	}
 	sealed, config, faults := def.Admit(d.process, before)
 	faults = append(faults, d.clashes(id, config.Group)...)
 	if faults.Err() != nil {
 		return out, invalid(faults)
 	}
-	out.Changes = changes(before, def, before == nil || !bytes.Equal(before.Canonical(), sealed))
-	for _, c := range out.Changes {
-		if slices.Index(effects, c.Effect) > slices.Index(effects, out.Effect) {
-			out.Effect = c.Effect
-		}
+	out.Changes = changes(before, def)
+	if before != nil {
+		d.effects(&out, stored, sealed, config)
 	}
 	return out, nil
+}
+
+// effects says what changes do to a job that runs: each by itself, and all together. What decides is what comes of the documents when they
+// are compiled (consumer.Config.Effect), as it does when they are applied.
+func (d *Definitions) effects(out *Difference, before, after []byte, config consumer.Config) {
+	was, valid := d.compiled(before)
+	if out.Effect = consumer.EffectRejoin; valid {
+		out.Effect = was.Effect(config)
+	}
+	if len(out.Changes) == 0 && !bytes.Equal(before, after) {
+		out.Changes = append(out.Changes, Change{Field: "auth", Consequence: "a secret is another one, or is sealed anew"})
+	}
+	for i := range out.Changes {
+		c := &out.Changes[i]
+		c.Effect = out.Effect
+		if !valid {
+			c.Consequence = "the job cannot run as it is, and starts"
+			continue
+		}
+		if only, fine := d.compiled(withField(before, after, c.Field)); fine { // else it goes with another one, or with none
+			c.Effect = was.Effect(only)
+		}
+	}
+	if valid && out.Effect == consumer.EffectRejoin {
+		out.from, out.to = &was, &config
+	}
+}
+
+// compiled is what runs of a stored document; false: it cannot.
+func (d *Definitions) compiled(document []byte) (consumer.Config, bool) {
+	defs, broken := job.ParseFile("document.json", document)
+	if len(broken) > 0 || len(defs) != 1 {
+		return consumer.Config{}, false
+	}
+	config, faults := defs[0].Compile(d.process)
+	return config, faults.Err() == nil
+}
+
+// withField is a document with one field as another has it.
+func withField(document, other []byte, field string) []byte {
+	values, order := members(document)
+	theirs, _ := members(other)
+	if _, known := values[field]; !known {
+		order = append(order, field)
+	}
+	values[field] = theirs[field]
+	out := []byte{'{'}
+	for _, name := range order {
+		if values[name] == nil {
+			continue
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		key, err := json.Marshal(name)
+		if err != nil {
+			return nil
+		}
+		out = append(append(append(out, key...), ':'), values[name]...)
+	}
+	return append(out, '}')
 }
 
 // Validate gives all that is wrong with a document, and what it warns of, as *service.Problem or nil; nothing is written. The faults tell
@@ -134,9 +173,8 @@ func (d *Definitions) Validate(_ context.Context, by service.Caller, document []
 	return warnings, nil
 }
 
-// changes gives the fields that differ, in the order of the documents. differ says that the documents do: if no field shows it, a secret
-// was changed that cannot be seen.
-func changes(before, after *job.Definition, differ bool) []Change {
+// changes gives the fields that differ as they may be shown, in the order of the documents.
+func changes(before, after *job.Definition) []Change {
 	was, order := fields(before)
 	is, more := fields(after)
 	for _, name := range more {
@@ -149,17 +187,7 @@ func changes(before, after *job.Definition, differ bool) []Change {
 		if bytes.Equal(was[name], is[name]) {
 			continue
 		}
-		effect, known := fieldEffects[name]
-		if !known {
-			effect = Remap
-		}
-		if before == nil {
-			effect = NoEffect
-		}
-		out = append(out, Change{Field: name, Before: was[name], After: is[name], Effect: effect, Consequence: consequence(name, before)})
-	}
-	if len(out) == 0 && differ {
-		out = append(out, Change{Field: "auth", Effect: NextAttempt, Consequence: "a secret is another one, or is sealed anew"})
+		out = append(out, Change{Field: name, Before: was[name], After: is[name], Consequence: consequence(name, before)})
 	}
 	return out
 }
@@ -173,7 +201,7 @@ func consequence(field string, before *job.Definition) string {
 	case "owner":
 		return "secret files are those of the other owner, from the next attempt on"
 	case "topic":
-		return "a topic that is left out is not read any more, what is not delivered of it stays there, and its committed offsets stay until Kafka forgets them; a new one begins as start says"
+		return "a topic that is left out is not read any more, what is not delivered of it stays there, and its committed offsets stay until Kafka forgets them; a new one begins where its log does, or, if none of before is left, as start says"
 	case "group":
 		return "the other group's committed offsets count: without any it begins as start says, which from earliest sends everything again, and from latest skips what is not delivered; the offsets of the group before stay"
 	case "start":
@@ -188,11 +216,16 @@ func consequence(field string, before *job.Definition) string {
 
 // fields gives the fields of a job as they may be shown, and their order.
 func fields(d *job.Definition) (values map[string]json.RawMessage, order []string) {
-	values = map[string]json.RawMessage{}
 	if d == nil {
-		return values, nil
+		return map[string]json.RawMessage{}, nil
 	}
-	dec := json.NewDecoder(bytes.NewReader(d.Bare().Masked()))
+	return members(d.Bare().Masked())
+}
+
+// members gives those of a JSON object, and their order.
+func members(object []byte) (values map[string]json.RawMessage, order []string) {
+	values = map[string]json.RawMessage{}
+	dec := json.NewDecoder(bytes.NewReader(object))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return values, nil
 	}

@@ -274,31 +274,76 @@ func TestDiff(t *testing.T) {
 		more string
 		want string
 	}{
-		"nothing":         {`, "token": "********"`, "none"},
-		"a secret":        {`, "token": "two"`, "next attempt: auth"},
-		"headers":         {`, "token": "********", "headers": {"X": "1"}`, "drain and re-map: headers"},
-		"order":           {`, "token": "********", "order": "none"`, "drain and re-map: order"},
-		"group and order": {`, "token": "********", "group": "ns.z", "order": "none"`, "leave and join: group order"},
-		"no secret":       {``, "next attempt: token"},
+		"nothing":                           {`, "token": "********"`, "none"},
+		"a secret":                          {`, "token": "two"`, "next attempt: auth"},
+		"headers":                           {`, "token": "********", "headers": {"X": "1"}`, "drain and re-map: headers"},
+		"order":                             {`, "token": "********", "order": "none"`, "drain and re-map: order"},
+		"group and order":                   {`, "token": "********", "group": "ns.z", "order": "none"`, "rejoin: group rejoin, order drain and re-map"},
+		"no secret":                         {``, "next attempt: token"},
+		"position headers":                  {`, "token": "********", "delivery": {"position_headers": false}`, "drain and re-map: delivery"},
+		"the header of the idempotency key": {`, "token": "********", "delivery": {"idempotency_header": "X-Key"}`, "drain and re-map: delivery"},
+		"drain and commits":                 {`, "token": "********", "delivery": {"drain": "7s", "commit": "3s"}`, "none: delivery"},
+		"retries and start":                 {`, "token": "********", "delivery": {"retry": {"attempts": 7}}, "start": "latest"`, "next attempt: delivery next attempt, start none"},
+		"the login, otherwise":              {`, "auth": {"token": "one"}`, "none: token next attempt, auth none"},
 	} {
 		diff := must[Difference](t)(d.Diff(ctx, ann, "a", document("a", "a-team", c.more)))
-		var changed []string
+		var changed, effects []string
 		for _, f := range diff.Changes {
 			changed = append(changed, f.Field)
+			effects = append(effects, f.Field+" "+f.Effect.String())
 			if strings.Contains(string(f.Before)+string(f.After), "sealed") || strings.Contains(string(f.After), "two") {
 				t.Errorf("%s: it shows %s, %s", name, f.Before, f.After)
 			}
 		}
-		got := strings.TrimSuffix(string(diff.Effect)+": "+strings.Join(changed, " "), ": ")
+		got := strings.TrimSuffix(diff.Effect.String()+": "+strings.Join(changed, " "), ": ")
+		if len(changed) > 1 {
+			got = diff.Effect.String() + ": " + strings.Join(effects, ", ")
+		}
 		if got != c.want || diff.Revision != made.Revision {
 			t.Errorf("%s: %s, want %s (revision %s)", name, got, c.want, diff.Revision)
 		}
 	}
-	if diff := must[Difference](t)(d.Diff(ctx, ann, "new", document("new", "a-team", ""))); diff.Revision != "" || len(diff.Changes) != 6 || diff.Effect != NoEffect {
+	if diff := must[Difference](t)(d.Diff(ctx, ann, "new", document("new", "a-team", ""))); diff.Revision != "" || len(diff.Changes) != 6 || diff.Effect != consumer.EffectNone {
 		t.Errorf("of a new job: %+v", diff)
 	}
 	if log.writes != 1 {
 		t.Errorf("%d writes", log.writes)
+	}
+	// A job that cannot run as it is has nothing to go on with.
+	process := testProcess(t)
+	process.Secrets.Keyring = nil
+	other := NewDefinitions(log, process)
+	diff := must[Difference](t)(other.Diff(ctx, ann, "a", document("a", "a-team", `, "order": "none"`)))
+	if diff.Effect != consumer.EffectRejoin || diff.Changes[0].Consequence != "the job cannot run as it is, and starts" || diff.from != nil {
+		t.Errorf("of a job that cannot run: %+v", diff)
+	}
+}
+
+// When topics or group change, what that does to records is counted, or it is said why not.
+func TestDiffCountsRecords(t *testing.T) {
+	t.Parallel()
+	d := NewDefinitions(newMemoryLog(), testProcess(t))
+	must[Definition](t)(d.Create(t.Context(), admin, document("visits", "health", "")))
+	asked := 0
+	api := API{Definitions: d, Store: &fakeStore{}, Moves: func(_ context.Context, from, to consumer.Config, _ consumer.Memory) (consumer.MovePlan, error) {
+		if asked++; to.Group == "ns.away" {
+			return consumer.MovePlan{}, errors.New("kafka is away")
+		}
+		return consumer.MovePlan{Again: 7, Partitions: []consumer.MovePartition{{Topic: from.Group, Again: 7}}}, nil
+	}}
+	for more, want := range map[string]string{
+		`, "group": "ns.z"`:    `"offsets":{"partitions":[{"topic":"ns.visits","partition":0,"before":0,"after":0,"again":7}],"again":7,"skipped":0,"new":0}}`,
+		`, "group": "ns.away"`: `"uncounted":"what is sent again or skipped cannot be counted: kafka is away"}`,
+		`, "order": "none"`:    `"effect":"drain and re-map"}`,
+	} {
+		diff, err := definitionsService{API: api}.Diff(t.Context(), admin, DiffIn{JobIn{"visits"}, DocumentIn{document("visits", "health", more)}})
+		text, _ := json.Marshal(diff)
+		if err != nil || !strings.HasSuffix(string(text), want) {
+			t.Errorf("%s: %s, %v", more, text, err)
+		}
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times", asked)
 	}
 }
 

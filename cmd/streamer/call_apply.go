@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"streamer/consumer"
 	"streamer/control"
 	"streamer/control/client"
 )
@@ -155,9 +156,12 @@ type appliedJob struct {
 	Action action `json:"action"`
 	// Revision is the one that it was compared with, and after a change the new one; empty: there is no such job yet.
 	Revision string `json:"revision,omitempty"`
-	// Changes are those of a job that is there; Effect is the strongest of theirs.
-	Changes []control.Change `json:"changes,omitempty"`
-	Effect  control.Effect   `json:"effect,omitempty"`
+	// Changes are those of a job that is there, Effect what they do together, and Offsets what that does to records where topics or group
+	// change; Uncounted says why that is not known.
+	Changes   []control.Change   `json:"changes,omitempty"`
+	Effect    string             `json:"effect,omitempty"`
+	Offsets   *consumer.MovePlan `json:"offsets,omitempty"`
+	Uncounted string             `json:"uncounted,omitempty"`
 	// Problem is why it could not be done.
 	Problem string `json:"problem,omitempty"`
 
@@ -227,7 +231,41 @@ func (p *applying) text(w io.Writer) {
 		for _, x := range j.Changes {
 			changeText(w, x)
 		}
+		if j.Uncounted != "" {
+			say("    %s\n", j.Uncounted)
+		}
+		if j.Offsets != nil {
+			moveText(w, *j.Offsets)
+		}
 	}
+}
+
+// mostMoved is how many partitions of a job are shown.
+const mostMoved = 20
+
+// moveText is what happens to records.
+func moveText(w io.Writer, plan consumer.MovePlan) {
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+	say("    records: at most %d sent again, %d skipped, %d new\n", plan.Again, plan.Skipped, plan.New)
+	for i, p := range plan.Partitions {
+		if i == mostMoved {
+			say("      and %d more partitions (-o json has all)\n", len(plan.Partitions)-i)
+			break
+		}
+		say("      %s/%d: %s -> %s, %d sent again, %d skipped, %d new", p.Topic, p.Partition, moveEnd(p.Before), moveEnd(p.After), p.Again, p.Skipped, p.New)
+		if p.Note != "" {
+			say(" (%s)", p.Note)
+		}
+		say("\n")
+	}
+}
+
+// moveEnd is an offset, or none.
+func moveEnd(offset int64) string {
+	if offset < 0 {
+		return "none"
+	}
+	return fmt.Sprint(offset)
 }
 
 func changeText(w io.Writer, x control.Change) {

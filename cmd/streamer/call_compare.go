@@ -127,7 +127,7 @@ func compare(ctx context.Context, api *client.Client, d *job.Definition) (applie
 		case diff.Revision != "":
 			j.Action, j.Revision = toKeep, diff.Revision
 			if len(diff.Changes) > 0 {
-				j.Action, j.Changes, j.Effect = toChange, diff.Changes, diff.Effect
+				j.Action, j.Changes, j.Effect, j.Offsets, j.Uncounted = toChange, diff.Changes, diff.Effect.String(), diff.Offsets, diff.Uncounted
 			}
 			return j, nil, nil
 		}

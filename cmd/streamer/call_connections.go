@@ -105,22 +105,100 @@ func connectionText(w io.Writer, n control.Connection) {
 func connectionsApply(environ []string) *cobra.Command {
 	c := &cobra.Command{
 		Use: "apply -f FILE", Short: "creates or changes a connection", Args: cobra.NoArgs,
-		Long: "Creates the connection of a file (YAML or JSON; - reads it from standard input), or makes the one of its name what the file says. Its\n" +
-			"jobs follow with their next request.",
+		Long: "Creates the connection of a file (YAML or JSON; - reads it from standard input), or makes the one of its name what the file says. It\n" +
+			"shows what would change, and what that does to the rows of its jobs; then it asks. Its jobs follow with their next request. One that\n" +
+			"somebody else changes meanwhile is left alone.",
 	}
 	file := c.Flags().StringP("file", "f", "", "the file")
+	var s sure
+	s.declare(c)
 	output := outputFlag(c)
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
 		conn, err := readConnection(c, *file)
 		if err != nil {
 			return err
 		}
-		n, did, err := applyConnection(ctx, api, conn)
+		x, err := compareConnection(ctx, api, conn)
 		if err != nil {
 			return err
 		}
-		return output.print(c.OutOrStdout(), n, func(w io.Writer) { _, _ = fmt.Fprintf(w, "%s: %s, revision %s\n", n.Name, did, n.Revision) })
+		if s.dryRun || x.Action == toKeep {
+			return output.print(c.OutOrStdout(), x, x.text)
+		}
+		if err := asText.print(c.ErrOrStderr(), x, x.text); err != nil {
+			return err
+		}
+		if err := s.ask(c, string(x.Action)+" connection "+x.Connection+"?"); err != nil {
+			return err
+		}
+		var n control.Connection
+		if x.Action == toCreate {
+			n, err = api.CreateConnection(ctx, conn.Canonical())
+		} else {
+			n, err = api.ReplaceConnection(ctx, conn.Name, x.Revision, conn.Canonical())
+		}
+		if err != nil {
+			return err
+		}
+		x.Applied, x.Revision = true, n.Revision
+		return output.print(c.OutOrStdout(), x, func(w io.Writer) {
+			_, _ = fmt.Fprintf(w, "%s: %s, revision %s\n", x.Connection, done[x.Action], x.Revision)
+		})
 	})
+}
+
+// appliedConnection is what apply finds and does, as it is printed.
+type appliedConnection struct {
+	Connection string `json:"connection"`
+	Action     action `json:"action"`
+	// Revision is the one that it was compared with, and after a change the new one; empty: there is no such connection yet.
+	Revision string `json:"revision,omitempty"`
+	// Changes are those of a connection that is there, Effect what they do to its Jobs together.
+	Changes []control.Change `json:"changes,omitempty"`
+	Effect  string           `json:"effect,omitempty"`
+	Jobs    []string         `json:"jobs,omitempty"`
+	// Applied says that it was done.
+	Applied bool `json:"applied"`
+}
+
+// compareConnection finds out what is to be done with a connection.
+func compareConnection(ctx context.Context, api *client.Client, conn *job.Connection) (appliedConnection, error) {
+	x := appliedConnection{Connection: conn.Name, Action: toCreate}
+	if conn.Name == "" { // what is wrong with it is found when it is created
+		return x, nil
+	}
+	before, err := api.Connection(ctx, conn.Name)
+	switch {
+	case statusOf(err) == http.StatusNotFound:
+		return x, nil
+	case err != nil:
+		return x, err
+	}
+	diff, err := api.DiffConnection(ctx, conn.Name, conn.Canonical())
+	if err != nil {
+		return x, err
+	}
+	x.Action, x.Revision, x.Jobs = toKeep, diff.Revision, before.Jobs
+	if len(diff.Changes) > 0 {
+		x.Action, x.Changes, x.Effect = toChange, diff.Changes, diff.Effect.String()
+	}
+	return x, nil
+}
+
+// text is what would be done.
+func (x appliedConnection) text(w io.Writer) {
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+	switch x.Action {
+	case toCreate:
+		say("%s: new\n", x.Connection)
+	case toChange:
+		say("%s: %s, effect on %s: %s (revision %s)\n", x.Connection, counted(len(x.Changes), "change"), counted(len(x.Jobs), "job"), x.Effect, x.Revision)
+	default:
+		say("%s: unchanged, revision %s\n", x.Connection, x.Revision)
+	}
+	for _, change := range x.Changes {
+		changeText(w, change)
+	}
 }
 
 // readConnection reads the connection of a file.
@@ -146,24 +224,6 @@ func readConnection(c *cobra.Command, file string) (*job.Connection, error) {
 		return nil, broken[0]
 	}
 	return conn, nil
-}
-
-// applyConnection makes a connection what a document says. One that somebody else changes meanwhile is refused.
-func applyConnection(ctx context.Context, api *client.Client, conn *job.Connection) (n control.Connection, did string, err error) {
-	before, err := api.Connection(ctx, conn.Name)
-	var p *control.Problem
-	switch {
-	case conn.Name == "" || errors.As(err, &p) && p.Status == http.StatusNotFound:
-		n, err = api.CreateConnection(ctx, conn.Canonical())
-		return n, "created", err
-	case err != nil:
-		return n, "", err
-	}
-	n, err = api.ReplaceConnection(ctx, conn.Name, before.Revision, conn.Canonical())
-	if did = "changed"; n.Revision == before.Revision {
-		did = "as it was"
-	}
-	return n, did, err
 }
 
 func connectionsDelete(environ []string) *cobra.Command {

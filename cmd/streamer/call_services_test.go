@@ -28,6 +28,7 @@ var asked = map[string]map[string]any{
 	"audit.list":          {"job": "visits", "limit": 1},
 	"connections.create":  {"document": map[string]any{"name": "crm", "owner": "health"}},
 	"connections.delete":  {"connection": "crm", "if_match": "*"},
+	"connections.diff":    {"connection": "crm", "document": map[string]any{"name": "crm", "owner": "health"}},
 	"connections.get":     {"connection": "crm"},
 	"connections.list":    {"limit": 2},
 	"connections.pause":   {"connection": "crm"},

@@ -122,10 +122,10 @@ func (n nightDefinitions) Delete(_ context.Context, _ service.Caller, id, _ stri
 
 func (nightDefinitions) Diff(_ context.Context, _ service.Caller, id string, document []byte) (control.Difference, error) {
 	if bytes.Contains(document, []byte(`"https://api.example.org/`+id+`"`)) {
-		return control.Difference{Revision: "41", Effect: control.NoEffect, Changes: []control.Change{}}, nil
+		return control.Difference{Revision: "41", Changes: []control.Change{}}, nil
 	}
-	return control.Difference{Revision: "41", Effect: control.NextAttempt, Changes: []control.Change{{Field: "url", Before: json.RawMessage(`"https://api.example.org/visits"`),
-		After: json.RawMessage(`"https://api.example.org/v2/visits"`), Effect: control.NextAttempt}}}, nil
+	return control.Difference{Revision: "41", Effect: consumer.EffectNextAttempt, Changes: []control.Change{{Field: "url", Before: json.RawMessage(`"https://api.example.org/visits"`),
+		After: json.RawMessage(`"https://api.example.org/v2/visits"`), Effect: consumer.EffectNextAttempt}}}, nil
 }
 
 func (nightDefinitions) Validate(_ context.Context, _ service.Caller, document []byte) ([]service.Fault, error) {
@@ -534,6 +534,15 @@ func (t nightTargets) Replace(_ context.Context, _ service.Caller, _, revision s
 	changed := t.crm()
 	changed.Revision = "9"
 	return changed, nil
+}
+
+func (t nightTargets) Diff(_ context.Context, _ service.Caller, _ string, document []byte) (control.Difference, error) {
+	d := control.Difference{Revision: t.crm().Revision, Changes: []control.Change{}}
+	if !bytes.Contains(document, []byte("https://crm.example.org")) {
+		d.Effect = consumer.EffectRemap
+		d.Changes = append(d.Changes, control.Change{Field: "base_url", Before: json.RawMessage(`"https://crm.example.org"`), After: json.RawMessage(`"https://new.example.org"`), Effect: d.Effect})
+	}
+	return d, nil
 }
 
 func (nightTargets) Delete(context.Context, service.Caller, string, string) error { return nil }

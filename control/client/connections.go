@@ -42,6 +42,14 @@ func (c *Client) ReplaceConnection(ctx context.Context, name, revision string, d
 		ConnectionCreate: control.ConnectionCreate{Document: document}, IfMatch: revision})
 }
 
+// DiffConnection tells what a document would change of a connection. Nothing is written.
+func (c *Client) DiffConnection(ctx context.Context, name string, document json.RawMessage) (control.Difference, error) {
+	var d control.Difference
+	err := c.Call(ctx, "connections.diff", control.ConnectionDiff{ConnectionIn: control.ConnectionIn{Connection: name},
+		ConnectionCreate: control.ConnectionCreate{Document: document}}, &d)
+	return d, err
+}
+
 // DeleteConnection removes a connection that no job names, if it has the revision still; * is any.
 func (c *Client) DeleteConnection(ctx context.Context, name, revision string) error {
 	return c.Call(ctx, "connections.delete", control.ConnectionDelete{ConnectionIn: control.ConnectionIn{Connection: name}, IfMatch: revision}, nil)
