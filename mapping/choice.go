@@ -31,13 +31,8 @@ func compileChoice[T any](k *compiler, at string, v schemas.Value, depth int, le
 	}
 	unknownKeys(&k.faults, at, v, "when", "then", "else")
 	c := &choice[T]{}
-	when, isText := v.Field("when").Str()
-	ok := isText
-	if isText {
-		c.when, ok = k.inlinePath(at+".when", when)
-	} else {
-		k.faults.Add(at+".when", "found "+kindOf(v.Field("when"))+", not a JSONPath", "write {when: $.msg.draft, then: …, else: …}")
-	}
+	var ok bool
+	c.when, ok = k.condition(at+".when", v.Field("when"))
 	branch := func(name string) *choice[T] {
 		b := v.Field(name)
 		if b.Kind() == schemas.Absent {

@@ -15,6 +15,8 @@ type Config struct {
 	Steps schemas.Value
 	// Routes is the list of routes; Absent: the job is its only one.
 	Routes schemas.Value
+	// Events says which record events become which requests, in place of Routes, Type and URL; Absent: the job is none of record events.
+	Events schemas.Value
 	// Reference gives the text behind ${env:NAME} and ${file:NAME} in headers, once, when the job is compiled; kind is env or file.
 	// It is never asked about what comes from a row. Without it such a header is refused.
 	Reference func(kind, name string) (string, error)
@@ -85,6 +87,9 @@ const (
 	Filtered
 	// Unmatched means that no route matches; the row is final without a request.
 	Unmatched
+	// Suppressed means that the only routes that match are for events that are not the echo of an own write; the row is final without a
+	// request.
+	Suppressed
 )
 
 // String gives the verdict in a word.
@@ -98,6 +103,8 @@ func (v Verdict) String() string {
 		return "filtered"
 	case Unmatched:
 		return "unmatched"
+	case Suppressed:
+		return "suppressed"
 	}
 	return "unknown"
 }

@@ -28,7 +28,7 @@
 //	url-query            in a query nothing and null drop their parameter, a list repeats it
 //	url-braces           {{ and }} are braces
 //	url-climb            no value leads out of its place in the path: dots, slashes and backslashes, encoded however often
-//	choice               {when, then, else} for url and type: then if when finds anything but null and false
+//	choice               {when, then, else} for url and type: then if when finds anything but null and false, or with {field, values} one of the values
 //	headers              texts with placeholders; nothing and null drop the header
 //	header-lines         a line end or control character in a header's value is a payload error
 //	content-type         set for a body, unless headers has one
@@ -59,6 +59,11 @@
 //	entity-conflict      create answered 409: somebody else was quicker, so it is read once more
 //	steps-masked         a step does not see what is masked
 //	steps-faults         what is wrong with steps is reported at once, each with its place
+//	events               a record event makes the requests of its service and method, under whatever name; arguments of it are at $ too
+//	events-payload       payload null: no body; left out: the record; one that comes out empty is a payload error
+//	events-owner         the owner is in reach only of methods with with_record_owner
+//	events-suppress      an event within some time of a write that its record tells of makes no request
+//	events-faults        faults of events at once, each in its method, with the name that was meant
 //	faults               all that is wrong with a job is reported at once, each with its path and mend
 //	warnings             what works otherwise than one may think is a warning: unknown keys in Aether's own lists, unknown roots
 //

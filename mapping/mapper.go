@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"errors"
+	"slices"
 
 	"streamer/schemas"
 )
@@ -53,27 +54,35 @@ func (m *Mapper) Map(msg *Message, out []Part) ([]Part, Verdict, error) {
 			return out, v, err
 		}
 	}
+	if m.prog.events != nil {
+		return m.eventParts(msg, out)
+	}
 	before := len(out)
 	for i := range m.prog.routes {
-		r := &m.prog.routes[i]
-		matches, err := m.matches(r)
-		if err == nil && !matches {
-			continue
-		}
-		part := Part{Route: i, Err: err}
-		switch {
-		case err != nil:
-		case len(m.prog.steps) > 0:
-			part.Flow, part.Call, part.Err = m.flow(r)
-		default:
-			part.Call.Request, part.Err = m.request(&r.template)
-		}
-		out = append(out, part)
+		out = m.part(i, out)
 	}
 	if len(out) == before {
 		return out, Unmatched, nil
 	}
 	return out, Send, nil
+}
+
+// part appends what route i makes of the row, if it matches it.
+func (m *Mapper) part(i int, out []Part) []Part {
+	r := &m.prog.routes[i]
+	matches, err := m.matches(r)
+	if err == nil && !matches {
+		return out
+	}
+	part := Part{Route: i, Err: err}
+	switch {
+	case err != nil:
+	case len(m.prog.steps) > 0:
+		part.Flow, part.Call, part.Err = m.flow(r)
+	default:
+		part.Call.Request, part.Err = m.request(&r.template)
+	}
+	return append(out, part)
 }
 
 // forget makes m know nothing of what any expression finds.
@@ -166,8 +175,28 @@ func (m *Mapper) value(i int) (*found, error) {
 			return nil, s.error(err.Error())
 		}
 	}
+	if s.values != nil {
+		*f = s.holds(f)
+	}
 	m.done[i] = true
 	return f, nil
+}
+
+// holds tells a condition by what its path found.
+func (s *slot) holds(f *found) found {
+	isOne := func(v schemas.Value) bool { return slices.ContainsFunc(s.values, v.Equal) }
+	if f.many != nil && slices.ContainsFunc(f.many, isOne) || f.many == nil && isOne(f.one) {
+		return found{one: yes}
+	}
+	return found{one: no}
+}
+
+var yes, no = boolValue(true), boolValue(false)
+
+func boolValue(b bool) schemas.Value {
+	builder := schemas.NewBuilder()
+	builder.Bool(b)
+	return builder.Value()
 }
 
 func (s *slot) error(problem string) error { return &Error{s.key, s.text, problem} }
@@ -208,11 +237,23 @@ func (m *Mapper) request(t *template) (r Request, err error) {
 	if r.Body, err = m.body(); err != nil {
 		return r, err
 	}
+	if t.full && emptyBody(r.Body) {
+		return r, &Error{t.body.payload.at, "", "comes out empty; nothing is sent"}
+	}
 	if r.User, err = m.user(t.user); err != nil {
 		return r, err
 	}
 	r.Header, err = m.header()
 	return r, err
+}
+
+// emptyBody says that a body is there and says nothing.
+func emptyBody(b []byte) bool {
+	switch string(b) {
+	case "null", "{}", "[]", `""`:
+		return true
+	}
+	return false
 }
 
 func (m *Mapper) header() ([]Header, error) {

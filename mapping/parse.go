@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -22,6 +23,8 @@ type pathParser struct {
 	at       int
 	depth    int
 	warnings []string
+	// event: the arguments of a record event stand beside the row too.
+	event bool
 }
 
 func (p *pathParser) fail(at int, problem, mend string) error {
@@ -150,6 +153,9 @@ func (p *pathParser) query(inFilter bool) (*query, error) {
 		}
 		if s == nil {
 			q.bare = q.bare && len(q.segments) == 1
+			if p.event && q.atArgument() {
+				q.segments = slices.Insert(q.segments, 0, segment{selectors: []selector{{kind: selectName, name: areaNames[0]}}})
+			}
 			return q, nil
 		}
 		if s.op == nil || s.op != this {

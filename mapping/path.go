@@ -79,8 +79,13 @@ type step struct {
 
 // CompilePath translates an expression: JSONPath, and the dialect that the jobs of Aether's consumer are written in. The error is a
 // *PathError. What the dialect has and we cannot do is refused here, never ignored later.
-func CompilePath(text string) (*Path, error) {
-	p := &pathParser{text: text}
+func CompilePath(text string) (*Path, error) { return compilePath(text, false) }
+
+// CompileEventPath is CompilePath for a job of record events, whose arguments stand beside the row too: $.record is $.msg.record.
+func CompileEventPath(text string) (*Path, error) { return compilePath(text, true) }
+
+func compilePath(text string, event bool) (*Path, error) {
+	p := &pathParser{text: text, event: event}
 	root, err := p.parse()
 	if err != nil {
 		return nil, err

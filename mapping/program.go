@@ -19,6 +19,8 @@ type Program struct {
 
 	steps  []jobStep
 	routes []route
+	// events are what the routes are for, if the job is one of record events; of the same places as routes.
+	events []eventRule
 
 	// reads are the parts of the message that anything in the job reads.
 	reads area
@@ -37,6 +39,8 @@ type slot struct {
 	// fixed is what it finds in every row: a constant, or null. path is nil then.
 	fixed found
 	text  string
+	// values make a condition of it: it finds true if any of what the path finds is one of them, else false.
+	values []schemas.Value
 }
 
 // compiler collects the parts of a Program and everything wrong with them.
@@ -52,6 +56,8 @@ type compiler struct {
 	config Config
 	// scope are the parts of a Flow that an expression may read where the compiler is.
 	scope area
+	// isEvents: the job is one of record events. ownerless: what is compiled now may not look at a record's owner.
+	isEvents, ownerless bool
 }
 
 // Compile makes a Program of c. It finds all that is wrong at once, with paths from the job's root ("datamap.name", "payload.a[2]"); the
@@ -59,6 +65,7 @@ type compiler struct {
 func Compile(c Config) (*Program, fault.List) {
 	c = c.owned()
 	k := &compiler{prog: &Program{}, mapped: map[string]int{}, inline: map[string]int{}, config: c}
+	k.isEvents = c.Events.Kind() != schemas.Absent
 	k.constant(c.Constant)
 	k.dataMap(c.DataMap)
 	k.emit(c.Emit)
@@ -68,7 +75,11 @@ func Compile(c Config) (*Program, fault.List) {
 	if len(k.prog.steps) > 0 {
 		k.scope |= areaSteps
 	}
-	k.routes(c)
+	if k.isEvents {
+		k.events(c)
+	} else {
+		k.routes(c)
+	}
 	k.mappedSteps()
 	if k.faults.Err() != nil {
 		return nil, k.faults
@@ -96,6 +107,8 @@ func (k *compiler) constant(v schemas.Value) {
 
 func (k *compiler) dataMap(v schemas.Value) {
 	switch {
+	case v.Kind() == schemas.Absent && k.isEvents:
+		return
 	case v.Kind() == schemas.Absent:
 		k.faults.Add("datamap", "missing", `write {"id": "$.msg.id"}; {} maps nothing`)
 		return
@@ -124,7 +137,7 @@ func (k *compiler) dataMap(v schemas.Value) {
 
 // path compiles an expression over the message; nil after a fault.
 func (k *compiler) path(at, text string) *Path {
-	p, err := CompilePath(text)
+	p, err := compilePath(text, k.isEvents)
 	if err != nil {
 		k.pathFault(at, err)
 		return nil
@@ -134,6 +147,9 @@ func (k *compiler) path(at, text string) *Path {
 	}
 	k.prog.reads |= p.reads
 	if q, ok := p.expr.(*query); ok {
+		if k.ownerless && q.namesOwner() {
+			k.faults.Add(at, shown(text)+" finds nothing: the owner is not in reach", "write with_record_owner: true beside http_method")
+		}
 		if name, unknown := q.unknownRoot(); unknown {
 			k.faults.Warn(at, shown(text)+" finds nothing: the message has no "+shown(name),
 				"the row is at $.msg; beside it are $.schema, $.constant, $.kafka and $.event")

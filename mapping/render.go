@@ -188,7 +188,7 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // owned gives c with memory of its own, so that a Program outlives the document it was made of.
 func (c Config) owned() Config {
 	for _, v := range []*schemas.Value{&c.Type, &c.URL, &c.DataMap, &c.Constant, &c.QueryParams, &c.JSONBody, &c.FormBody, &c.Headers,
-		&c.Payload, &c.Filter, &c.Emit, &c.Mask, &c.User, &c.Steps, &c.Routes} {
+		&c.Payload, &c.Filter, &c.Emit, &c.Mask, &c.User, &c.Steps, &c.Routes, &c.Events} {
 		*v = v.Clone()
 	}
 	return c

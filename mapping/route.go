@@ -26,6 +26,8 @@ type template struct {
 	body   body
 	header headers
 	user   *userTemplate
+	// full: a body that comes out empty is an error.
+	full bool
 }
 
 // place gives the path of one of its fields.
@@ -176,16 +178,46 @@ func (k *compiler) when(at string, v schemas.Value) int {
 	if v.Kind() == schemas.Absent {
 		return -1
 	}
-	text, ok := v.Str()
-	if !ok {
-		k.faults.Add(at, "found "+kindOf(v)+", not a JSONPath", "write a text such as $.msg.draft")
-		return -1
-	}
-	slot, ok := k.inlinePath(at, text)
+	slot, ok := k.condition(at, v)
 	if !ok {
 		return -1
 	}
 	return slot
+}
+
+// condition gives the slot of a JSONPath, which holds if it finds anything but null and false, or of {field, values}: if it finds one of
+// those. false after a fault.
+func (k *compiler) condition(at string, v schemas.Value) (int, bool) {
+	const form = "write a text such as $.msg.draft, or {field: $.msg.state, values: [open]}"
+	if text, ok := v.Str(); ok {
+		return k.inlinePath(at, text)
+	}
+	if v.Kind() != schemas.Object {
+		k.faults.Add(at, "found "+kindOf(v)+", not a JSONPath", form)
+		return 0, false
+	}
+	unknownKeys(&k.faults, at, v, "field", "values")
+	text, isText := v.Field("field").Str()
+	values := v.Field("values")
+	switch {
+	case !isText:
+		k.faults.Add(placed(at, "field"), "found "+kindOf(v.Field("field"))+", not a JSONPath", form)
+		return 0, false
+	case values.Kind() != schemas.Array || values.Len() == 0:
+		k.faults.Add(placed(at, "values"), "found "+filled(values)+", not a list of values", form)
+		return 0, false
+	}
+	plain, ok := k.inlinePath(placed(at, "field"), text)
+	if !ok {
+		return 0, false
+	}
+	s := k.prog.slots[plain]
+	s.key = at
+	for e := range values.Elements() {
+		s.values = append(s.values, e.Clone())
+	}
+	k.prog.slots = append(k.prog.slots, s)
+	return len(k.prog.slots) - 1, true
 }
 
 // once leaves out faults that inherited fields made for each route that has them.

@@ -24,7 +24,7 @@ func configOf(job schemas.Value) Config {
 		Type: job.Field("type"), URL: job.Field("url"), DataMap: job.Field("datamap"), Constant: job.Field("constant"),
 		QueryParams: job.Field("query_params"), JSONBody: job.Field("json_body"), FormBody: job.Field("form_body"),
 		Headers: job.Field("headers"), Payload: job.Field("payload"), Filter: job.Field("filter"), Emit: job.Field("emit"),
-		Mask: job.Field("mask"), Steps: job.Field("steps"), Routes: job.Field("routes"),
+		Mask: job.Field("mask"), Steps: job.Field("steps"), Routes: job.Field("routes"), Events: job.Field("events"),
 	}
 }
 
