@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +60,7 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 	if dead.topic == "" {
 		what = "row cannot be delivered, and dead letters are off: it is kept, and its lane waits"
 	}
-	p.runner.log.Error(what, "topic", p.topic, "partition", p.id, "offset", r.record.Offset, "row", r.row, "route", r.route,
+	p.runner.log.Error(what, "topic", p.topic, "partition", p.id, "offset", r.record.Offset, "row", r.index,
 		"class", string(o.Class), "status", o.Status, "attempts", o.Attempts, "reason", o.Reason, "dead_letter", dead.topic)
 	p.mu.Lock()
 	if p.life == closed || p.past(r) {
@@ -225,7 +224,7 @@ func (l *letter) record(topic string) *kgo.Record {
 	return envelope(topic, &Letter{
 		Job: r.cfg.Job,
 		Source: LetterSource{Topic: row.partition.topic, TopicID: row.partition.address.topicID, Partition: row.partition.id,
-			Offset: rec.Offset, Row: row.row, Route: row.route, Timestamp: rec.timestamp},
+			Offset: rec.Offset, Row: row.index, Timestamp: rec.timestamp},
 		Class: l.outcome.Class, Status: l.outcome.Status, Attempts: l.outcome.Attempts, Reason: l.outcome.Reason, FirstAttempt: l.outcome.First,
 		LeftOut: l.bare, Resets: int(r.resets.Load()),
 		lane: row.laneValue(), behind: l.behind,
@@ -239,8 +238,8 @@ func (d *deadLetters) ensureTopic(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
 	defer cancel()
-	instance, topic := d.runner.instance, d.topic
-	meta, err := instance.topics.do(ctx, false, topic)
+	admin, topic := d.runner.instance.admin, d.topic
+	meta, err := admin.Metadata(ctx, topic)
 	if err != nil || meta.Topics[topic].Err == nil || !errors.Is(meta.Topics[topic].Err, kerr.UnknownTopicOrPartition) {
 		return // there, or not to be asked now: writing will tell
 	}
@@ -250,8 +249,7 @@ func (d *deadLetters) ensureTopic(ctx context.Context) {
 		config["max.message.bytes"] = kadm.StringPtr(strconv.FormatInt(size+deadLetterHeadroom, 10))
 	}
 	replication := int16(min(3, max(1, len(meta.Brokers))))
-	wrong, err := instance.make.do(ctx, false, newTopic{topic, replication, config})
-	if err = cmp.Or(err, wrong[topic]); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+	if _, err := admin.CreateTopic(ctx, 1, replication, config, topic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		cause := fmt.Sprintf("dead-letter topic %s cannot be created: %v; create it, or allow this user to", topic, err)
 		d.runner.status.note(&d.runner.status.dead, cause)
 		if d.runner.said.first(cause, time.Now()) {

@@ -84,11 +84,11 @@ type Definitions struct {
 
 // indexed is what is looked up of a definition without reading the whole.
 type indexed struct {
-	entry      kafkalog.Entry
-	owner      string
-	group      string
-	connection string
-	deleting   bool
+	entry       kafkalog.Entry
+	owner       string
+	group       string
+	connections []string
+	deleting    bool
 }
 
 // NewDefinitions reads and writes definitions in a log that somebody runs. process is what they are compiled with.
@@ -135,13 +135,14 @@ type storedDefinition struct {
 	Owner   string `json:"owner"`
 	// Group is that of the document, or the one it has without.
 	Group string `json:"group"`
-	// Connection is the one that the document names.
-	Connection string          `json:"connection,omitempty"`
-	Modified   time.Time       `json:"modified"`
-	By         string          `json:"by"`
-	Hash       string          `json:"hash"`
-	Document   json.RawMessage `json:"document"`
-	Deleting   *Deletion       `json:"deleting,omitempty"`
+	// Connection is the one that the document names for the job, Connections are all that it names, in its routes and steps too.
+	Connection  string          `json:"connection,omitempty"`
+	Connections []string        `json:"connections,omitempty"`
+	Modified    time.Time       `json:"modified"`
+	By          string          `json:"by"`
+	Hash        string          `json:"hash"`
+	Document    json.RawMessage `json:"document"`
+	Deleting    *Deletion       `json:"deleting,omitempty"`
 }
 
 // decodeDefinition reads the object of a definition. An error says why it is left alone.
@@ -192,7 +193,9 @@ func (d *Definitions) note(id string, e kafkalog.Entry) {
 		delete(d.known, id)
 		delete(d.plain, job.PlainID(id))
 		dropFrom(d.groups, before.group, id)
-		dropFrom(d.linked, before.connection, id)
+		for _, name := range before.connections {
+			dropFrom(d.linked, name, id)
+		}
 		if e.Value == nil {
 			d.ids = nil
 		}
@@ -204,10 +207,10 @@ func (d *Definitions) note(id string, e kafkalog.Entry) {
 	}
 	now := &indexed{entry: e}
 	if s, err := decodeDefinition(e); err == nil {
-		now.owner, now.group, now.connection, now.deleting = s.Owner, s.Group, s.Connection, s.Deleting != nil
+		now.owner, now.group, now.connections, now.deleting = s.Owner, s.Group, s.Connections, s.Deleting != nil
 		d.groups[s.Group] = append(d.groups[s.Group], id)
-		if s.Connection != "" {
-			d.linked[s.Connection] = append(d.linked[s.Connection], id)
+		for _, name := range s.Connections {
+			d.linked[name] = append(d.linked[name], id)
 		}
 	}
 	d.known[id] = now

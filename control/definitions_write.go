@@ -201,7 +201,7 @@ func (d *Definitions) change(by service.Caller, def *job.Definition, e kafkalog.
 
 // newStored is the object of a definition.
 func newStored(def *job.Definition, config consumer.Config, document []byte, by string) storedDefinition {
-	return storedDefinition{Version: definitionVersion, ID: def.ID, Owner: def.Owner, Group: config.Group, Connection: def.Text("connection"), Modified: time.Now().UTC(), By: by,
+	return storedDefinition{Version: definitionVersion, ID: def.ID, Owner: def.Owner, Group: config.Group, Connection: def.Text("connection"), Connections: def.Connections(), Modified: time.Now().UTC(), By: by,
 		Hash: hashOf(document), Document: document}
 }
 

@@ -90,7 +90,7 @@ func (s *Supervisor) linked() (compile []kafkalog.Entry) {
 	}
 	for _, j := range s.all() {
 		j.mu.Lock()
-		again := moved[j.connection] && j.revision > 0 && !j.gone && j.deleting == nil
+		again := slices.ContainsFunc(j.connections, func(name string) bool { return moved[name] }) && j.revision > 0 && !j.gone && j.deleting == nil
 		decide, object := turned[j.connection], j.object
 		j.mu.Unlock()
 		if again {
@@ -168,7 +168,7 @@ func (s *Supervisor) apply(e kafkalog.Entry) {
 	s.mu.Unlock()
 	was, before := j.revision, j.broken
 	j.revision, j.object, j.gone, j.refused = revisionOf(e, true), e, false, false
-	j.connection = definition.Connection
+	j.connection, j.connections = definition.Connection, definition.Connections
 	switch {
 	case err == nil:
 		j.owner, j.deleting, j.broken = definition.Owner, definition.Deleting, ""

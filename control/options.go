@@ -9,6 +9,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/control/job"
+	"streamer/sink"
 )
 
 // Runner runs a job once. *consumer.Runner is one.
@@ -63,6 +64,8 @@ type Options struct {
 	Lines *Lines
 	// Connections is how many connections the jobs that run here may need together; 0: no limit.
 	Connections int
+	// Register says to a Token Storage what a connection wants it to know; nil: Registration.Post.
+	Register func(context.Context, sink.Registration) (note string, err error)
 	// Metrics gets streamer_job_state.
 	Metrics prometheus.Registerer
 	Log     *slog.Logger

@@ -11,7 +11,7 @@ import (
 
 // Readiness is what /readyz answers.
 type Readiness struct {
-	// Ready: the job files were read, Kafka has answered, the log was read, and the process is not stopping. A job that failed or waits does not make
+	// Ready: the job files were read, Kafka has answered, the log was read, what connections register is registered, and the process is not stopping. A job that failed or waits does not make
 	// an instance unready: the others need it.
 	Ready bool `json:"ready"`
 	// Kafka is empty or says why Kafka was not reached yet.
@@ -19,8 +19,10 @@ type Readiness struct {
 	// Log says what is wrong with the log that instances share; empty: nothing.
 	Log string `json:"log,omitempty"`
 	LogAge
-	Stopping bool        `json:"stopping,omitempty"`
-	Jobs     []JobStatus `json:"jobs"`
+	// Registrations are those of connections that are waited for, and why they are not done.
+	Registrations []string    `json:"registrations,omitempty"`
+	Stopping      bool        `json:"stopping,omitempty"`
+	Jobs          []JobStatus `json:"jobs"`
 	// Files names the job files that could not be read, and why.
 	Files []string `json:"files,omitempty"`
 }
@@ -112,7 +114,11 @@ func (s *Supervisor) Readiness() Readiness {
 		r.Log, read = s.options.Store.log.Problem(), s.options.Store.read()
 		r.LogAgeSeconds = s.options.Store.log.Age().Seconds()
 	}
-	r.Ready = begun && reached && read && !r.Stopping
+	registered := true
+	if s.options.Definitions != nil && s.options.Store != nil {
+		registered, r.Registrations = s.registrations.waits()
+	}
+	r.Ready = begun && reached && read && registered && len(r.Registrations) == 0 && !r.Stopping
 	return r
 }
 

@@ -38,25 +38,26 @@ type supervised struct {
 
 	moving sync.Mutex // held by who commits its offsets from outside the group; taken before mu
 
-	mu         sync.Mutex
-	owner      string
-	file       string
-	plan       *plan          // nil: there is nothing that could run
-	object     kafkalog.Entry // its definition in the log
-	revision   int64          // of it; 0: the log has none (yet)
-	connection string         // that its definition names
-	broken     string         // why there is no plan; with a plan: why the newest definition does not run, while an earlier one does
-	deleting   *Deletion      // it is to leave its group everywhere, and then to be removed; nil: it is not
-	gone       bool           // the log has it no more
-	refused    bool           // broken is what the runner said of the plan: compiling it again does not help
-	awake      bool           // supervise runs
-	runner     Runner         // nil before the first run and between two
-	state      State
-	cause      string
-	since      time.Time
-	left       int64 // rows that the last runner left unfinished
-	decision   decision
-	extent     *extent // nil: not asked for yet
+	mu          sync.Mutex
+	owner       string
+	file        string
+	plan        *plan          // nil: there is nothing that could run
+	object      kafkalog.Entry // its definition in the log
+	revision    int64          // of it; 0: the log has none (yet)
+	connection  string         // that its definition names for the job
+	connections []string       // all that it names
+	broken      string         // why there is no plan; with a plan: why the newest definition does not run, while an earlier one does
+	deleting    *Deletion      // it is to leave its group everywhere, and then to be removed; nil: it is not
+	gone        bool           // the log has it no more
+	refused     bool           // broken is what the runner said of the plan: compiling it again does not help
+	awake       bool           // supervise runs
+	runner      Runner         // nil before the first run and between two
+	state       State
+	cause       string
+	since       time.Time
+	left        int64 // rows that the last runner left unfinished
+	decision    decision
+	extent      *extent // nil: not asked for yet
 	// resetNote is what a reset that is carried out here waits for.
 	resetNote string
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"streamer/consumer"
+	"streamer/sink"
 )
 
 // stopMargin is what runners get to end after hard has ended, which they should do at once.
@@ -24,13 +25,14 @@ const reachTimeout = 10 * time.Second
 
 // Supervisor runs the jobs of one instance. It is made by NewSupervisor and runs once.
 type Supervisor struct {
-	options Options
-	asked   chan struct{} // capacity 1: what was decided is to be decided again
-	unsized chan struct{} // capacity 1: there are jobs whose extent is not known
-	starts  *gate
-	roll    roll
-	runs    sync.WaitGroup // of supervise
-	me      Self           // set when Run begins; under mu for whoever may come before
+	options       Options
+	asked         chan struct{} // capacity 1: what was decided is to be decided again
+	unsized       chan struct{} // capacity 1: there are jobs whose extent is not known
+	starts        *gate
+	roll          roll
+	runs          sync.WaitGroup // of supervise
+	registrations registrations
+	me            Self // set when Run begins; under mu for whoever may come before
 
 	mu       sync.Mutex
 	jobs     map[string]*supervised
@@ -52,6 +54,9 @@ func NewSupervisor(o Options) *Supervisor {
 	}
 	if o.KeepEvery <= 0 {
 		o.KeepEvery = 24 * time.Hour
+	}
+	if o.Register == nil {
+		o.Register = func(ctx context.Context, r sink.Registration) (string, error) { return r.Post(ctx) }
 	}
 	s := &Supervisor{options: o, asked: make(chan struct{}, 1), unsized: make(chan struct{}, 1), starts: newGate(mostStarts),
 		jobs: map[string]*supervised{}, dirty: map[string]bool{}}
@@ -164,6 +169,7 @@ func (s *Supervisor) Run(soft, hard context.Context) error {
 			all.Go(func() { s.seed(soft) })
 			all.Go(func() { s.follow(soft) })
 			all.Go(func() { s.bury(soft) })
+			all.Go(func() { s.register(soft) })
 		}
 		all.Go(func() { s.measure(soft) })
 		all.Go(func() { s.decide(soft, launch) })

@@ -1,15 +1,25 @@
 package job
 
 import (
-	"strings"
+	"slices"
 
 	"streamer/control/secret"
 	"streamer/schemas"
 	"streamer/sink"
 )
 
+// login is how requests to one place log in.
+type login struct {
+	auth sink.Auth
+	// cert and key are a client's certificate, as PEM.
+	cert string
+	key  sink.Secret
+	// user is the template of whose token goes along; empty: nobody's.
+	user string
+}
+
 // auth reads basic_auth and token, which are Aether's, and auth, which is ours.
-func (c *compilation) auth() sink.Auth {
+func (c *compilation) auth() login {
 	var auth sink.Auth
 	if s, ok := c.sub("basic_auth", c.lenient); ok {
 		// An empty object means no login, as it did to the Aether consumer.
@@ -21,45 +31,100 @@ func (c *compilation) auth() sink.Auth {
 	if auth.Basic != nil && auth.Token != "" {
 		c.faults.Warn("token", "is not sent, as basic_auth goes before it", "")
 	}
-	if _, _, given := c.field("auth"); given && (auth.Basic != nil || auth.Token != "") {
+	if _, _, given := c.given("auth"); given && (auth.Basic != nil || auth.Token != "") {
 		c.faults.Add("auth", "stands beside basic_auth or token", "keep one of them")
-		return auth
+		return login{auth: auth}
 	}
-	if own, ok := c.login(); ok {
+	if own, ok := c.login(c.reader); ok {
 		return own
 	}
-	return auth
+	return login{auth: auth}
 }
 
-// login reads auth.
-func (c *compilation) login() (auth sink.Auth, ok bool) {
-	s, ok := c.sub("auth", false)
+// ways are those to log in. A certificate may stand beside one of the others.
+var ways = []string{"basic", "bearer", "token", "api_key", "oauth2", "token_storage"}
+
+// login reads auth of any object of the document.
+func (c *compilation) login(r reader) (l login, ok bool) {
+	s, ok := r.subOf("auth", "auth", false)
 	if !ok {
-		return auth, false
+		return l, false
 	}
 	given := 0
 	for name := range s.object.Members() {
-		if name == "basic" || name == "bearer" || name == "token" || name == "api_key" {
+		if slices.Contains(ways, name) {
 			given++
 		}
 	}
 	if given > 1 {
-		c.faults.Add("auth", "says more than one way to log in", "keep one of basic, bearer, token and api_key")
+		c.faults.Add(s.path, "says more than one way to log in", "keep one of basic, bearer, token, api_key, oauth2 and token_storage")
 	}
 	if b, ok := s.sub("basic", false); ok {
-		auth.Basic = c.basic(b)
+		l.auth.Basic = c.basic(b)
 	}
-	auth.Bearer = c.secret(s, "bearer")
-	auth.Token = c.secret(s, "token")
+	l.auth.Bearer = c.secret(s, "bearer")
+	l.auth.Token = c.secret(s, "token")
 	if k, ok := s.sub("api_key", false); ok {
-		auth.APIKey = c.apiKey(k)
+		l.auth.APIKey = c.apiKey(k)
 	}
-	return auth, true
+	if o, ok := s.sub("oauth2", false); ok {
+		l.auth.OAuth2 = c.oauth2(o)
+	}
+	if t, ok := s.sub("token_storage", false); ok {
+		l.auth.TokenStorage, l.user = c.tokenStorage(t)
+	}
+	if m, ok := s.sub("mtls", false); ok {
+		for _, name := range []string{"cert", "key"} {
+			c.needs(m, name, "write both, as text in PEM form or as a reference to a file")
+		}
+		if l.cert, l.key = c.pem(m, "cert").Reveal(), c.pem(m, "key"); l.cert == "" || l.key == "" || c.process.Secrets.Masked {
+			l.cert, l.key = "", ""
+		}
+	}
+	return l, true
+}
+
+// needs adds a fault for a member of s that is not given.
+func (c *compilation) needs(s reader, name, mend string) {
+	if _, path, given := s.given(name); !given {
+		c.faults.Add(path, "is missing", mend)
+	}
+}
+
+// oauth2 reads how access tokens are got. What is missing of it is the sink's to say, by the same paths.
+func (c *compilation) oauth2(s reader) *sink.OAuth2 {
+	var o sink.OAuth2
+	o.TokenURL, _ = s.text("token_url")
+	o.ClientID, _ = s.text("client_id")
+	o.Audience, _ = s.text("audience")
+	o.Scopes, _ = s.texts("scopes")
+	o.ClientSecret, o.RefreshToken = c.secret(s, "client_secret"), c.secret(s, "refresh_token")
+	_, at, refresh := s.given("refresh_token")
+	switch grant, _ := s.word("grant", "client_credentials", "refresh_token"); {
+	case grant == "client_credentials" && refresh:
+		c.faults.Add(at, "stands beside grant: client_credentials, which needs none", "leave one of them out")
+	case grant == "refresh_token" && !refresh:
+		c.faults.Add(at, "is missing", "grant: refresh_token needs one")
+	}
+	return &o
+}
+
+func (c *compilation) tokenStorage(s reader) (*sink.TokenStorage, string) {
+	var t sink.TokenStorage
+	t.URL, _ = s.text("url")
+	t.Service, _ = s.text("service")
+	const mend = "write whose token goes along, as in \"{$.msg.user}\""
+	c.needs(s, "user", mend)
+	user, ok := s.text("user")
+	if ok && user == "" {
+		c.faults.Add(member(s.path, "user"), "is empty", mend)
+	}
+	return &t, user
 }
 
 func (c *compilation) apiKey(s reader) *sink.APIKey {
 	for _, name := range []string{"header", "value"} {
-		if _, path, given := s.field(name); !given {
+		if _, path, given := s.given(name); !given {
 			c.faults.Add(path, "is missing", "write it as in {header: X-Api-Key, value: …}")
 		}
 	}
@@ -74,7 +139,7 @@ func (c *compilation) apiKey(s reader) *sink.APIKey {
 
 func (c *compilation) basic(s reader) *sink.Basic {
 	for _, name := range []string{"user", "password"} {
-		if _, path, given := s.field(name); !given {
+		if _, path, given := s.given(name); !given {
 			c.faults.Add(path, "is missing", "")
 		}
 	}
@@ -89,7 +154,7 @@ func (c *compilation) secret(r reader, name string) sink.Secret {
 	}
 	path := member(r.path, name)
 	if secret.Sealed(text) {
-		if text, ok = c.open(path, "/"+strings.ReplaceAll(path, ".", "/")); !ok || c.process.Secrets.Masked {
+		if text, ok = c.open(path, r.field+"/"+name); !ok || c.process.Secrets.Masked {
 			return sink.Secret(text)
 		}
 	}
@@ -134,7 +199,7 @@ func (d *Definition) open(s Secrets) map[string]opened {
 // headers gives the job's headers with what is sealed opened, and looks at the references in them. Everything else about headers is the
 // mapping's to check.
 func (c *compilation) headers() schemas.Value {
-	given, path, ok := c.field("headers")
+	given, path, ok := c.given("headers")
 	if !ok || given.Kind() != schemas.Object {
 		return given
 	}

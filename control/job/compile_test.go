@@ -111,7 +111,16 @@ func TestCompileFaults(t *testing.T) {
 		{"a token that is not sent", []string{"basic_auth: {user: a, password: b}", "token: c"}, []string{"warning: token: is not sent"}},
 		{"auth beside token", []string{"auth: {bearer: a}", "token: c"}, []string{"auth: stands beside basic_auth or token"}},
 		{"two ways to log in", []string{"auth: {bearer: a, token: b}"}, []string{"auth: says more than one way"}},
-		{"auth of a later version", []string{"auth: {oauth2: {}}"}, []string{"auth.oauth2: oauth2 is not in this version"}},
+		{"nothing of OAuth 2", []string{"auth: {oauth2: {}}"}, []string{"auth.oauth2.token_url: is missing", "auth.oauth2.client_id: is missing", "auth.oauth2.client_secret: is missing"}},
+		{"OAuth 2, wrong", []string{"auth: {oauth2: {token_url: 'http://idp.example.org/token', client_id: 7, client_secret: a, scopes: read, grant: password, clientid: a}}"}, []string{
+			"auth.oauth2.token_url: is without TLS", "auth.oauth2.client_id: is a number, not text", "auth.oauth2.scopes: is text, not a list", `auth.oauth2.grant: unknown value "password"`, "auth.oauth2.clientid: unknown key; did you mean client_id?"}},
+		{"two grants", []string{"auth: {oauth2: {token_url: 'https://idp.example.org/', client_id: a, client_secret: b, refresh_token: c, grant: client_credentials}}"}, []string{"auth.oauth2.refresh_token: stands beside grant: client_credentials"}},
+		{"a grant without its token", []string{"auth: {oauth2: {token_url: 'https://idp.example.org/', client_id: a, client_secret: b, grant: refresh_token}}"}, []string{"auth.oauth2.refresh_token: is missing"}},
+		{"nothing of a token storage", []string{"auth: {token_storage: {}}"}, []string{"auth.token_storage.url: is missing", "auth.token_storage.service: is missing", "auth.token_storage.user: is missing"}},
+		{"a user that is not mapped", []string{"auth: {token_storage: {url: 'https://storage.example.org', service: a, user: '{nobody}'}}"}, []string{"auth.token_storage.user: "}},
+		{"half a certificate", []string{"auth: {mtls: {cert: a}}"}, []string{"auth.mtls.key: is missing"}},
+		{"no certificate", []string{"auth: {mtls: {cert: a, key: b}}"}, []string{"auth.mtls.cert: is with auth.mtls.key no certificate"}},
+		{"three ways to log in", []string{"auth: {mtls: {cert: a, key: b}, bearer: c, oauth2: {token_url: 'https://idp.example.org/', client_id: a, client_secret: b}}"}, []string{"auth: says more than one way", "auth.mtls.cert: is with"}},
 		{"a masked secret", []string{"token: '********'"}, []string{"token: ******** is what streamer shows in place of a secret"}},
 
 		{"faults of five fields at once", []string{"id: a b", "topic: []", "order: keys", "format: avro", "delivery: {timeout: 3}"},

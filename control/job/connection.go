@@ -32,8 +32,13 @@ type Target struct {
 	// Base is the URL that every request begins with, without a slash at its end; Origin its scheme://host:port.
 	Base, Origin string
 	Auth         sink.Auth
-	TLS          sink.TLS
-	Limits       sink.SharedLimits
+	// User is the template of whose token goes along; empty: nobody's.
+	User    string
+	TLS     sink.TLS
+	Success *sink.Success
+	// Register is what is said to a Token Storage before the API is ready; nil: nothing.
+	Register *sink.Registration
+	Limits   sink.SharedLimits
 	// Shared is what its jobs have in common on this instance; whoever runs them sets it.
 	Shared *sink.Shared
 }
@@ -82,6 +87,7 @@ func (n *Connection) Admit(p Process, before *Connection) (sealed []byte, t Targ
 // Compile checks the whole connection and gives all its faults at once. The Target is only to be used when the list has no error.
 func (n *Connection) Compile(p Process) (Target, fault.List) {
 	c := compilation{def: n.Definition, process: p, faults: slices.Clone(n.faults)}
+	c.process.Guard = p.Grants.of(n.Owner).guard(p.Guard, n.Owner)
 	if n.value.Kind() != schemas.Object {
 		c.faults.Add("", "a connection is an object of fields, this is "+kindName(n.value), "")
 		return Target{}, c.faults
@@ -98,14 +104,26 @@ func (n *Connection) Compile(p Process) (Target, fault.List) {
 		}
 	}
 	t.Base, t.Origin = c.baseURL()
-	t.Auth, _ = c.login()
+	own, _ := c.login(c.reader)
+	t.Auth, t.User = own.auth, own.user
 	if s, ok := c.sub("tls", false); ok {
 		t.TLS = c.tls(s)
 	}
+	if own.cert != "" || own.key != "" {
+		if t.TLS.Cert != "" || t.TLS.Key != "" {
+			c.faults.Add("auth.mtls", "stands beside tls.cert and tls.key, which are the same", "keep one of them")
+		}
+		t.TLS.Cert, t.TLS.Key = own.cert, own.key
+	}
+	t.Success = c.success()
+	t.Register = c.register()
 	if s, ok := c.sub("limits", false); ok {
 		t.Limits = sink.SharedLimits{Concurrency: s.atMost("concurrency", maxConcurrency), Rate: s.rate()}
 	}
-	c.add(sink.Config{Auth: t.Auth, TLS: t.TLS}.Validate())
+	c.add(sink.Config{Auth: t.Auth, TLS: t.TLS, Guard: c.process.Guard}.Validate())
+	if t.Register != nil {
+		c.add(t.Register.Validate())
+	}
 	return t, c.faults
 }
 
@@ -164,10 +182,11 @@ func (c *compilation) pem(r reader, name string) sink.Secret {
 }
 
 // connect gives a job what its connection has, and the URL with it. A job without one keeps its own.
-func (c *compilation) connect(cfg *consumer.Config) schemas.Value {
+func (c *compilation) connect(cfg *consumer.Config, own *login) schemas.Value {
 	given := c.object.Field("url")
 	name, ok := c.text("connection")
 	if !ok {
+		c.ownOrigins(given)
 		return given
 	}
 	c.unaccompanied()
@@ -177,14 +196,11 @@ func (c *compilation) connect(cfg *consumer.Config) schemas.Value {
 	}
 	if known {
 		cfg.Sink.Target, cfg.Sink.Origin, cfg.Sink.Shared = target.Name, target.Origin, target.Shared
-		cfg.Sink.Auth, cfg.Sink.TLS = target.Auth, target.TLS
+		cfg.Sink.TLS, cfg.Sink.Success = target.TLS, target.Success
+		*own = login{auth: target.Auth, user: target.User}
+		c.own = append(c.own, target.Origin)
 	}
-	if given.Kind() == schemas.Absent {
-		return given
-	}
-	out := schemas.NewBuilder()
-	c.below(out, "url", given, target.Base, 0)
-	return out.Value()
+	return c.belowAll("url", given, target.Base)
 }
 
 // unaccompanied refuses secrets of the job's own beside a connection: who may change the connection would send them where he likes.
@@ -192,21 +208,33 @@ func (c *compilation) connect(cfg *consumer.Config) schemas.Value {
 func (c *compilation) unaccompanied() {
 	const mend = "put it into the connection"
 	for _, field := range []string{"basic_auth", "token", "auth"} {
-		if _, _, given := c.field(field); given {
+		if _, _, given := c.given(field); given {
 			c.faults.Add(field, "stands beside connection, which says how to log in", mend)
 		}
 	}
+	c.noOwnSecrets("")
+}
+
+// noOwnSecrets refuses secrets in headers that go to a connection: those whose field begins with one of prefixes.
+func (c *compilation) noOwnSecrets(prefixes ...string) {
 	for _, l := range c.def.leaves() {
-		if l.role == secretHeader && (l.written() || secret.Sealed(l.text)) {
-			c.faults.Add(l.path, "is a secret of the job's own, and would go wherever its connection is moved", mend+", or write a reference: ${env:STREAMER_VALUE_…} or ${file:name}")
+		if l.role != secretHeader || !l.written() && !secret.Sealed(l.text) {
+			continue
+		}
+		for _, prefix := range prefixes {
+			if strings.HasPrefix(l.field, prefix) {
+				c.add(fault.List{{Path: l.path, Problem: "is a secret of the job's own, and would go wherever its connection is moved", Mend: "put it into the connection, or write a reference: ${env:STREAMER_VALUE_…} or ${file:name}"}})
+			}
 		}
 	}
 }
 
-// target finds the connection.
-func (c *compilation) target(name string) (Target, bool) {
+// target finds the job's connection, targetAt the one that is named at a path.
+func (c *compilation) target(name string) (Target, bool) { return c.targetAt("connection", name) }
+
+func (c *compilation) targetAt(path, name string) (Target, bool) {
 	if c.process.Connection == nil {
-		c.faults.Warn("connection", "is not looked up here", "it has to be there when the job is stored")
+		c.add(fault.List{{Path: path, Problem: "is not looked up here", Mend: "it has to be there when the job is stored", Warning: true}})
 		return Target{}, false
 	}
 	t, err := c.process.Connection(c.def.Owner, name)
@@ -217,8 +245,18 @@ func (c *compilation) target(name string) (Target, bool) {
 	if !errors.As(err, &f) {
 		f = fault.Fault{Problem: err.Error()}
 	}
-	c.faults.Add("connection", f.Problem, f.Mend)
+	c.add(fault.List{{Path: path, Problem: f.Problem, Mend: f.Mend}})
 	return Target{}, false
+}
+
+// belowAll writes an URL template, or a choice of them, that stands at path as one below base; Absent stays so.
+func (c *compilation) belowAll(path string, v schemas.Value, base string) schemas.Value {
+	if v.Kind() == schemas.Absent {
+		return v
+	}
+	out := schemas.NewBuilder()
+	c.below(out, path, v, base, 0)
+	return out.Value()
 }
 
 // below writes an URL template, or a choice of them, as one below base. What is neither is left to the mapping to refuse.

@@ -36,16 +36,22 @@ base_url: https://api.example.org:8443/v1/
 auth: {api_key: {header: X-Api-Key, value: hunter2}}
 tls: {server_name: api.internal}
 limits: {concurrency: 8, rate_limit: {rate: 5, per: 1m, burst: 2}}`, nil},
-		"for everybody":          {"name: a\nowner: '*'\nbase_url: http://api.example.org", nil},
-		"nothing":                {"{}", []string{"name: is missing", "owner: is missing", "base_url: is missing"}},
-		"an unknown key":         {head + "base_url: http://a.example.org\nlimit: {}", []string{"limit: unknown key; did you mean limits?"}},
-		"keys of later versions": {head + "base_url: http://a.example.org\nsuccess: {}\nregister: {}\nauth: {oauth2: {}}", []string{"success: success is not in this version", "register: register is not in this version", "auth.oauth2: oauth2 is not"}},
-		"a name with a slash":    {"name: a/b\nowner: demo\nbase_url: http://a.example.org", []string{"name: "}},
-		"two logins":             {head + "base_url: http://a.example.org\nauth: {bearer: a, token: b}", []string{"auth: says more than one way"}},
-		"a header that is none":  {head + "base_url: http://a.example.org\nauth: {api_key: {header: Host, value: b}}", []string{"auth.api_key.header: header Host is set by"}},
-		"a certificate alone":    {head + "base_url: https://a.example.org\ntls: {cert: x}", []string{"tls.cert: stands without tls.key"}},
-		"no certificate":         {head + "base_url: https://a.example.org\ntls: {ca: x, cert: x, key: y}", []string{"tls.ca: has no certificate", "tls.cert: is with tls.key no certificate"}},
-		"a limit":                {head + "base_url: https://a.example.org\nlimits: {concurrency: -1, rate_limit: {per: 1s}}", []string{"limits.concurrency: -1", "limits.rate_limit.rate: is missing"}},
+		"for everybody":       {"name: a\nowner: '*'\nbase_url: http://api.example.org", nil},
+		"nothing":             {"{}", []string{"name: is missing", "owner: is missing", "base_url: is missing"}},
+		"an unknown key":      {head + "base_url: http://a.example.org\nlimit: {}", []string{"limit: unknown key; did you mean limits?"}},
+		"nothing of success":  {head + "base_url: http://a.example.org\nsuccess: {}", []string{"success.when: is missing"}},
+		"success, wrong":      {head + "base_url: http://a.example.org\nsuccess: {when: '$.bdy.ok', else: lost}", []string{`success.when: an answer has no "bdy"; did you mean body?`, `success.else: unknown value "lost"`}},
+		"no path":             {head + "base_url: http://a.example.org\nsuccess: {when: '$.body['}", []string{"success.when: "}},
+		"nothing to register": {head + "base_url: http://a.example.org\nregister: {}", []string{"register.url: is missing", "register.servicename: is missing", "register.authorize_url: is missing", "register.refresh_url: is missing", "register.client_id: is missing", "register.client_secret: is missing", "register.implements: is missing"}},
+		"registered, wrong": {head + "base_url: http://a.example.org\nregister: {url: 'http://a.example.org', servicename: a, authorize_url: b, refresh_url: c, client_id: d, client_secret: e, implements: [files], known: yes}",
+			[]string{"register.url: is without TLS", "register.implements[0]: is no interface", `register.known: unknown value "yes"`}},
+		"a certificate twice":   {head + "base_url: https://a.example.org\ntls: {cert: a, key: b}\nauth: {mtls: {cert: c, key: d}}", []string{"auth.mtls: stands beside tls.cert", "tls.cert: is with tls.key no certificate"}},
+		"a name with a slash":   {"name: a/b\nowner: demo\nbase_url: http://a.example.org", []string{"name: "}},
+		"two logins":            {head + "base_url: http://a.example.org\nauth: {bearer: a, token: b}", []string{"auth: says more than one way"}},
+		"a header that is none": {head + "base_url: http://a.example.org\nauth: {api_key: {header: Host, value: b}}", []string{"auth.api_key.header: header Host is set by"}},
+		"a certificate alone":   {head + "base_url: https://a.example.org\ntls: {cert: x}", []string{"tls.cert: stands without tls.key"}},
+		"no certificate":        {head + "base_url: https://a.example.org\ntls: {ca: x, cert: x, key: y}", []string{"tls.ca: has no certificate", "tls.cert: is with tls.key no certificate"}},
+		"a limit":               {head + "base_url: https://a.example.org\nlimits: {concurrency: -1, rate_limit: {per: 1s}}", []string{"limits.concurrency: -1", "limits.rate_limit.rate: is missing"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

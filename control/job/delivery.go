@@ -80,7 +80,7 @@ func (r reader) rate() sink.Rate {
 	}
 	var rate sink.Rate
 	if rate.Count, ok = s.number("rate", 0, 1e6); !ok {
-		if _, _, given := s.field("rate"); !given {
+		if _, _, given := s.given("rate"); !given {
 			r.faults.Add(s.path+".rate", "is missing", "say how many requests may start per second, or set per")
 		}
 	}
@@ -125,7 +125,7 @@ func (r reader) breaker() sink.Breaker {
 }
 
 func (r reader) statuses() map[sink.Class][]int {
-	v, path, ok := r.field("statuses")
+	v, path, ok := r.given("statuses")
 	if !ok {
 		return nil
 	}
@@ -168,7 +168,7 @@ func (c *compilation) idempotencyHeader(name string) string {
 func (c *compilation) deadLetter(cfg *consumer.Config) {
 	own := c.process.Namespace + ".dead-letters." + c.def.ID
 	cfg.DeadLetterTopic = own
-	v, _, ok := c.field("dead_letter")
+	v, _, ok := c.given("dead_letter")
 	if !ok {
 		return
 	}

@@ -2,15 +2,23 @@ package job
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"streamer/consumer"
+	"streamer/sink"
 )
 
 const docsDir = "../../docs"
@@ -191,5 +199,106 @@ func defaultOf(schema map[string]any, path string) (string, bool) {
 		return fmt.Sprintf("%.0f", d), true
 	default:
 		return fmt.Sprint(d), true
+	}
+}
+
+// inPage is a process that has every secret which a text refers to.
+func inPage(t *testing.T, text string) Process {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "demo"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cert, key := certificate(t)
+	for _, ref := range reference.FindAllStringSubmatch(text, -1) {
+		secret := "secret"
+		switch filepath.Ext(ref[2]) {
+		case ".pem":
+			secret = cert
+		case ".key":
+			secret = key
+		}
+		if err := os.WriteFile(filepath.Join(dir, "demo", ref[2]), []byte(secret), 0o600); ref[1] == "file" && err != nil {
+			t.Fatal(err)
+		}
+	}
+	return Process{Namespace: "streamer", Secrets: Secrets{Dir: dir, Env: func(string) (string, bool) { return "secret", true }}}
+}
+
+// certificate is one for a client, with its key, as PEM.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
+}
+
+// Every way to log in has an example in docs/jobs.md, of which a job can be made.
+func TestDocsOfLogins(t *testing.T) {
+	t.Parallel()
+	page := readDocs(t, "jobs.md")
+	shown := map[string]bool{}
+	for line := range strings.Lines(page) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+		field := strings.Trim(strings.TrimSpace(cells[0]), "`")
+		if len(cells) != 3 || !strings.HasPrefix(field, "auth.") {
+			continue
+		}
+		example := strings.Trim(strings.TrimSpace(cells[2]), "`")
+		text := jobText("auth: " + example)
+		cfg, faults := compileText(t, inPage(t, text), text)
+		checkFaults(t, faults, nil)
+		for way := range parseOne(t, "job.yaml", text).value.Field("auth").Members() {
+			shown[way] = true
+		}
+		s, err := sink.New(cfg.Sink, nil, nil)
+		if err != nil {
+			t.Errorf("%s: %v", field, err)
+			continue
+		}
+		s.Close()
+	}
+	for _, k := range keys["auth"] {
+		if !shown[k.name] {
+			t.Errorf("docs/jobs.md has no example of auth.%s", k.name)
+		}
+	}
+}
+
+// Every connection of docs/jobs.md is one without a fault, and together they have every key.
+func TestDocsOfConnections(t *testing.T) {
+	t.Parallel()
+	page := readDocs(t, "jobs.md")
+	shown := map[string]bool{}
+	for i, block := range strings.Split(page, "```") {
+		text, ok := strings.CutPrefix(block, "yaml\nname: ")
+		if i%2 == 0 || !ok {
+			continue
+		}
+		conn := parseConnection(t, "name: "+text)
+		_, faults := conn.Compile(inPage(t, text))
+		checkFaults(t, faults, nil)
+		for name := range conn.value.Members() {
+			shown[name] = true
+		}
+	}
+	for _, k := range connectionKeys[""] {
+		if !shown[k.name] && !slices.Contains(written, k.name) && k.name != "tls" {
+			t.Errorf("docs/jobs.md has no connection with %s", k.name)
+		}
+		if !strings.Contains(page, "`"+k.name+"`") {
+			t.Errorf("docs/jobs.md does not name %s of a connection", k.name)
+		}
 	}
 }

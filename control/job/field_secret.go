@@ -15,7 +15,8 @@ import (
 // Which fields of a job are secret is said here and nowhere else: what is sealed before it is stored, and masked when it is read.
 //
 //	token, auth_token, password, and what else secretKeys has    every text in it
-//	basic_auth, auth                                             every text in it but user, and header of api_key
+//	basic_auth, auth                                             every text in it but user, header of api_key, and of the others what
+//	                                                             openLogin has
 //	tls                                                          key
 //	headers                                                      values of headers that SecretHeader knows
 //	whatever is sealed                                           wherever it stands
@@ -32,6 +33,13 @@ var secretKeys = []string{"auth", "basic_auth", "token", "auth_token", "password
 
 // openKeys are not, within those.
 var openKeys = []string{"user", "header"}
+
+// openLogin is what is no secret of a way to log in, whose other fields are.
+var openLogin = map[string][]string{
+	"oauth2":        {"token_url", "client_id", "scopes", "audience", "grant"},
+	"token_storage": {"url", "service", "user"},
+	"mtls":          {"cert"},
+}
 
 // headerWords are in the names of headers that carry credentials; a name is cut into words at its dashes and underscores.
 var headerWords = []string{"authorization", "authentication", "auth", "cookie", "token", "secret", "password", "passwd", "credential",
@@ -60,11 +68,32 @@ const (
 	headerList
 	secretHeader
 	tlsField
+	oauth2Login
+	storageLogin
+	mtlsLogin
 )
+
+// logins are the ways to log in that have fields which are no secret.
+var logins = map[string]role{"oauth2": oauth2Login, "token_storage": storageLogin, "mtls": mtlsLogin}
+
+// hidden says that texts of this role are not to be shown.
+func (r role) hidden() bool {
+	return r == secretField || r == secretHeader || r == oauth2Login || r == storageLogin || r == mtlsLogin
+}
 
 // within gives the role of a member of an object that has role r.
 func (r role) within(name string) role {
+	if r == oauth2Login || r == storageLogin || r == mtlsLogin {
+		for way, role := range logins {
+			if role == r && slices.Contains(openLogin[way], name) {
+				return plain
+			}
+		}
+		return secretField
+	}
 	switch {
+	case r == secretField && logins[name] != plain:
+		return logins[name]
 	case r == data, r == secretHeader, r == secretField && !slices.Contains(openKeys, name):
 		return r
 	case r == secretField:
@@ -102,7 +131,7 @@ func (l leaf) written() bool {
 	switch {
 	case l.text == "" || l.text == masked || secret.Sealed(l.text):
 		return false
-	case l.role == secretField:
+	case l.role != secretHeader && l.role.hidden():
 		return reference.ReplaceAllString(l.text, "") != ""
 	}
 	rest := placeholder.ReplaceAllString(reference.ReplaceAllString(l.text, "\x00"), "\x00")
@@ -158,7 +187,7 @@ func (w *rewriting) value(v schemas.Value, path, field string, r role, depth int
 
 func (w *rewriting) leaf(v schemas.Value, path, field string, r role) {
 	text, isText := v.Str()
-	hidden := r == secretField || r == secretHeader
+	hidden := r.hidden()
 	switch {
 	case isText && (hidden || r != data && secret.Sealed(text)):
 		w.out.String(w.change(leaf{path: path, field: field, text: text, role: r}))
@@ -199,14 +228,19 @@ func (d *Definition) targets() []string {
 		}
 	}
 	walk = func(v schemas.Value, r role, depth int) {
-		if depth > maxNesting || r == data || r == headerList || r == secretField {
+		if depth > maxNesting || r == data || r == headerList {
 			return
 		}
-		if text, ok := v.Str(); ok {
+		if text, ok := v.Str(); ok && !r.hidden() {
 			note(text)
 		}
 		for name, m := range v.Members() {
-			note(name)
+			if !r.hidden() {
+				note(name)
+			}
+			if connection, ok := m.Str(); ok && name == "connection" {
+				found[toConnection+connection] = true
+			}
 			walk(m, r.within(name), depth+1)
 		}
 		for e := range v.Elements() {
@@ -214,11 +248,21 @@ func (d *Definition) targets() []string {
 		}
 	}
 	walk(d.value, plain, 0)
-	if name, ok := d.value.Field("connection").Str(); ok {
-		found["connection "+name] = true
-	}
 	return slices.Sorted(maps.Keys(found))
 }
+
+// Connections are the names of all connections that the job names: for itself, in its routes and in its steps.
+func (d *Definition) Connections() (names []string) {
+	for _, target := range d.targets() {
+		if name, ok := strings.CutPrefix(target, toConnection); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// toConnection begins a target that is a connection; no origin begins so.
+const toConnection = "connection "
 
 // place is what a sealed value of a field of the job, or connection, is bound to.
 func (d *Definition) place(field string, targets []string) secret.Place {

@@ -96,6 +96,7 @@ type compilation struct {
 	faults  fault.List
 	// opened is what sealed texts come to, by field; nil before the first is looked at.
 	opened map[string]opened
+	sites
 	reader
 }
 
@@ -122,10 +123,18 @@ func (c *compilation) config() consumer.Config {
 	cfg.Schemas = c.schemas()
 	c.delivery(&cfg)
 	c.deadLetter(&cfg)
-	cfg.Sink.Auth = c.auth()
 	cfg.Sink.Guard = c.process.Guard
-	cfg.Program = c.program(c.connect(&cfg))
-	c.add(cfg.Sink.Validate())
+	own := c.auth()
+	url := c.connect(&cfg, &own)
+	cfg.Sink.Auth = own.auth
+	if own.cert != "" || own.key != "" {
+		cfg.Sink.TLS.Cert, cfg.Sink.TLS.Key = own.cert, own.key
+	}
+	cfg.Program = c.program(url, own.user)
+	c.settle(&cfg)
+	whole := cfg.Sink
+	whole.Places = nil // each was looked at where it stands
+	c.add(certificateFaults("auth", whole.Validate()))
 	return cfg
 }
 
@@ -191,7 +200,7 @@ func (c *compilation) owner() {
 
 // missing adds a fault for a required field that was not given; one of the wrong kind has its fault already.
 func (c *compilation) missing(name, mend string) {
-	if _, _, given := c.field(name); !given {
+	if _, _, given := c.given(name); !given {
 		c.faults.Add(name, "is missing", mend)
 	}
 }
@@ -250,8 +259,8 @@ func (c *compilation) schemas() schemas.Config {
 	return cfg
 }
 
-// program compiles what makes a row a request, which goes to url.
-func (c *compilation) program(url schemas.Value) *mapping.Program {
+// program compiles what makes a row a request, which goes to url, with the token of user.
+func (c *compilation) program(url schemas.Value, user string) *mapping.Program {
 	get := c.object.Field
 	headers := c.headers()
 	for _, name := range []string{"constant", "payload"} {
@@ -260,7 +269,7 @@ func (c *compilation) program(url schemas.Value) *mapping.Program {
 	program, faults := mapping.Compile(mapping.Config{
 		Type: get("type"), URL: url, DataMap: get("datamap"), Constant: get("constant"),
 		QueryParams: get("query_params"), JSONBody: get("json_body"), FormBody: get("form_body"),
-		Headers: headers, Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
+		User: textValue(user), Headers: headers, Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
 		Reference: c.reference,
 	})
 	c.add(faults)

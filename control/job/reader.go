@@ -20,30 +20,52 @@ type reader struct {
 	path   string
 	faults *fault.List
 	keys   map[string][]key // of the document
+	// shape is where its keys stand in keys: the path, for whatever does not stand in a list. field is leaf.field of the object.
+	shape, field string
 }
 
-// field gives a member that is there and not null.
-func (r reader) field(name string) (v schemas.Value, path string, ok bool) {
+// given gives a member that is there and not null.
+func (r reader) given(name string) (v schemas.Value, path string, ok bool) {
 	v = r.object.Field(name)
 	return v, member(r.path, name), v.Kind() != schemas.Absent && v.Kind() != schemas.Null
 }
 
 // sub gives a reader of a member that is an object, and checks its keys.
 func (r reader) sub(name string, lenient bool) (reader, bool) {
-	v, path, ok := r.field(name)
+	shape := name
+	if r.shape != "" {
+		shape = r.shape + "." + name
+	}
+	return r.subOf(name, shape, lenient)
+}
+
+// subOf is sub for an object whose keys stand elsewhere.
+func (r reader) subOf(name, shape string, lenient bool) (reader, bool) {
+	v, path, ok := r.given(name)
 	if !ok {
 		return reader{}, false
 	}
+	return r.member(v, path, r.field+"/"+name, shape, lenient)
+}
+
+// element gives a reader of an element, which is v, of a list called name.
+func (r reader) element(name string, i int, v schemas.Value, shape string) (reader, bool) {
+	at := element("", i)
+	return r.member(v, member(r.path, name)+at, r.field+"/"+name+"/"+at, shape, false)
+}
+
+// member gives a reader of any object below.
+func (r reader) member(v schemas.Value, path, field, shape string, lenient bool) (reader, bool) {
 	if v.Kind() != schemas.Object {
 		r.faults.Add(path, "is "+kindName(v)+", not an object of fields", "")
 		return reader{}, false
 	}
-	checkKeys(r.faults, v, path, r.keys[path], lenient)
-	return reader{object: v, path: path, faults: r.faults, keys: r.keys}, true
+	checkKeys(r.faults, v, path, r.keys[shape], lenient)
+	return reader{object: v, path: path, faults: r.faults, keys: r.keys, shape: shape, field: field}, true
 }
 
 func (r reader) text(name string) (string, bool) {
-	v, path, ok := r.field(name)
+	v, path, ok := r.given(name)
 	if !ok {
 		return "", false
 	}
@@ -75,7 +97,7 @@ func (r reader) word(name string, words ...string) (string, bool) {
 }
 
 func (r reader) flag(name string) (value, ok bool) {
-	v, path, ok := r.field(name)
+	v, path, ok := r.given(name)
 	if !ok {
 		return false, false
 	}
@@ -88,7 +110,7 @@ func (r reader) flag(name string) (value, ok bool) {
 
 // whole is a whole number of at least low and at most high.
 func (r reader) whole(name string, low, high int64) (int, bool) {
-	v, path, ok := r.field(name)
+	v, path, ok := r.given(name)
 	if !ok {
 		return 0, false
 	}
@@ -112,7 +134,7 @@ func (r reader) positive(name string) int {
 
 // number is any number of at least low and at most high.
 func (r reader) number(name string, low, high float64) (float64, bool) {
-	v, path, ok := r.field(name)
+	v, path, ok := r.given(name)
 	if !ok {
 		return 0, false
 	}
@@ -131,7 +153,7 @@ func (r reader) number(name string, low, high float64) (float64, bool) {
 
 // duration is a text like 500ms, 30s, 5m, 1h30m or 14d, of at least low and at most high.
 func (r reader) duration(name string, low, high time.Duration) (time.Duration, bool) {
-	v, path, ok := r.field(name)
+	v, path, ok := r.given(name)
 	if !ok {
 		return 0, false
 	}
@@ -191,7 +213,7 @@ func short(d time.Duration) string {
 
 // texts is a list of texts.
 func (r reader) texts(name string) ([]string, bool) {
-	v, path, ok := r.field(name)
+	v, path, ok := r.given(name)
 	if !ok {
 		return nil, false
 	}

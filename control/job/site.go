@@ -1,0 +1,160 @@
+package job
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"streamer/consumer"
+	"streamer/internal/fault"
+	"streamer/schemas"
+	"streamer/sink"
+	"streamer/sink/wire"
+)
+
+// placeKeys are the keys by which a route or a step says how it logs in: of a connection, or by itself. Their own keys are those of the job.
+var placeKeys = []key{{"connection", ours}, {"auth", ours}}
+
+// sites are the origins that a job's requests go to, and how they log in there. An origin is logged in at in one way: requests of one row
+// would else meet each other's limits and holds.
+type sites struct {
+	// own are the origins that the job's own login is for: of its URL, and of routes that say nothing of a login.
+	own []string
+	// said are those that a route or step says how to log in at, silent those of steps that do not.
+	said, silent []site
+}
+
+// site is one place of a part of the job that stands at path.
+type site struct {
+	path string
+	sink.Place
+}
+
+// ownOrigins notes where the job's own login goes to.
+func (c *compilation) ownOrigins(url schemas.Value) {
+	c.own = append(c.own, originsOf(url, 0)...)
+}
+
+// place reads connection and auth of a route, s, and notes how its requests, which go to url, log in. It gives the URL below that of the
+// connection, and the template of whose token goes along. A route that says nothing logs in as the job does.
+func (c *compilation) place(s reader, url schemas.Value) (under schemas.Value, user string) {
+	under, user, said := c.placeSaid(s, url)
+	if !said {
+		c.ownOrigins(under)
+	}
+	return under, user
+}
+
+// stepPlace is place for a step: one that says nothing logs in as the job does only where the job itself goes, and nowhere else.
+func (c *compilation) stepPlace(s reader, url schemas.Value) (under schemas.Value, user string) {
+	under, user, said := c.placeSaid(s, url)
+	if !said {
+		for _, origin := range originsOf(under, 0) {
+			c.silent = append(c.silent, site{s.path, sink.Place{Origin: origin}})
+		}
+	}
+	return under, user
+}
+
+func (c *compilation) placeSaid(s reader, url schemas.Value) (under schemas.Value, user string, said bool) {
+	at := member(s.path, "url")
+	if name, ok := s.text("connection"); ok {
+		if _, path, given := s.given("auth"); given {
+			c.faults.Add(path, "stands beside connection, which says how to log in", "put it into the connection")
+		}
+		c.noOwnSecrets("/headers/", s.field+"/headers/")
+		target, known := c.targetAt(member(s.path, "connection"), name)
+		if known {
+			c.said = append(c.said, site{s.path, sink.Place{Origin: target.Origin, Target: target.Name, Auth: target.Auth, TLS: target.TLS, Success: target.Success, Shared: target.Shared}})
+		}
+		return c.belowAll(at, url, target.Base), target.User, true
+	}
+	if l, ok := c.login(s); ok {
+		c.loginFaults(s, l)
+		for _, origin := range originsOf(url, 0) {
+			c.said = append(c.said, site{s.path, sink.Place{Origin: origin, Auth: l.auth, TLS: sink.TLS{Cert: l.cert, Key: l.key}}})
+		}
+		return url, l.user, true
+	}
+	if name, ok := c.text("connection"); ok {
+		// The job's own: where else it goes needs a login of its own, or a connection.
+		target, _ := c.target(name)
+		return c.belowAll(at, url, target.Base), target.User, false
+	}
+	return url, "", false
+}
+
+// loginFaults adds what the sink says of a login that stands in s, by its paths.
+func (c *compilation) loginFaults(s reader, l login) {
+	faults := sink.Config{Auth: l.auth, TLS: sink.TLS{Cert: l.cert, Key: l.key}, Guard: c.process.Guard}.Validate()
+	for i, f := range faults {
+		if path, ok := strings.CutPrefix(f.Path, "auth."); ok {
+			faults[i].Path = member(s.path, "auth") + "." + path
+		} else if f.Path == "token" || f.Path == "basic_auth.user" {
+			faults[i].Path = member(s.path, "auth")
+		}
+	}
+	c.add(certificateFaults(member(s.path, "auth"), faults))
+}
+
+// certificateFaults are those of a client's certificate by the paths of an auth, which a job has in place of tls.
+func certificateFaults(auth string, faults fault.List) fault.List {
+	for i := range faults {
+		if strings.HasPrefix(faults[i].Path, "tls.") {
+			f := &faults[i]
+			f.Path, f.Problem = auth+".mtls."+strings.TrimPrefix(f.Path, "tls."), strings.ReplaceAll(f.Problem, "tls.", auth+".mtls.")
+		}
+	}
+	return faults
+}
+
+// settle makes places of what was noted, for the sink.
+func (c *compilation) settle(cfg *consumer.Config) {
+	mine := sink.Place{Target: cfg.Sink.Target, Auth: cfg.Sink.Auth, TLS: cfg.Sink.TLS, Success: cfg.Sink.Success, Shared: cfg.Sink.Shared}
+	for _, s := range c.said {
+		mine.Origin = s.Origin
+		i := slices.IndexFunc(cfg.Sink.Places, func(p sink.Place) bool { return p.Origin == s.Origin })
+		switch {
+		case slices.Contains(c.own, s.Origin):
+			if !reflect.DeepEqual(mine, s.Place) {
+				c.faults.Add(s.path, fmt.Sprintf("logs in at %s otherwise than the job, which goes there too", s.Origin), "log in there in one way, or make it a job of its own")
+			}
+		case i < 0:
+			cfg.Sink.Places = append(cfg.Sink.Places, s.Place)
+		case !reflect.DeepEqual(cfg.Sink.Places[i], s.Place):
+			c.faults.Add(s.path, fmt.Sprintf("logs in at %s otherwise than another part of the job", s.Origin), "log in there in one way, or make it a job of its own")
+		}
+	}
+	for _, s := range c.silent {
+		placed := slices.ContainsFunc(cfg.Sink.Places, func(p sink.Place) bool { return p.Origin == s.Origin })
+		if !placed && !slices.Contains(c.own, s.Origin) {
+			cfg.Sink.Places = append(cfg.Sink.Places, s.Place)
+		}
+	}
+}
+
+// originsOf are those of an URL template, or of a choice of them. What is no URL has its fault from the mapping.
+func originsOf(url schemas.Value, depth int) (all []string) {
+	if text, ok := url.Str(); ok {
+		if o, _, err := wire.ParseOrigin(text); err == nil {
+			all = append(all, o.String())
+		}
+	}
+	if url.Kind() == schemas.Object && depth <= maxNesting {
+		for _, branch := range []string{"then", "else"} {
+			all = append(all, originsOf(url.Field(branch), depth+1)...)
+		}
+	}
+	return all
+}
+
+// textValue is a text as a value; Absent if it is empty.
+func textValue(text string) schemas.Value {
+	if text == "" {
+		return schemas.Value{}
+	}
+	b := schemas.NewBuilder()
+	b.String(text)
+	return b.Value()
+}
