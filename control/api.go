@@ -33,8 +33,10 @@ type API struct {
 	// Letters gives the dead letters of a job, Ledger what Kafka alone tells of its records.
 	Letters func(consumer.Config) DeadLetters
 	Ledger  func(consumer.Config) Ledger
-	// Age tells how old what is read of the log may be; nil: nobody is told.
-	Age func() time.Duration
+	// Age tells how old what is read of the log may be; nil: nobody is told. Read returns when it was read once, or says why it was not;
+	// nil: there is none.
+	Age  func() time.Duration
+	Read func(context.Context) error
 	// Resets shows and sets offsets.
 	Resets Resetter
 	// Readiness is what /readyz tells.
@@ -137,6 +139,14 @@ func (o owners) OwnerOf(job string) (owner string, known bool) {
 		}
 	}
 	return owner, known
+}
+
+// Wait implements service.Owners.
+func (o owners) Wait(ctx context.Context) error {
+	if o.Read == nil {
+		return nil
+	}
+	return o.Read(ctx)
 }
 
 // IDs implements service.Owners.

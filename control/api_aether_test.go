@@ -45,10 +45,10 @@ type setOffsets struct {
 	did []string
 }
 
-func (r *setOffsets) Reset(_ context.Context, job string, spec consumer.ResetSpec, by string) (ResetAnswer, error) {
+func (r *setOffsets) Reset(_ context.Context, job string, spec consumer.ResetSpec, by service.Caller) (ResetAnswer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.did = append(r.did, by+" "+job+" to "+spec.String())
+	r.did = append(r.did, by.Name+" "+job+" to "+spec.String())
 	return ResetAnswer{ID: fmt.Sprintf("%s-%d", job, len(r.did))}, nil
 }
 
@@ -396,17 +396,17 @@ func TestAetherListsAll(t *testing.T) {
 	}
 }
 
-// unread are the definitions of an instance that cannot read the log.
-type unread struct{ *Definitions }
+// unreadable are the definitions of an instance that cannot read the log.
+type unreadable struct{ *Definitions }
 
-func (unread) List(context.Context, service.Caller, string, int, bool) (DefinitionPage, error) {
+func (unreadable) List(context.Context, service.Caller, string, int, bool) (DefinitionPage, error) {
 	return DefinitionPage{}, errors.New("kafka not reached")
 }
 
 // Such an instance does not say that there are no jobs.
 func TestAetherWithoutTheLog(t *testing.T) {
 	t.Parallel()
-	d := unread{NewDefinitions(newMemoryLog(), testProcess(t))}
+	d := unreadable{NewDefinitions(newMemoryLog(), testProcess(t))}
 	base := startAPI(t, "127.0.0.1:0", API{Authenticator: users{}, Definitions: d, Store: &fakeStore{}, Fleet: lonely{"one"}, Jobs: fakeJobs{}})
 	for _, path := range []string{"/jobs/delete?id=visits", "/jobs/health"} {
 		status, text, p := request(t, http.MethodGet, base+path, "", "Authorization", as("edit@health"))

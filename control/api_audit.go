@@ -49,7 +49,7 @@ type auditService struct{ API }
 
 // List implements AuditService.
 func (a auditService) List(ctx context.Context, by service.Caller, in AuditIn) (AuditPage, error) {
-	if err := a.mayRead(by, in); err != nil {
+	if err := a.mayRead(ctx, by, in); err != nil {
 		return AuditPage{}, err
 	}
 	var before int64
@@ -61,7 +61,7 @@ func (a auditService) List(ctx context.Context, by service.Caller, in AuditIn) (
 	}
 	lines, next, err := a.Audits.Audit(ctx, AuditSubject{in.Job, in.Connection}, before, in.Limit)
 	if err != nil {
-		return AuditPage{}, refuse(http.StatusBadGateway, "", err.Error(), "look at /readyz, and try again")
+		return AuditPage{}, logProblem(err)
 	}
 	page := AuditPage{Lines: append([]AuditLine{}, lines...)}
 	if next > 0 {
@@ -71,7 +71,7 @@ func (a auditService) List(ctx context.Context, by service.Caller, in AuditIn) (
 }
 
 // mayRead refuses lines of others. Those of what is gone are for admins.
-func (a auditService) mayRead(by service.Caller, in AuditIn) error {
+func (a auditService) mayRead(ctx context.Context, by service.Caller, in AuditIn) error {
 	owners, kind, name := service.Owners(a.owners()), "job", in.Job
 	switch {
 	case in.Job != "" && in.Connection != "":
@@ -85,7 +85,9 @@ func (a auditService) mayRead(by service.Caller, in AuditIn) error {
 	case in.Job == "":
 		return service.Denied(by, service.Admin, "the whole audit", "")
 	}
-	switch owner, known := owners.OwnerOf(name); {
+	switch owner, known, err := service.OwnerOf(ctx, owners, name); {
+	case err != nil:
+		return err
 	case !known:
 		return service.Unknown(owners, by, kind, kind, name)
 	case !by.May(service.View, owner):

@@ -114,12 +114,14 @@ type connectionsService struct{ API }
 
 // List implements ConnectionsService.
 func (a connectionsService) List(ctx context.Context, by service.Caller, in service.Page) (ConnectionPage, error) {
-	return a.Connections.List(ctx, by, in.Cursor, in.Limit)
+	page, err := a.Connections.List(ctx, by, in.Cursor, in.Limit)
+	return page, logProblem(err)
 }
 
 // Get implements ConnectionsService.
 func (a connectionsService) Get(ctx context.Context, by service.Caller, in ConnectionIn) (Connection, error) {
-	return a.Connections.Get(ctx, by, in.Connection)
+	found, err := a.Connections.Get(ctx, by, in.Connection)
+	return found, logProblem(err)
 }
 
 // Create implements ConnectionsService.
@@ -127,7 +129,7 @@ func (a connectionsService) Create(ctx context.Context, by service.Caller, in Co
 	ctx, end := lasting(ctx)
 	defer end()
 	made, err := a.Connections.Create(ctx, by, DocumentIn(in).text())
-	return ConnectionMade{made}, notDefined(err)
+	return ConnectionMade{made}, logProblem(err)
 }
 
 // Replace implements ConnectionsService.
@@ -139,7 +141,7 @@ func (a connectionsService) Replace(ctx context.Context, by service.Caller, in C
 	ctx, end := lasting(ctx)
 	defer end()
 	changed, err := a.Connections.Replace(ctx, by, in.Connection, seen, DocumentIn(in.ConnectionCreate).text())
-	return changed, notDefined(err)
+	return changed, logProblem(err)
 }
 
 // Delete implements ConnectionsService.
@@ -150,13 +152,13 @@ func (a connectionsService) Delete(ctx context.Context, by service.Caller, in Co
 	}
 	ctx, end := lasting(ctx)
 	defer end()
-	return in.ConnectionIn, notDefined(a.Connections.Delete(ctx, by, in.Connection, seen))
+	return in.ConnectionIn, logProblem(a.Connections.Delete(ctx, by, in.Connection, seen))
 }
 
 // Diff implements ConnectionsService.
 func (a connectionsService) Diff(ctx context.Context, by service.Caller, in ConnectionDiff) (Difference, error) {
 	d, err := a.Connections.Diff(ctx, by, in.Connection, DocumentIn(in.ConnectionCreate).text())
-	return d, notDefined(err)
+	return d, logProblem(err)
 }
 
 // Pause implements ConnectionsService.
@@ -164,7 +166,7 @@ func (a connectionsService) Pause(ctx context.Context, by service.Caller, in Con
 	ctx, end := lasting(ctx)
 	defer end()
 	paused, err := a.Connections.Pause(ctx, by, in.Connection)
-	return paused, notDefined(err)
+	return paused, logProblem(err)
 }
 
 // Resume implements ConnectionsService.
@@ -172,5 +174,5 @@ func (a connectionsService) Resume(ctx context.Context, by service.Caller, in Co
 	ctx, end := lasting(ctx)
 	defer end()
 	resumed, err := a.Connections.Resume(ctx, by, in.Connection)
-	return resumed, notDefined(err)
+	return resumed, logProblem(err)
 }

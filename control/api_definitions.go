@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -184,13 +183,13 @@ type definitionsService struct {
 // Definition implements DefinitionsService.
 func (a definitionsService) Definition(ctx context.Context, _ service.Caller, in JobIn) (Definition, error) {
 	d, err := a.API.Definitions.Get(ctx, in.Job)
-	return d, notDefined(err)
+	return d, logProblem(err)
 }
 
 // Definitions implements DefinitionsService.
 func (a definitionsService) Definitions(ctx context.Context, by service.Caller, in DefinitionsIn) (DefinitionPage, error) {
 	page, err := a.API.Definitions.List(ctx, by, in.Cursor, in.Limit, in.Documents)
-	return page, notDefined(err)
+	return page, logProblem(err)
 }
 
 // Create implements DefinitionsService.
@@ -198,7 +197,7 @@ func (a definitionsService) Create(ctx context.Context, by service.Caller, in Cr
 	ctx, end := lasting(ctx)
 	defer end()
 	d, err := a.API.Definitions.Create(ctx, by, in.text())
-	return CreatedDefinition{d}, notDefined(err)
+	return CreatedDefinition{d}, logProblem(err)
 }
 
 // Replace implements DefinitionsService.
@@ -210,7 +209,7 @@ func (a definitionsService) Replace(ctx context.Context, by service.Caller, in R
 	ctx, end := lasting(ctx)
 	defer end()
 	d, err := a.API.Definitions.Replace(ctx, by, in.Job, seen, in.text())
-	return d, notDefined(err)
+	return d, logProblem(err)
 }
 
 // Delete implements DefinitionsService.
@@ -222,14 +221,14 @@ func (a definitionsService) Delete(ctx context.Context, by service.Caller, in De
 	ctx, end := lasting(ctx)
 	defer end()
 	d, err := a.API.Definitions.Delete(ctx, by, in.Job, seen, Deletion{Offsets: in.Offsets, Letters: in.Letters})
-	return d, notDefined(err)
+	return d, logProblem(err)
 }
 
 // Diff implements DefinitionsService.
 func (a definitionsService) Diff(ctx context.Context, by service.Caller, in DiffIn) (Difference, error) {
 	d, err := a.API.Definitions.Diff(ctx, by, in.Job, in.text())
 	if err != nil || d.from == nil {
-		return d, notDefined(err)
+		return d, logProblem(err)
 	}
 	d.Offsets, d.Uncounted = a.moves(ctx, in.Job, *d.from, *d.to)
 	return d, nil
@@ -260,7 +259,7 @@ func (a definitionsService) Validate(ctx context.Context, by service.Caller, in 
 	if faults := faultsOf(err); faults != nil {
 		return Validation{Faults: faults}, nil
 	}
-	return Validation{Valid: err == nil, Warnings: warnings}, err
+	return Validation{Valid: err == nil, Warnings: warnings}, logProblem(err)
 }
 
 // faultsOf gives what is wrong with a document; nil if that is not what the error is about.
@@ -296,15 +295,6 @@ func (a definitionsService) Logs(ctx context.Context, by service.Caller, in Logs
 	slices.SortStableFunc(page.Lines, func(a, b InstanceLine) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Instance, b.Instance)) })
 	page.Lines = page.Lines[max(0, len(page.Lines)-in.Limit):]
 	return page, nil
-}
-
-// notDefined is what a caller is told of a definition that could not be read or changed.
-func notDefined(err error) error {
-	var refused *service.Problem
-	if err == nil || errors.As(err, &refused) {
-		return err
-	}
-	return notRemembered(err)
 }
 
 // lasting is ctx for a write, which goes on when the caller goes away: else nobody would know whether it was made.

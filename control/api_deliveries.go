@@ -108,17 +108,15 @@ func (a deliveriesService) Find(ctx context.Context, by service.Caller, in FindI
 func (a API) findInLedger(ctx context.Context, id string, q consumer.Query, why string, missing []Unreached) (FoundPage, error) {
 	cfg, valid := a.Jobs.Config(id)
 	if !valid {
-		return FoundPage{}, invalidJob(id, "where its records are is not known")
+		return FoundPage{}, a.invalidJob(ctx, id, "where its records are is not known")
 	}
 	found, err := a.Ledger(cfg).Find(ctx, q, why)
 	var none *consumer.NoPartitionError
 	switch {
 	case errors.As(err, &none):
 		return FoundPage{}, refuse(http.StatusNotFound, none.Field, none.Cause, fmt.Sprintf("streamer jobs show %s names its partitions", id))
-	case errors.Is(err, context.DeadlineExceeded):
-		return FoundPage{}, err
 	case err != nil:
-		return FoundPage{}, refuse(http.StatusBadGateway, "", "Kafka does not tell where the record is: "+err.Error(), "look at /readyz, and try again")
+		return FoundPage{}, kafkaProblem("Kafka does not tell where the record is", err)
 	}
 	page := FoundPage{Found: []FoundRow{}, Unreached: missing}
 	for _, f := range found {

@@ -127,7 +127,7 @@ func TestCallsReachTheOwner(t *testing.T) {
 		{"read by nobody", "topic=visit&partition=6&offset=7", 200, `{"found":[{"topic":"visit","partition":6,"offset":7,"row":-1,"state":"not read yet","reason":"no instance reads`},
 		{"at an address that is none", "topic=visit&partition=7&offset=7", 200, `instance five says that it is called by \"ftp:x\", which is no URL`},
 		{"of a topic that the job does not read", "topic=none&partition=6&offset=7", 404, "topic: job visits does not read topic none"},
-		{"while Kafka does not answer", "topic=away&partition=6&offset=7", 502, "Kafka does not tell where the record is: broker 1 has gone away"},
+		{"while Kafka does not answer", "topic=away&partition=6&offset=7", 503, "Kafka does not tell where the record is: broker 1 has gone away"},
 		{"a key, of all instances", "key=k", 200, `{"found":[{"topic":"visit","partition":0,"offset":100,"row":0,"state":"waiting behind another row","committed":0,"high_watermark":0,"instance":"one"},` +
 			`{"topic":"visit","partition":1,"offset":99,"row":0,"state":"waiting behind another row","committed":0,"high_watermark":0,"instance":"two"},` +
 			`{"topic":"visit","partition":3,"offset":2,"row":0,"state":"dead-lettered","committed":-1,"high_watermark":-1}],"problem":"there are many",` +

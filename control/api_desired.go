@@ -13,10 +13,10 @@ import (
 
 // Desires say what is wanted of a job. *Supervisor does. ErrNotNow says that it cannot be wanted of what the job is.
 type Desires interface {
-	Start(ctx context.Context, job, by string) error
-	Stop(ctx context.Context, job, by string) error
-	Pause(ctx context.Context, job, by string) error
-	Resume(ctx context.Context, job, by string) error
+	Start(ctx context.Context, job string, by service.Caller) error
+	Stop(ctx context.Context, job string, by service.Caller) error
+	Pause(ctx context.Context, job string, by service.Caller) error
+	Resume(ctx context.Context, job string, by service.Caller) error
 }
 
 // DesiredChange says what an operator's word has changed.
@@ -49,20 +49,20 @@ func (a jobsService) Resume(ctx context.Context, by service.Caller, in JobIn) (D
 	return a.desire(ctx, by, in.Job, a.Desires.Resume)
 }
 
-func (a jobsService) desire(ctx context.Context, by service.Caller, id string, want func(ctx context.Context, job, by string) error) (DesiredChange, error) {
+func (a jobsService) desire(ctx context.Context, by service.Caller, id string, want func(ctx context.Context, job string, by service.Caller) error) (DesiredChange, error) {
 	before, err := a.Store.Memory(ctx, id)
 	if err == nil {
-		err = want(ctx, id, by.Name)
+		err = want(ctx, id, by)
 	}
 	switch {
 	case errors.Is(err, ErrNotNow):
 		return DesiredChange{}, refuse(http.StatusConflict, "job", fmt.Sprintf("job %q is stopped", id), "streamer jobs start "+id)
 	case err != nil:
-		return DesiredChange{}, notRemembered(err)
+		return DesiredChange{}, logProblem(err)
 	}
 	after, err := a.Store.Memory(ctx, id)
 	if err != nil {
-		return DesiredChange{}, notRemembered(err)
+		return DesiredChange{}, logProblem(err)
 	}
 	done := DesiredChange{Job: id, Before: desiredText(before.Desired), Desired: desiredText(after.Desired)}
 	if after.Hold == nil {
@@ -72,8 +72,3 @@ func (a jobsService) desire(ctx context.Context, by service.Caller, id string, w
 }
 
 func desiredText(d consumer.Desired) string { return cmp.Or(string(d), "running") }
-
-// notRemembered says that the log in Kafka cannot be used.
-func notRemembered(err error) error {
-	return refuse(http.StatusServiceUnavailable, "", "the log in Kafka cannot be read or written: "+err.Error(), "look at /readyz, and try again")
-}

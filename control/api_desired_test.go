@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"streamer/consumer"
+	"streamer/control/service"
 )
 
 // lonely is an instance that knows no other.
@@ -54,8 +55,8 @@ func (s *fakeStore) Remember(_ context.Context, job string, a consumer.Audit, ch
 }
 
 // want is what Supervisor does with a word.
-func (s *fakeStore) want(ctx context.Context, job, by, word string, desired consumer.Desired) error {
-	_, err := s.Remember(ctx, job, consumer.Audit{By: by, Action: word}, func(m *consumer.Memory) error {
+func (s *fakeStore) want(ctx context.Context, job string, by service.Caller, word string, desired consumer.Desired) error {
+	_, err := s.Remember(ctx, job, consumer.Audit{By: by.Name, Action: word}, func(m *consumer.Memory) error {
 		if m.Desired == consumer.WantStopped && (word == "pause" || word == "resume") {
 			return fmt.Errorf("%w: job %s is stopped", ErrNotNow, job)
 		}
@@ -67,19 +68,19 @@ func (s *fakeStore) want(ctx context.Context, job, by, word string, desired cons
 	return err
 }
 
-func (s *fakeStore) Start(ctx context.Context, job, by string) error {
+func (s *fakeStore) Start(ctx context.Context, job string, by service.Caller) error {
 	return s.want(ctx, job, by, "start", consumer.WantRunning)
 }
 
-func (s *fakeStore) Stop(ctx context.Context, job, by string) error {
+func (s *fakeStore) Stop(ctx context.Context, job string, by service.Caller) error {
 	return s.want(ctx, job, by, "stop", consumer.WantStopped)
 }
 
-func (s *fakeStore) Pause(ctx context.Context, job, by string) error {
+func (s *fakeStore) Pause(ctx context.Context, job string, by service.Caller) error {
 	return s.want(ctx, job, by, "pause", consumer.WantPaused)
 }
 
-func (s *fakeStore) Resume(ctx context.Context, job, by string) error {
+func (s *fakeStore) Resume(ctx context.Context, job string, by service.Caller) error {
 	return s.want(ctx, job, by, "resume", consumer.WantRunning)
 }
 

@@ -149,7 +149,7 @@ func (a deadLettersService) List(ctx context.Context, by service.Caller, in Lett
 	if !contents && (in.Where != "" || in.Key != nil) {
 		return LetterPage{}, service.Denied(by, service.Operate, fmt.Sprintf("job %q, which where and key need, since they ask for contents of records,", in.Job), owner)
 	}
-	letters, f, err := a.chosen(in.Job, in.LetterQuery)
+	letters, f, err := a.chosen(ctx, in.Job, in.LetterQuery)
 	if err != nil {
 		return LetterPage{}, err
 	}
@@ -171,7 +171,7 @@ func (a deadLettersService) List(ctx context.Context, by service.Caller, in Lett
 
 // Show implements DeadLettersService.
 func (a deadLettersService) Show(ctx context.Context, _ service.Caller, in LetterIn) (LetterView, error) {
-	letters, err := a.letters(in.Job)
+	letters, err := a.letters(ctx, in.Job)
 	if err != nil {
 		return LetterView{}, err
 	}
@@ -187,16 +187,19 @@ func (a deadLettersService) Show(ctx context.Context, _ service.Caller, in Lette
 }
 
 // letters are those of a job, as it is defined now.
-func (a API) letters(id string) (DeadLetters, error) {
+func (a API) letters(ctx context.Context, id string) (DeadLetters, error) {
 	cfg, valid := a.Jobs.Config(id)
 	if !valid {
-		return nil, invalidJob(id, "where its dead letters are is not known")
+		return nil, a.invalidJob(ctx, id, "where its dead letters are is not known")
 	}
 	return a.Letters(cfg), nil
 }
 
-// invalidJob refuses what a job has to be valid for.
-func invalidJob(id, so string) *Problem {
+// invalidJob refuses what a job has to be valid for. Before the log was read, that is not known of any.
+func (a API) invalidJob(ctx context.Context, id, so string) *Problem {
+	if err := a.owners().Wait(ctx); err != nil {
+		return service.Unavailable(err.Error())
+	}
 	return refuse(http.StatusConflict, "job", fmt.Sprintf("job %q is not valid, so %s", id, so), fmt.Sprintf("streamer jobs show %s says what is wrong with it", id))
 }
 
@@ -204,8 +207,6 @@ func invalidJob(id, so string) *Problem {
 func lettersProblem(err error) error {
 	var cursor *consumer.CursorError
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return err
 	case errors.As(err, &cursor):
 		return refuse(http.StatusBadRequest, "cursor", err.Error(), "begin without a cursor, and take the next of each page")
 	case errors.Is(err, consumer.ErrLettersOff):
@@ -213,7 +214,7 @@ func lettersProblem(err error) error {
 	case errors.Is(err, consumer.ErrNoRecord):
 		return refuse(http.StatusNotFound, "", err.Error(), "streamer deadletters list shows what there is; its retention may have taken it")
 	}
-	return refuse(http.StatusBadGateway, "", "the dead letters cannot be read: "+err.Error(), "look at /readyz, and try again")
+	return kafkaProblem("the dead letters cannot be read", err)
 }
 
 // filter checks what was asked for.

@@ -66,7 +66,7 @@ func TestLetters(t *testing.T) {
 		{"none there", "visits/dead-letters/0/9", 404, "streamer deadletters list shows what there is"},
 		{"no address", "visits/dead-letters/0/x", 404, `offset: "x" is no number from 0 to 9007199254740991; write partition/offset as the list`},
 		{"off", "births/dead-letters", 409, "dead letters of this job are off; rows that cannot be delivered keep their lanes waiting"},
-		{"kafka is away", "deaths/dead-letters", 502, "the dead letters cannot be read: broker 1 has gone away"},
+		{"kafka is away", "deaths/dead-letters", 503, "the dead letters cannot be read: broker 1 has gone away"},
 		{"a broken job", "people/dead-letters", 409, `job "people" is not valid`},
 		{"no such job", "visit/dead-letters", 404, "did you mean visits?"},
 		{"no cursor", "visits/dead-letters?cursor=x", 400, "begin without a cursor"},

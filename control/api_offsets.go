@@ -100,7 +100,7 @@ func (a API) acceptHere(ctx context.Context, by service.Caller, in AcceptIn) (ac
 	case errors.Is(err, consumer.ErrNotRunning):
 		return nil, refuse(http.StatusConflict, "job", err.Error(), "streamer jobs show "+in.Job+" says why"), nil
 	}
-	return nil, nil, refuse(http.StatusServiceUnavailable, "", err.Error(), "what is still held can be accepted again")
+	return nil, nil, kafkaProblem("what is held was not accepted, or in part", err)
 }
 
 // acceptTimeout bounds what one instance is waited for: it may be looking at its topics, and then asks Kafka what is to be accepted.

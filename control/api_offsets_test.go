@@ -68,7 +68,7 @@ func TestAccept(t *testing.T) {
 		{"a topic made anew", consumer.HoldRecreated, consumer.HoldRecreated, `{"at":"earliest"}`, 200, `"partition":1,"cause":"topic recreated","before":3,"after":9,"skipped":6}],"dry_run":false}`, 2},
 		{"a topic made anew there", consumer.HoldExpired, consumer.HoldRecreated, `{"at":"earliest"}`, 200, `"partition":0,"cause":"records expired","before":3,"after":9,"skipped":6},{"topic":"visit","partition":1,"cause":"topic recreated"`, 2},
 		{"single partitions lost", consumer.HoldOffsetsLost, consumer.HoldOffsetsLost, `{"at":"earliest"}`, 200, `"partition":1,"cause":"offsets lost"`, 2},
-		{"kafka is away", consumer.HoldExpired, "", `{"at":"7"}`, 503, "kafka is away; what is still held can be accepted again", 1},
+		{"kafka is away", consumer.HoldExpired, "", `{"at":"7"}`, 503, "what is held was not accepted, or in part: kafka is away", 1},
 		{"no place", consumer.HoldExpired, "", `{"at":"soon"}`, 400, `at: "soon" says not where to go on`, 1},
 		{"no place given", consumer.HoldExpired, "", `{}`, 400, "at: is missing", 0},
 		{"a partition of no topic", consumer.HoldExpired, "", `{"at":"latest","partition":1}`, 400, "topic: is missing", 0},
@@ -138,7 +138,7 @@ func TestAuditPages(t *testing.T) {
 		{"?cursor=2", 200, `{"lines":[{"revision":1,`},
 		{"?cursor=1", 200, `{"lines":[]}`},
 		{"?cursor=0", 400, `cursor: "0" is no number`},
-		{"?job=gone", 502, "read the audit: kafka is away"},
+		{"?job=gone", 503, "read the audit: kafka is away"},
 		{"?jbo=x", 400, "did you mean job?"},
 	} {
 		if status, text, p := request(t, http.MethodGet, base+"/api/v1/audit"+c.query, ""); status != c.status || !strings.Contains(text, c.says) && !strings.Contains(p.Error(), c.says) {

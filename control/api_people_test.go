@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -112,6 +113,8 @@ func (healthConnections) OwnerOf(name string) (string, bool) {
 	return map[string]string{"crm": "health", "tax": "money"}[name], name == "crm" || name == "tax"
 }
 func (healthConnections) IDs() []string { return []string{"crm", "tax"} }
+
+func (healthConnections) Wait(context.Context) error { return nil }
 
 // The audit of a job or a connection is for who may view it; all of it, and that of what is gone, is for admins.
 func TestWhoReadsTheAudit(t *testing.T) {

@@ -69,7 +69,7 @@ type RedriveIn struct {
 
 // Redrive implements DeadLettersService.
 func (a deadLettersService) Redrive(ctx context.Context, by service.Caller, in RedriveIn, emit func(RedriveLine) error) error {
-	letters, f, err := a.chosen(in.Job, in.LetterQuery)
+	letters, f, err := a.chosen(ctx, in.Job, in.LetterQuery)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (a deadLettersService) GiveUp(ctx context.Context, by service.Caller, in Gi
 	if len(in.State) > 0 {
 		return LettersGivenUp{}, refuse(http.StatusBadRequest, "state", "open and parked letters can be given up, no others", "leave it out")
 	}
-	letters, f, err := a.chosen(in.Job, in.LetterQuery)
+	letters, f, err := a.chosen(ctx, in.Job, in.LetterQuery)
 	if err != nil {
 		return LettersGivenUp{}, err
 	}
@@ -129,22 +129,20 @@ func (a deadLettersService) GiveUp(ctx context.Context, by service.Caller, in Gi
 }
 
 // chosen gives the dead letters of a job, and a filter for those that q means.
-func (a API) chosen(id string, q LetterQuery) (DeadLetters, consumer.LetterFilter, error) {
+func (a API) chosen(ctx context.Context, id string, q LetterQuery) (DeadLetters, consumer.LetterFilter, error) {
 	f, err := q.filter()
 	if err != nil {
 		return nil, f, err
 	}
-	letters, err := a.letters(id)
+	letters, err := a.letters(ctx, id)
 	return letters, f, err
 }
 
-// noteInAudit writes what an operator is about to do to a job, which changes nothing that is remembered of it.
+// noteInAudit writes what an operator is about to do to a job, which changes nothing that is remembered of it, if he still may.
 func (a API) noteInAudit(ctx context.Context, by service.Caller, job, action string, detail map[string]any) error {
 	line := consumer.Audit{By: by.Name, Action: action, Detail: detail}
-	if _, err := a.Store.Remember(ctx, job, line, func(*consumer.Memory) error { return nil }); err != nil {
-		return notRemembered(err)
-	}
-	return nil
+	_, err := a.Store.Remember(ctx, job, line, func(*consumer.Memory) error { return permits(a.owners(), by, job) })
+	return logProblem(err)
 }
 
 // redriveProblem is lettersProblem, and tells of a redrive that runs.

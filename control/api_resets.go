@@ -14,8 +14,8 @@ import (
 type Resetter interface {
 	Show(ctx context.Context, job string) (OffsetsView, error)
 	Preview(ctx context.Context, job string, spec consumer.ResetSpec) (ResetAnswer, error)
-	Reset(ctx context.Context, job string, spec consumer.ResetSpec, by string) (ResetAnswer, error)
-	Undo(ctx context.Context, job, by string, dryRun bool) (ResetAnswer, error)
+	Reset(ctx context.Context, job string, spec consumer.ResetSpec, by service.Caller) (ResetAnswer, error)
+	Undo(ctx context.Context, job string, by service.Caller, dryRun bool) (ResetAnswer, error)
 	Wait(ctx context.Context, job, id string) (consumer.ResetOutcome, error)
 }
 
@@ -96,12 +96,12 @@ func (a resetsService) Reset(ctx context.Context, by service.Caller, in ResetIn)
 	if in.DryRun {
 		return a.Resets.Preview(ctx, in.Job, spec)
 	}
-	return a.Resets.Reset(ctx, in.Job, spec, by.Name)
+	return a.Resets.Reset(ctx, in.Job, spec, by)
 }
 
 // Undo implements ResetsService.
 func (a resetsService) Undo(ctx context.Context, by service.Caller, in UndoIn) (ResetAnswer, error) {
-	return a.Resets.Undo(ctx, in.Job, by.Name, in.DryRun)
+	return a.Resets.Undo(ctx, in.Job, by, in.DryRun)
 }
 
 // Outcome implements ResetsService.

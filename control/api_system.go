@@ -103,5 +103,6 @@ func (a systemService) Rotate(ctx context.Context, by service.Caller, _ struct{}
 	if a.Definitions == nil {
 		return Rotation{}, refuse(http.StatusConflict, "", "jobs of this instance are not in the log", "")
 	}
-	return a.Definitions.Rotate(context.WithoutCancel(ctx), by)
+	out, err := a.Definitions.Rotate(context.WithoutCancel(ctx), by)
+	return out, logProblem(err)
 }

@@ -65,7 +65,7 @@ func (a definitionsService) Test(ctx context.Context, by service.Caller, in Test
 	}
 	cfg, err := a.API.Definitions.Try(ctx, by, in.Job, document)
 	if err != nil {
-		return Tested{}, notDefined(err)
+		return Tested{}, logProblem(err)
 	}
 	rec, err := a.record(ctx, cfg, in)
 	if err != nil {
@@ -121,8 +121,6 @@ func (a definitionsService) record(ctx context.Context, cfg consumer.Config, in 
 		return rec, refuse(http.StatusNotFound, none.Field, none.Cause, "streamer jobs show "+in.Job+" names its partitions")
 	case errors.Is(err, consumer.ErrNoRecord):
 		return rec, refuse(http.StatusNotFound, "offset", err.Error(), "")
-	case errors.Is(err, context.DeadlineExceeded):
-		return rec, err
 	}
-	return rec, refuse(http.StatusBadGateway, "", "the record cannot be read: "+err.Error(), "look at /readyz, and try again")
+	return rec, kafkaProblem("the record cannot be read", err)
 }

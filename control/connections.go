@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -319,6 +318,9 @@ func (c *Connections) OwnerOf(name string) (owner string, known bool) {
 	return k.stored.Owner, true
 }
 
+// Wait implements service.Owners.
+func (c *Connections) Wait(ctx context.Context) error { return waitFor(ctx, c.log) }
+
 // IDs implements service.Owners.
 func (c *Connections) IDs() []string {
 	c.mu.Lock()
@@ -376,14 +378,4 @@ func (c *Connections) shown(by service.Caller, e kafkalog.Entry, document bool) 
 		out.Document = s.masked()
 	}
 	return out
-}
-
-// waitFor returns when a log was read once.
-func waitFor(ctx context.Context, log Objects) error {
-	ctx, cancel := context.WithTimeout(ctx, storeWait)
-	defer cancel()
-	if err := log.Wait(ctx); err != nil {
-		return service.Refuse(http.StatusServiceUnavailable, "", "the log in Kafka was not read yet: "+err.Error(), "look at /readyz, and try again")
-	}
-	return nil
 }

@@ -225,7 +225,7 @@ func TestInstancesFollowConnections(t *testing.T) {
 		if m, err := x.options.Store.Memory(ctx, "a"); err != nil || m.Desired != "" {
 			t.Errorf("memory %+v, %v", m, err)
 		}
-		if err := x.Pause(ctx, "a", "ann"); err != nil {
+		if err := x.Pause(ctx, "a", operator("ann")); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Second)

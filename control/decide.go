@@ -67,7 +67,7 @@ func (s *Supervisor) decide(ctx context.Context, launch func(*supervised)) {
 		if whole || !read || (live == nil) != (before == nil) || !slices.Equal(live, before) {
 			dirty = nil
 		}
-		read, before = s.options.Store.read(), live
+		read, before = notRead(s.options.Store.log) == nil, live
 		s.decideAll(dirty, live, launch)
 		select {
 		case <-changed:
@@ -126,7 +126,7 @@ func (s *Supervisor) decideAll(dirty map[string]bool, live []string, launch func
 
 // decideOne is about one job, but for its connections. live are the ids of live instances; nil: not known yet.
 func (s *Supervisor) decideOne(j *supervised, live []string) decision {
-	if !s.options.Store.read() {
+	if notRead(s.options.Store.log) != nil {
 		if d := j.stray(); d != nil {
 			return *d
 		}

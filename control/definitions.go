@@ -256,7 +256,7 @@ func (d *Definitions) missing(id string) error {
 
 // Get gives the definition of a job, its secrets masked.
 func (d *Definitions) Get(ctx context.Context, id string) (Definition, error) {
-	if err := d.wait(ctx); err != nil {
+	if err := waitFor(ctx, d.log); err != nil {
 		return Definition{}, err
 	}
 	e, err := d.lookup(id)
@@ -281,7 +281,7 @@ func (d *Definitions) OwnerOf(id string) (owner string, ok bool) {
 // List gives the definitions that a caller may view, by id, at most limit (0: 100) of those after the cursor. documents says whether
 // they come with their documents.
 func (d *Definitions) List(ctx context.Context, by service.Caller, after string, limit int, documents bool) (DefinitionPage, error) {
-	if err := d.wait(ctx); err != nil {
+	if err := waitFor(ctx, d.log); err != nil {
 		return DefinitionPage{}, err
 	}
 	if limit <= 0 {
@@ -315,12 +315,8 @@ func (d *Definitions) List(ctx context.Context, by service.Caller, after string,
 	return page, nil
 }
 
-// wait returns when the log was read once.
-func (d *Definitions) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, storeWait)
-	defer cancel()
-	return d.log.Wait(ctx)
-}
+// Wait returns when the log was read once; the error says why it was not after a while.
+func (d *Definitions) Wait(ctx context.Context) error { return waitFor(ctx, d.log) }
 
 // shown is what is told of an object.
 func (d *Definitions) shown(e kafkalog.Entry, document bool) Definition {

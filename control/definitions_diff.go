@@ -40,7 +40,7 @@ type Difference struct {
 
 // Diff tells what a document would change of a job, and what that does. The document is checked as Replace checks it.
 func (d *Definitions) Diff(ctx context.Context, by service.Caller, id string, document []byte) (Difference, error) {
-	if err := d.wait(ctx); err != nil {
+	if err := waitFor(ctx, d.log); err != nil {
 		return Difference{}, err
 	}
 	def, err := oneDocument(document)
@@ -70,7 +70,7 @@ func (d *Definitions) Diff(ctx context.Context, by service.Caller, id string, do
 		out.Revision, stored = revisionText(e), s.Document
 	}
 	sealed, config, faults := def.Admit(d.process, before)
-	faults = append(faults, d.clashes(id, config.Group)...)
+	faults = append(faults, d.clashes(by, id, config.Group)...)
 	if faults.Err() != nil {
 		return out, invalid(faults)
 	}
@@ -162,7 +162,7 @@ func (d *Definitions) Validate(_ context.Context, by service.Caller, document []
 		}
 	}
 	_, config, faults := def.Admit(d.process, before)
-	faults = append(faults, d.clashes(def.ID, config.Group)...)
+	faults = append(faults, d.clashes(by, def.ID, config.Group)...)
 	if faults.Err() != nil {
 		return nil, invalid(faults)
 	}

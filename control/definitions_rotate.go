@@ -28,18 +28,18 @@ func (d *Definitions) Rotate(ctx context.Context, by service.Caller) (Rotation, 
 	if key == "" {
 		return Rotation{}, service.Refuse(http.StatusConflict, "", "this instance has no key to seal secrets with", "set STREAMER_SECRET_KEY to the new key, a comma, and the old one")
 	}
-	if err := d.wait(ctx); err != nil {
-		return Rotation{}, notRemembered(err)
+	if err := waitFor(ctx, d.log); err != nil {
+		return Rotation{}, logProblem(err)
 	}
 	out := Rotation{Key: key}
 	for _, e := range d.log.List(definitionPrefix) {
 		if err := d.rotate(ctx, by, e.Key, &out); err != nil {
-			return out, notRemembered(err)
+			return out, logProblem(err)
 		}
 	}
 	for _, e := range d.log.List(connectionPrefix) {
 		if err := d.rotate(ctx, by, e.Key, &out); err != nil {
-			return out, notRemembered(err)
+			return out, logProblem(err)
 		}
 	}
 	return out, nil

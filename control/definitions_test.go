@@ -40,6 +40,9 @@ var (
 	ann   = service.Caller{Name: "token:ann", Grants: []service.Grant{{Permission: service.Edit, Owner: "a-team"}, {Permission: service.View, Owner: "b-team"}}}
 )
 
+// operator is somebody who may do everything.
+func operator(name string) service.Caller { return service.Caller{Name: name, Grants: admin.Grants} }
+
 // refusal is the status of what was refused, and the field it is about.
 func refusal(t *testing.T, err error) string {
 	t.Helper()
@@ -178,6 +181,18 @@ func TestDefinitionRefused(t *testing.T) {
 	} {
 		if _, err := d.Create(ctx, ann, c.document); refusal(t, err) != c.want {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
+	// Jobs of others are in the way, and are not named to who may not view them.
+	bob := service.Caller{Name: "token:bob", Grants: []service.Grant{{Permission: service.Edit, Owner: "c-team"}}}
+	for id, group := range map[string]string{"a_b": "ns.own", "c": "ns.a.b"} {
+		_, err := d.Create(ctx, bob, document(id, "c-team", `, "group": "`+group+`"`))
+		if err == nil || !strings.Contains(err.Error(), "that of a job of another owner") || strings.Contains(err.Error(), `job "a.b"`) {
+			t.Errorf("to a stranger: %v", err)
+		}
+		_, err = d.Create(ctx, ann, document(id, "a-team", `, "group": "`+group+`"`))
+		if err == nil || !strings.Contains(err.Error(), `that of job "a.b"`) {
+			t.Errorf("to who may view it: %v", err)
 		}
 	}
 	// Nobody takes a job to an owner, or from one, whose jobs he may not edit.

@@ -14,7 +14,7 @@ import (
 // Try gives a job to look at, not to run: what is stored of it, or what a document would make of it, which is checked as Replace checks it.
 // None of its secrets is in the Config.
 func (d *Definitions) Try(ctx context.Context, by service.Caller, id string, document []byte) (consumer.Config, error) {
-	if err := d.wait(ctx); err != nil {
+	if err := waitFor(ctx, d.log); err != nil {
 		return consumer.Config{}, err
 	}
 	e, err := d.lookup(id)
@@ -64,7 +64,7 @@ func (d *Definitions) tried(by service.Caller, id, owner string, document []byte
 		return nil, err
 	}
 	sealed, config, faults := def.Admit(d.process, before)
-	faults = append(faults, d.clashes(id, config.Group)...)
+	faults = append(faults, d.clashes(by, id, config.Group)...)
 	if faults.Err() != nil {
 		return nil, invalid(faults)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"streamer/consumer"
+	"streamer/control/service"
 )
 
 // ErrNoJob says that there is no job of that id.
@@ -15,25 +16,26 @@ var ErrNoJob = errors.New("there is no such job")
 var ErrNotNow = errors.New("not possible now")
 
 // Start lets a job run that was stopped or paused, and ends a hold that only an operator ends. Every instance follows within
-// seconds. by is written to the audit. Errors: ErrNoJob, ErrNotNow, those of Store.Remember.
-func (s *Supervisor) Start(ctx context.Context, job, by string) error {
-	return s.want(ctx, job, consumer.Audit{By: by, Action: "start"}, func(m *consumer.Memory) error {
+// seconds. by is written to the audit, and refused
+// if the job is not his to operate by the time it is written. Errors: ErrNoJob, ErrNotNow, a *Problem, those of Store.Remember.
+func (s *Supervisor) Start(ctx context.Context, job string, by service.Caller) error {
+	return s.want(ctx, job, by, consumer.Audit{By: by.Name, Action: "start"}, func(m *consumer.Memory) error {
 		m.Desired, m.Hold = consumer.WantRunning, nil
 		return nil
 	})
 }
 
 // Stop ends a job on every instance in good order: it drains, commits and leaves its group. Its offsets are kept.
-func (s *Supervisor) Stop(ctx context.Context, job, by string) error {
-	return s.want(ctx, job, consumer.Audit{By: by, Action: "stop"}, func(m *consumer.Memory) error {
+func (s *Supervisor) Stop(ctx context.Context, job string, by service.Caller) error {
+	return s.want(ctx, job, by, consumer.Audit{By: by.Name, Action: "stop"}, func(m *consumer.Memory) error {
 		m.Desired = consumer.WantStopped
 		return nil
 	})
 }
 
 // Pause lets a job start no attempts until it is resumed. It stays a member of its group and keeps its partitions.
-func (s *Supervisor) Pause(ctx context.Context, job, by string) error {
-	return s.want(ctx, job, consumer.Audit{By: by, Action: "pause"}, func(m *consumer.Memory) error {
+func (s *Supervisor) Pause(ctx context.Context, job string, by service.Caller) error {
+	return s.want(ctx, job, by, consumer.Audit{By: by.Name, Action: "pause"}, func(m *consumer.Memory) error {
 		if m.Desired == consumer.WantStopped {
 			return fmt.Errorf("%w: job %s is stopped; start it first", ErrNotNow, job)
 		}
@@ -43,8 +45,8 @@ func (s *Supervisor) Pause(ctx context.Context, job, by string) error {
 }
 
 // Resume ends a pause, and a hold that only an operator ends.
-func (s *Supervisor) Resume(ctx context.Context, job, by string) error {
-	return s.want(ctx, job, consumer.Audit{By: by, Action: "resume"}, func(m *consumer.Memory) error {
+func (s *Supervisor) Resume(ctx context.Context, job string, by service.Caller) error {
+	return s.want(ctx, job, by, consumer.Audit{By: by.Name, Action: "resume"}, func(m *consumer.Memory) error {
 		if m.Desired == consumer.WantStopped {
 			return fmt.Errorf("%w: job %s is stopped; start it", ErrNotNow, job)
 		}
@@ -53,10 +55,23 @@ func (s *Supervisor) Resume(ctx context.Context, job, by string) error {
 	})
 }
 
-func (s *Supervisor) want(ctx context.Context, job string, a consumer.Audit, change func(*consumer.Memory) error) error {
+func (s *Supervisor) want(ctx context.Context, job string, by service.Caller, a consumer.Audit, change func(*consumer.Memory) error) error {
 	if s.job(job) != nil && s.options.Store != nil {
-		_, err := s.options.Store.Remember(ctx, job, a, change)
+		_, err := s.options.Store.Remember(ctx, job, a, func(m *consumer.Memory) error {
+			if err := s.permits(by, job); err != nil {
+				return err
+			}
+			return change(m)
+		})
 		return err
 	}
 	return fmt.Errorf("%w: %s", ErrNoJob, job)
+}
+
+// permits refuses who may not operate a job as the log has it now.
+func (s *Supervisor) permits(by service.Caller, job string) error {
+	if s.options.Definitions == nil {
+		return nil
+	}
+	return permits(s.options.Definitions, by, job)
 }

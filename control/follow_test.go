@@ -221,7 +221,7 @@ func TestDeletedJobIsForgotten(t *testing.T) {
 		x := d.on("x")
 		must[Definition](t)(d.Create(ctx, admin, document("a", "o", "")))
 		time.Sleep(3 * time.Second)
-		if err := x.Stop(ctx, "a", "ann"); err != nil {
+		if err := x.Stop(ctx, "a", operator("ann")); err != nil {
 			t.Fatal(err)
 		}
 		must[Definition](t)(d.Delete(ctx, admin, "a", "", Deletion{}))

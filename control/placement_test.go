@@ -98,12 +98,12 @@ func TestConnections(t *testing.T) {
 		if cause := m.Readiness().Jobs[2].Cause; !strings.HasPrefix(cause, want) {
 			t.Errorf("cause %q, want %q", cause, want)
 		}
-		if err := m.Stop(t.Context(), "a", "ann"); err != nil {
+		if err := m.Stop(t.Context(), "a", operator("ann")); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Second)
 		c.state(m, "a=stopped b=running c=running")
-		if err := m.Start(t.Context(), "a", "ann"); err != nil {
+		if err := m.Start(t.Context(), "a", operator("ann")); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Second)

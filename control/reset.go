@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"streamer/consumer"
+	"streamer/control/service"
 )
 
 // Resets show and set the offsets of jobs. Its methods may be called from any goroutine, on any instance: what was asked for is in the
@@ -88,11 +89,11 @@ func (r *Resets) Preview(ctx context.Context, job string, spec consumer.ResetSpe
 // Reset begins a reset in the name of by, and answers with its preview when it is in the log: from then on it is carried out, by one
 // instance after the other if need be. The job leaves its group everywhere, its offsets are set, and it goes on as it was wanted; a
 // stopped job stays stopped. Words that count from committed offsets, and latest, count when the job has left its group.
-func (r *Resets) Reset(ctx context.Context, job string, spec consumer.ResetSpec, by string) (ResetAnswer, error) {
+func (r *Resets) Reset(ctx context.Context, job string, spec consumer.ResetSpec, by service.Caller) (ResetAnswer, error) {
 	return r.begin(ctx, job, spec, by, "")
 }
 
-func (r *Resets) begin(ctx context.Context, job string, spec consumer.ResetSpec, by, undoes string) (ResetAnswer, error) {
+func (r *Resets) begin(ctx context.Context, job string, spec consumer.ResetSpec, by service.Caller, undoes string) (ResetAnswer, error) {
 	j, m, err := r.job(ctx, job)
 	if err != nil {
 		return ResetAnswer{}, err
@@ -100,7 +101,7 @@ func (r *Resets) begin(ctx context.Context, job string, spec consumer.ResetSpec,
 	if m.Reset != nil {
 		return ResetAnswer{}, pendingProblem(m.Reset)
 	}
-	p := consumer.PendingReset{ID: rand.Text()[:12], By: by, At: time.Now().UTC(), Undoes: undoes}
+	p := consumer.PendingReset{ID: rand.Text()[:12], By: by.Name, At: time.Now().UTC(), Undoes: undoes}
 	if p.Spec, err = spec.Fixed(p.At); err != nil {
 		return ResetAnswer{}, resetProblem(err)
 	}
@@ -113,30 +114,29 @@ func (r *Resets) begin(ctx context.Context, job string, spec consumer.ResetSpec,
 			return ResetAnswer{}, refuse(http.StatusConflict, "job", fmt.Sprintf("group %s has a member that is not of this job: %s", plan.Group, member), "stop it first")
 		}
 	}
-	a := consumer.Audit{By: by, Action: auditResetBegun, Detail: map[string]any{"reset": p.ID, "to": p.Spec.String(), "group": plan.Group}}
+	a := consumer.Audit{By: by.Name, Action: auditResetBegun, Detail: map[string]any{"reset": p.ID, "to": p.Spec.String(), "group": plan.Group}}
 	if undoes != "" {
 		a.Detail["undoes"] = undoes
 	}
 	_, err = r.s.options.Store.Remember(ctx, job, a, func(m *consumer.Memory) error {
+		if err := r.s.permits(by, job); err != nil {
+			return err
+		}
 		if m.Reset != nil {
 			return pendingProblem(m.Reset)
 		}
 		m.Reset = &p
 		return nil
 	})
-	var told *Problem
-	switch {
-	case errors.As(err, &told):
-		return ResetAnswer{}, told
-	case err != nil:
-		return ResetAnswer{}, notRemembered(err)
+	if err != nil {
+		return ResetAnswer{}, logProblem(err)
 	}
 	return ResetAnswer{ID: p.ID, Undoes: undoes, ResetPlan: plan}, nil
 }
 
 // Undo sets the offsets back to what was committed before the last reset of the job that was done: a reset of its own, so that undoing
 // it does the first one again. With dryRun it says what that would do.
-func (r *Resets) Undo(ctx context.Context, job, by string, dryRun bool) (ResetAnswer, error) {
+func (r *Resets) Undo(ctx context.Context, job string, by service.Caller, dryRun bool) (ResetAnswer, error) {
 	if _, _, err := r.job(ctx, job); err != nil {
 		return ResetAnswer{}, err
 	}
@@ -188,7 +188,7 @@ func (r *Resets) Wait(ctx context.Context, job, id string) (consumer.ResetOutcom
 			// It may have begun on another instance a moment ago: the log is read up to its end, as for a write.
 			looked = true
 			if _, err := r.s.options.Store.Remember(asking, job, consumer.Audit{By: consumer.BySelf, Action: "look"}, func(*consumer.Memory) error { return nil }); err != nil {
-				return consumer.ResetOutcome{}, notRemembered(err)
+				return consumer.ResetOutcome{}, logProblem(err)
 			}
 			continue
 		case m.Reset == nil || m.Reset.ID != id:
@@ -297,13 +297,13 @@ func (r *Resets) job(ctx context.Context, id string) (resettable, consumer.Memor
 	case r.s.options.Store == nil:
 		return none(refuse(http.StatusServiceUnavailable, "", "this instance has no log to write to", ""))
 	}
+	m, err := r.s.options.Store.Memory(ctx, id) // first: before the log was read, nobody knows how a job is defined
+	if err != nil {
+		return none(logProblem(err))
+	}
 	config, ok := j.config()
 	if !ok {
 		return none(refuse(http.StatusConflict, "job", fmt.Sprintf("job %s cannot run as it is defined: %s", id, j.status().Cause), "mend it first"))
-	}
-	m, err := r.s.options.Store.Memory(ctx, id)
-	if err != nil {
-		return none(notRemembered(err))
 	}
 	return resettable{j, config}, m, nil
 }
@@ -323,10 +323,6 @@ func resetProblem(err error) error {
 		return refuse(http.StatusBadRequest, wrong.Field, wrong.Cause, wrong.Mend)
 	case errors.As(err, &wrong):
 		return refuse(http.StatusConflict, "", wrong.Cause, wrong.Mend)
-	case errors.As(err, new(*consumer.RefusedError)):
-		return refuse(http.StatusConflict, "job", err.Error(), "")
-	case errors.Is(err, context.DeadlineExceeded):
-		return err
 	}
-	return refuse(http.StatusServiceUnavailable, "", err.Error(), "nothing was changed; try again")
+	return kafkaProblem("the offsets cannot be read", err)
 }

@@ -116,7 +116,7 @@ func (f *fakeOffsets) CommitReset(ctx context.Context, c consumer.Config, table 
 func resets(t *testing.T, c *cluster, m *member) *Resets {
 	t.Helper()
 	time.Sleep(3 * time.Second)
-	if err := m.Stop(t.Context(), "b", "ann"); err != nil {
+	if err := m.Stop(t.Context(), "b", operator("ann")); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(3 * time.Second)
@@ -152,11 +152,11 @@ func TestResetAndUndo(t *testing.T) {
 			}
 			c.log.failing = errors.New("no broker")
 			var p *Problem
-			if _, err := r.Reset(ctx, job, consumer.ResetSpec{To: "-100"}, "ann"); !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable {
+			if _, err := r.Reset(ctx, job, consumer.ResetSpec{To: "-100"}, operator("ann")); !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable {
 				t.Errorf("with a log that cannot be written: %v", err)
 			}
 			c.log.failing = nil
-			answer, err := r.Reset(ctx, job, consumer.ResetSpec{To: "-100"}, "ann")
+			answer, err := r.Reset(ctx, job, consumer.ResetSpec{To: "-100"}, operator("ann"))
 			if err != nil || answer.Partitions[0].Before != 1000 || answer.Partitions[0].After != 900 {
 				t.Fatalf("answer %+v, %v", answer, err)
 			}
@@ -171,11 +171,11 @@ func TestResetAndUndo(t *testing.T) {
 			t.Errorf("shown %+v, %v", v, err)
 		}
 		for _, want := range []int64{1000, 900} {
-			plan, err := r.Undo(ctx, "a", "bob", true)
+			plan, err := r.Undo(ctx, "a", operator("bob"), true)
 			if err != nil || plan.ID != "" || plan.Undoes == "" || plan.Partitions[0].After != want {
 				t.Errorf("undo would do %+v, %v", plan, err)
 			}
-			answer, err := c.all["two"].Resets().Undo(ctx, "a", "bob", false)
+			answer, err := c.all["two"].Resets().Undo(ctx, "a", operator("bob"), false)
 			if err != nil || answer.Undoes != plan.Undoes {
 				t.Fatalf("undo: %+v, %v", answer, err)
 			}
@@ -194,7 +194,7 @@ func TestResetAndUndo(t *testing.T) {
 		}
 		c.kafka.topicID = " of a new one"
 		var told *Problem
-		if _, err := r.Undo(ctx, "a", "bob", false); !errors.As(err, &told) || !strings.Contains(told.Detail, "made anew") {
+		if _, err := r.Undo(ctx, "a", operator("bob"), false); !errors.As(err, &told) || !strings.Contains(told.Detail, "made anew") {
 			t.Errorf("undo of a topic made anew: %v", err)
 		}
 	})
@@ -226,7 +226,7 @@ func TestResetSurvivesItsInstance(t *testing.T) {
 				other := c.all[place("a", 2, []string{"x", "y", "z"})[1]]
 				r := resets(t, c, other)
 				c.kafka.at = at
-				answer, err := r.Reset(t.Context(), "a", consumer.ResetSpec{To: "-100"}, "ann")
+				answer, err := r.Reset(t.Context(), "a", consumer.ResetSpec{To: "-100"}, operator("ann"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -273,7 +273,7 @@ func TestOneResetAtATime(t *testing.T) {
 		errs := make(chan error, 2)
 		for _, m := range []*member{one, two} {
 			go func() {
-				_, err := m.Resets().Reset(ctx, "a", consumer.ResetSpec{To: "earliest"}, "op of "+m.me.ID)
+				_, err := m.Resets().Reset(ctx, "a", consumer.ResetSpec{To: "earliest"}, operator("op of "+m.me.ID))
 				errs <- err
 			}()
 		}
@@ -293,10 +293,10 @@ func TestOneResetAtATime(t *testing.T) {
 		if s.Reset == nil || s.Reset.Phase != "committing the new offsets" || !strings.Contains(s.Cause, "resets its offsets (earliest)") {
 			t.Errorf("status %+v, %+v", s, s.Reset)
 		}
-		if _, err := r.Undo(ctx, "a", "ann", false); !errors.As(err, &told) || told.Status != http.StatusConflict {
+		if _, err := r.Undo(ctx, "a", operator("ann"), false); !errors.As(err, &told) || told.Status != http.StatusConflict {
 			t.Errorf("undo: %v", err)
 		}
-		if err := two.Stop(ctx, "a", "bob"); err != nil {
+		if err := two.Stop(ctx, "a", operator("bob")); err != nil {
 			t.Error(err)
 		}
 		close(goOn)
@@ -316,7 +316,7 @@ func TestResetGivesUpOnAMember(t *testing.T) {
 		one := c.start("one")
 		r, ctx := resets(t, c, one), t.Context()
 		c.kafka.member = "kafka-console-consumer"
-		answer, err := r.Reset(ctx, "a", consumer.ResetSpec{To: "earliest"}, "ann")
+		answer, err := r.Reset(ctx, "a", consumer.ResetSpec{To: "earliest"}, operator("ann"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -335,7 +335,7 @@ func TestResetGivesUpOnAMember(t *testing.T) {
 			t.Errorf("audit %s, commits %v", got, c.kafka.commits)
 		}
 		var told *Problem
-		if _, err := r.Undo(ctx, "a", "ann", false); !errors.As(err, &told) || !strings.Contains(told.Detail, "no reset of job a") {
+		if _, err := r.Undo(ctx, "a", operator("ann"), false); !errors.As(err, &told) || !strings.Contains(told.Detail, "no reset of job a") {
 			t.Errorf("undo: %v", err)
 		}
 		if o, err := r.Wait(ctx, "a", "another"); !errors.As(err, &told) || told.Status != http.StatusNotFound {
@@ -347,7 +347,7 @@ func TestResetGivesUpOnAMember(t *testing.T) {
 			t.Errorf("asked for one that never was, without waiting: %+v, %v", o, err)
 		}
 		c.log.auditing = errors.New("kafka is away")
-		if _, err := r.Undo(ctx, "a", "ann", false); !errors.As(err, &told) || told.Status != http.StatusServiceUnavailable {
+		if _, err := r.Undo(ctx, "a", operator("ann"), false); !errors.As(err, &told) || told.Status != http.StatusServiceUnavailable {
 			t.Errorf("undone while the audit cannot be read: %v", err)
 		}
 	})
@@ -371,7 +371,7 @@ func TestResetOverwrittenOrRefused(t *testing.T) {
 			}
 			return nil
 		}
-		answer, err := r.Reset(ctx, "a", consumer.ResetSpec{To: "earliest"}, "ann")
+		answer, err := r.Reset(ctx, "a", consumer.ResetSpec{To: "earliest"}, operator("ann"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -383,11 +383,11 @@ func TestResetOverwrittenOrRefused(t *testing.T) {
 		c.state(one, "a=running b=stopped")
 		var told *Problem
 		for field, spec := range map[string]consumer.ResetSpec{"to": {To: "yesterday"}, "parts[0].to": {Parts: []consumer.ResetPart{{Topic: "t"}}}} {
-			if _, err := r.Reset(ctx, "a", spec, "ann"); !errors.As(err, &told) || told.Status != http.StatusBadRequest || told.Field != field {
+			if _, err := r.Reset(ctx, "a", spec, operator("ann")); !errors.As(err, &told) || told.Status != http.StatusBadRequest || told.Field != field {
 				t.Errorf("%+v: %v", spec, err)
 			}
 		}
-		if _, err := r.Reset(ctx, "z", consumer.ResetSpec{To: "earliest"}, "ann"); !errors.As(err, &told) || told.Status != http.StatusNotFound {
+		if _, err := r.Reset(ctx, "z", consumer.ResetSpec{To: "earliest"}, operator("ann")); !errors.As(err, &told) || told.Status != http.StatusNotFound {
 			t.Errorf("no such job: %v", err)
 		}
 	})

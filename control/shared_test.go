@@ -16,6 +16,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/consumer/kafkalog"
+	"streamer/control/service"
 )
 
 // cluster is some instances on one log, in fake time.
@@ -151,9 +152,9 @@ func TestStopPauseResumeStart(t *testing.T) {
 		defer c.end()
 		one, two := c.start("one"), c.start("two")
 		ctx := t.Context()
-		do := func(f func(context.Context, string, string) error, want string) {
+		do := func(f func(context.Context, string, service.Caller) error, want string) {
 			t.Helper()
-			if err := f(ctx, "a", "ann"); err != nil {
+			if err := f(ctx, "a", operator("ann")); err != nil {
 				t.Error(err)
 			}
 			time.Sleep(3 * time.Second)
@@ -170,12 +171,12 @@ func TestStopPauseResumeStart(t *testing.T) {
 		if cause := one.Readiness().Jobs[0].Cause; cause != "an operator stopped it" {
 			t.Errorf("cause %q", cause)
 		}
-		for _, f := range []func(context.Context, string, string) error{one.Pause, one.Resume} {
-			if err := f(ctx, "a", "ann"); !errors.Is(err, ErrNotNow) {
+		for _, f := range []func(context.Context, string, service.Caller) error{one.Pause, one.Resume} {
+			if err := f(ctx, "a", operator("ann")); !errors.Is(err, ErrNotNow) {
 				t.Errorf("error %v", err)
 			}
 		}
-		if err := one.Stop(ctx, "z", "ann"); !errors.Is(err, ErrNoJob) {
+		if err := one.Stop(ctx, "z", operator("ann")); !errors.Is(err, ErrNoJob) {
 			t.Errorf("error %v", err)
 		}
 		if _, err := one.options.Store.Remember(ctx, "a", consumer.Audit{By: consumer.BySelf, Action: "hold"}, func(m *consumer.Memory) error {
@@ -228,7 +229,7 @@ func TestOffsetsAreKept(t *testing.T) {
 		for _, id := range []string{"x", "y", "z"} {
 			c.start(id, func(o *Options) { o.KeepEvery = 2 * time.Minute }) // which is a day
 		}
-		if err := c.all["x"].Stop(t.Context(), "b", "ann"); err != nil {
+		if err := c.all["x"].Stop(t.Context(), "b", operator("ann")); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(20*time.Minute + 10*time.Second)

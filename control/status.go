@@ -111,7 +111,7 @@ func (s *Supervisor) Readiness() Readiness {
 	}
 	read := true
 	if s.options.Store != nil {
-		r.Log, read = s.options.Store.log.Problem(), s.options.Store.read()
+		r.Log, read = s.options.Store.log.Problem(), notRead(s.options.Store.log) == nil
 		r.LogAgeSeconds = s.options.Store.log.Age().Seconds()
 	}
 	registered := true

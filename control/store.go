@@ -147,22 +147,27 @@ func revisionOf(e kafkalog.Entry, exists bool) int64 {
 	return e.Revision + 1
 }
 
-// Memory implements consumer.Store.
-func (s *Store) Memory(ctx context.Context, job string) (consumer.Memory, error) {
+// waitFor returns when a log was read once.
+func waitFor(ctx context.Context, log Objects) error {
 	ctx, cancel := context.WithTimeout(ctx, storeWait)
 	defer cancel()
-	if err := s.log.Wait(ctx); err != nil {
+	return log.Wait(ctx)
+}
+
+// notRead says why a log was not read yet; nil: it was.
+func notRead(log Objects) error {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	return log.Wait(now)
+}
+
+// Memory implements consumer.Store.
+func (s *Store) Memory(ctx context.Context, job string) (consumer.Memory, error) {
+	if err := waitFor(ctx, s.log); err != nil {
 		return consumer.Memory{}, err
 	}
 	e, ok := s.log.Get(statePrefix + job)
 	return decode(job, e, ok)
-}
-
-// read tells whether the log was read once.
-func (s *Store) read() bool {
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	return s.log.Wait(now) == nil
 }
 
 // look gives what is remembered of a job as this instance knows it, and its revision, also of what cannot be read. The Memory is not

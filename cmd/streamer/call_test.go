@@ -254,19 +254,19 @@ func (s *nightStore) want(ctx context.Context, job string, d consumer.Desired, r
 	return err
 }
 
-func (s *nightStore) Start(ctx context.Context, job, _ string) error {
+func (s *nightStore) Start(ctx context.Context, job string, _ service.Caller) error {
 	return s.want(ctx, job, consumer.WantRunning, false)
 }
 
-func (s *nightStore) Stop(ctx context.Context, job, _ string) error {
+func (s *nightStore) Stop(ctx context.Context, job string, _ service.Caller) error {
 	return s.want(ctx, job, consumer.WantStopped, false)
 }
 
-func (s *nightStore) Pause(ctx context.Context, job, _ string) error {
+func (s *nightStore) Pause(ctx context.Context, job string, _ service.Caller) error {
 	return s.want(ctx, job, consumer.WantPaused, false)
 }
 
-func (s *nightStore) Resume(ctx context.Context, job, _ string) error {
+func (s *nightStore) Resume(ctx context.Context, job string, _ service.Caller) error {
 	return s.want(ctx, job, consumer.WantRunning, true)
 }
 
@@ -504,6 +504,8 @@ func (nightTargets) crm() control.Connection {
 
 func (t nightTargets) OwnerOf(name string) (string, bool) { return t.crm().Owner, name == t.crm().Name }
 func (t nightTargets) IDs() []string                      { return []string{t.crm().Name} }
+
+func (nightTargets) Wait(context.Context) error { return nil }
 
 func (t nightTargets) Get(_ context.Context, _ service.Caller, name string) (control.Connection, error) {
 	if name != t.crm().Name {

@@ -148,7 +148,7 @@ func TestKafkaOffsetsOfARunningJobAreReset(t *testing.T) {
 	}
 
 	s.reset("earliest, under load", func(ctx context.Context) (control.ResetAnswer, error) {
-		return s.one.Reset(ctx, s.job, consumer.ResetSpec{To: "earliest"}, "ann")
+		return s.one.Reset(ctx, s.job, consumer.ResetSpec{To: "earliest"}, person("ann"))
 	})
 	s.sent("/0/r1000", [2]int64{}, [2]int64{200, 200}, stuckAt)
 	consumertest.WaitFor(t, time.Minute, "the stuck row again", func() (any, bool) {
@@ -159,7 +159,7 @@ func TestKafkaOffsetsOfARunningJobAreReset(t *testing.T) {
 	// Paused, the job stays where it is put.
 	endLoad()
 	load.Wait()
-	if err := first.supervisor.Pause(ctx, s.job, "ann"); err != nil {
+	if err := first.supervisor.Pause(ctx, s.job, person("ann")); err != nil {
 		t.Fatal(err)
 	}
 	read := s.cluster.ReadAll(t, s.topic)
@@ -176,7 +176,7 @@ func TestKafkaOffsetsOfARunningJobAreReset(t *testing.T) {
 		}
 	}
 	s.reset("a time", func(ctx context.Context) (control.ResetAnswer, error) {
-		return s.two.Reset(ctx, s.job, consumer.ResetSpec{To: since.UTC().Format(time.RFC3339Nano)}, "ann")
+		return s.two.Reset(ctx, s.job, consumer.ResetSpec{To: since.UTC().Format(time.RFC3339Nano)}, person("ann"))
 	})
 	if got := s.tool(); got != want {
 		t.Errorf("reset to %v, Kafka's tool reads %v, want %v", since, got, want)
@@ -185,7 +185,7 @@ func TestKafkaOffsetsOfARunningJobAreReset(t *testing.T) {
 	one := int32(1)
 	answer := s.reset("a table and a shift", func(ctx context.Context) (control.ResetAnswer, error) {
 		return s.one.Reset(ctx, s.job, consumer.ResetSpec{Table: map[string]map[int32]int64{s.topic: {0: 7}},
-			Parts: []consumer.ResetPart{{Topic: s.topic, Partition: &one, To: "-100"}}}, "ann")
+			Parts: []consumer.ResetPart{{Topic: s.topic, Partition: &one, To: "-100"}}}, person("ann"))
 	})
 	if p := answer.Partitions; p[0].Before != want[0] || p[0].After != 7 || p[0].Again != want[0]-7 || p[1].After != max(want[1]-100, 0) {
 		t.Errorf("answered %+v", p)
@@ -205,7 +205,7 @@ func TestKafkaOffsetsOfARunningJobAreReset(t *testing.T) {
 	}
 
 	mended.Store(true)
-	if err := second.supervisor.Resume(ctx, s.job, "ann"); err != nil {
+	if err := second.supervisor.Resume(ctx, s.job, person("ann")); err != nil {
 		t.Fatal(err)
 	}
 	s.cluster.WaitForLag(t, time.Minute, s.group, s.topic)

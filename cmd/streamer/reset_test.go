@@ -13,6 +13,7 @@ import (
 	"streamer/consumer"
 	"streamer/consumer/consumertest"
 	"streamer/control"
+	"streamer/control/service"
 	"streamer/sink/sinktest"
 )
 
@@ -56,7 +57,7 @@ func TestResetEndsHolds(t *testing.T) {
 	}
 	reset := func(to string) {
 		t.Helper()
-		answer, err := resets.Reset(ctx, job, consumer.ResetSpec{To: to}, "ann")
+		answer, err := resets.Reset(ctx, job, consumer.ResetSpec{To: to}, person("ann"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +67,7 @@ func TestResetEndsHolds(t *testing.T) {
 	}
 	at(10)
 	adm := cluster.Admin(t)
-	if err := p.supervisor.Stop(ctx, job, "ann"); err != nil {
+	if err := p.supervisor.Stop(ctx, job, person("ann")); err != nil {
 		t.Fatal(err)
 	}
 	state(control.Stopped, "")
@@ -74,7 +75,7 @@ func TestResetEndsHolds(t *testing.T) {
 		resp, err := adm.DeleteGroup(ctx, group)
 		return err, err == nil && resp.Err == nil
 	})
-	if err := p.supervisor.Start(ctx, job, "ann"); err != nil {
+	if err := p.supervisor.Start(ctx, job, person("ann")); err != nil {
 		t.Fatal(err)
 	}
 	state(control.Held, "all offsets were lost")
@@ -94,7 +95,7 @@ func TestResetEndsHolds(t *testing.T) {
 	produce()
 	produce()
 	state(control.Running, "was deleted and made anew")
-	if _, err := resets.Undo(ctx, job, "ann", false); err == nil || !strings.Contains(err.Error(), "was made anew since") {
+	if _, err := resets.Undo(ctx, job, person("ann"), false); err == nil || !strings.Contains(err.Error(), "was made anew since") {
 		t.Errorf("undo in another topic: %v", err)
 	}
 	before := api.Len()
@@ -140,6 +141,11 @@ func commands(t *testing.T, o operator, job, topic string) {
 	has(o.types(2, "offsets reset --to 1 --partition 0 --dry-run "+job), "--partition needs --topic")
 }
 
+// person is somebody who may do everything.
+func person(name string) service.Caller {
+	return service.Caller{Name: name, Grants: []service.Grant{{Permission: service.Admin, Owner: service.Everyone}}}
+}
+
 // nightResets are the offsets of the jobs of the scripts, with a reset that was done an hour ago.
 type nightResets struct{}
 
@@ -157,13 +163,13 @@ func (nightResets) Preview(_ context.Context, _ string, spec consumer.ResetSpec)
 		{Topic: "visit", To: spec.String(), Before: 1000, After: 900, Again: 103, Finished: 3}}, Again: 103}}, nil
 }
 
-func (n nightResets) Reset(ctx context.Context, job string, spec consumer.ResetSpec, _ string) (control.ResetAnswer, error) {
+func (n nightResets) Reset(ctx context.Context, job string, spec consumer.ResetSpec, _ service.Caller) (control.ResetAnswer, error) {
 	answer, err := n.Preview(ctx, job, spec)
 	answer.ID = "R"
 	return answer, err
 }
 
-func (n nightResets) Undo(ctx context.Context, job, by string, dryRun bool) (control.ResetAnswer, error) {
+func (n nightResets) Undo(ctx context.Context, job string, by service.Caller, dryRun bool) (control.ResetAnswer, error) {
 	if dryRun {
 		return n.Preview(ctx, job, consumer.ResetSpec{To: "900"})
 	}

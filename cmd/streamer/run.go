@@ -164,7 +164,7 @@ func New(o Options) (*App, error) {
 		Log:         o.Log,
 	})
 	logins.Tokens, logins.Log = people.NewTokens(a.shared, control.AuditOf), o.Log
-	api := control.API{Version: version, Jobs: a.supervisor, Definitions: definitions, Lines: lines.Of, Store: store, Age: a.shared.Age, Desires: a.supervisor, Fleet: a.supervisor,
+	api := control.API{Version: version, Jobs: a.supervisor, Definitions: definitions, Lines: lines.Of, Store: store, Age: a.shared.Age, Read: definitions.Wait, Desires: a.supervisor, Fleet: a.supervisor,
 		Audits: store, Connections: definitions.Connections(), Resets: a.supervisor.Resets(), Tokens: logins.Tokens,
 		Record: a.instance.ReadRecord, Moves: a.instance.PlanMove,
 		Letters: func(c consumer.Config) control.DeadLetters { return a.instance.DeadLetters(c) },

@@ -148,6 +148,7 @@ func TestNothingSecretIsShown(t *testing.T) {
 		SecretKeys: keys, AllowHosts: []string{"127.0.0.1"}, MemoryBytes: 256 << 20}
 	p := startWith(t, s, func(name string) (string, bool) { return secretInEnv, name == "STREAMER_VALUE_TOKEN" })
 
+	waitAnswer(t, p, "/readyz", `"ready": true`, &out)
 	// All rows of all jobs are final, in one way or another, but one: what is denied may hold its job, if nothing is delivered after it.
 	for name := range logins {
 		for _, offset := range []string{"1", "2", "4", "5", "6"} {

@@ -189,9 +189,9 @@ func (l *Log) Wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		if p := l.Problem(); p != "" {
-			return fmt.Errorf("the log was not read yet: %s", p)
+			return fmt.Errorf("the log in Kafka was not read yet: %s", p)
 		}
-		return fmt.Errorf("the log was not read yet: %w", ctx.Err())
+		return errors.New("the log in Kafka was not read yet")
 	}
 }
 

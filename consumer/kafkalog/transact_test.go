@@ -106,11 +106,11 @@ func TestTransactLimits(t *testing.T) {
 		writes []Write
 		want   string
 	}{
-		"too many":      {many, "write 20001 objects at once; at most 20000"},
+		"too many":      {many, "too large for the log in Kafka: 20001 objects at once; at most 20000"},
 		"too large":     {large, "bytes at once; at most 33554432"},
 		"twice":         {[]Write{{"a", []byte("1"), nil}, {"a", []byte("2"), nil}}, "write a: twice at once"},
 		"no key":        {[]Write{{"a", []byte("1"), nil}, {"", []byte("2"), nil}}, "a key of the log has 1 to 1024 bytes, not 0"},
-		"a large value": {[]Write{{"a", make([]byte, MaxValueBytes+1), nil}}, "write a: 1048577 bytes"},
+		"a large value": {[]Write{{"a", make([]byte, MaxValueBytes+1), nil}}, "a has 1048577 bytes"},
 		"a large line":  {[]Write{{"a", nil, make([]byte, MaxValueBytes+1)}}, "and 1048577 of audit"},
 	} {
 		_, err := l.Transact(t.Context(), func(func(string) (Entry, bool)) ([]Write, error) { return o.writes, nil })

@@ -42,6 +42,9 @@ var (
 	ErrUnknown = errors.New("the log in Kafka did not answer; whether it was written is not known")
 )
 
+// ErrTooLarge says that a write is over a limit. Nothing was written.
+var ErrTooLarge = errors.New("too large for the log in Kafka")
+
 // Write is what becomes of an object.
 type Write struct {
 	Key string
@@ -314,7 +317,7 @@ func checkKey(key string) error {
 // checkWrites holds writes against the limits.
 func checkWrites(writes []Write) error {
 	if len(writes) > MaxWrites {
-		return fmt.Errorf("write %d objects at once; at most %d", len(writes), MaxWrites)
+		return fmt.Errorf("%w: %d objects at once; at most %d", ErrTooLarge, len(writes), MaxWrites)
 	}
 	keys, size := make(map[string]bool, len(writes)), 0
 	for _, w := range writes {
@@ -322,7 +325,7 @@ func checkWrites(writes []Write) error {
 			return err
 		}
 		if len(w.Value) > MaxValueBytes || len(w.Audit) > MaxValueBytes {
-			return fmt.Errorf("write %s: %d bytes, and %d of audit; at most %d each", w.Key, len(w.Value), len(w.Audit), MaxValueBytes)
+			return fmt.Errorf("%w: %s has %d bytes, and %d of audit; at most %d each", ErrTooLarge, w.Key, len(w.Value), len(w.Audit), MaxValueBytes)
 		}
 		if keys[w.Key] {
 			return fmt.Errorf("write %s: twice at once", w.Key)
@@ -331,7 +334,7 @@ func checkWrites(writes []Write) error {
 		size += w.size()
 	}
 	if size > MaxTransactBytes {
-		return fmt.Errorf("write %d bytes at once; at most %d", size, MaxTransactBytes)
+		return fmt.Errorf("%w: %d bytes at once; at most %d", ErrTooLarge, size, MaxTransactBytes)
 	}
 	return nil
 }

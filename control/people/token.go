@@ -235,10 +235,10 @@ var errGone = errors.New("there is no such token")
 
 // unkept says that the log did not take a change.
 func unkept(err error) error {
-	if err == nil || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil {
 		return err
 	}
-	return service.Refuse(http.StatusServiceUnavailable, "", "the change of the token could not be kept: "+err.Error(), "look at /readyz, and try again")
+	return service.Unavailable("the change of the token could not be kept: " + err.Error())
 }
 
 func decode(e kafkalog.Entry) (s stored, err error) {
@@ -258,7 +258,7 @@ func (t *Tokens) unread() *service.Problem {
 	if t.log.Wait(now) == nil {
 		return nil
 	}
-	return service.Refuse(http.StatusServiceUnavailable, "", "API tokens are in Kafka, and this instance has not read them yet", "try again; look at /readyz")
+	return service.Unavailable("API tokens are in Kafka, and this instance has not read them yet")
 }
 
 // caller gives whom a token is of, by what it is sent as.

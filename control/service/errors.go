@@ -58,8 +58,7 @@ func problemOf(err error, verb string) Problem {
 	case errors.As(err, &told):
 		p = *told
 	case errors.Is(err, context.DeadlineExceeded):
-		p.Status, p.Detail = http.StatusGatewayTimeout, "Kafka or another instance did not answer in time"
-		p.Mend = "look at /readyz, and try again"
+		p = *Unavailable("Kafka or another instance did not answer in time")
 	case errors.As(err, &router):
 		p.Status = router.Code
 		switch p.Status {

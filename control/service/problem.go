@@ -63,6 +63,16 @@ func Refuse(status int, field, detail, mend string) *Problem {
 	return &Problem{Status: status, Detail: detail, Field: field, Mend: mend}
 }
 
+// retryAfter is when a caller should ask again for what cannot be had now.
+const retryAfter = 5 * time.Second
+
+// Unavailable refuses what may go better a moment later: Kafka is away, or was not read yet.
+func Unavailable(detail string) *Problem {
+	p := Refuse(http.StatusServiceUnavailable, "", detail, "look at /readyz, and try again")
+	p.RetryAfter = retryAfter
+	return p
+}
+
 // Wrong refuses arguments with all that is wrong with them. There is at least one fault.
 func Wrong(faults ...Fault) *Problem {
 	p := Refuse(http.StatusBadRequest, faults[0].Field, faults[0].Detail, faults[0].Mend)

@@ -43,6 +43,8 @@ type Owners interface {
 	OwnerOf(job string) (owner string, known bool)
 	// IDs are those of all jobs, to name the one that was meant.
 	IDs() []string
+	// Wait returns when it is known what there is; the error says why it is not known after a while.
+	Wait(context.Context) error
 }
 
 // Options are what a Table needs.
@@ -274,7 +276,7 @@ func (t *Table) answer(c echo.Context, m *bound, args *arguments, unread error) 
 // body cannot be read. A stream is sent as it goes.
 func (t *Table) invoke(c echo.Context, m *bound, args *arguments, unread error) (out any, err error) {
 	by := c.Get(callerKey).(Caller)
-	if err := t.permit(by, m, args, unread); err != nil {
+	if err := t.permit(c.Request().Context(), by, m, args, unread); err != nil {
 		return nil, err
 	}
 	if unread != nil {
@@ -300,7 +302,7 @@ func (t *Table) invoke(c echo.Context, m *bound, args *arguments, unread error) 
 }
 
 // permit says why a caller may not call a method, before anything of it runs.
-func (t *Table) permit(by Caller, m *bound, args *arguments, unread error) error {
+func (t *Table) permit(ctx context.Context, by Caller, m *bound, args *arguments, unread error) error {
 	switch m.On {
 	case "":
 		if m.Permission != "" && !by.May(m.Permission, "") {
@@ -329,8 +331,10 @@ func (t *Table) permit(by Caller, m *bound, args *arguments, unread error) error
 		}
 		return unread
 	}
-	owner, known := owners.OwnerOf(id)
+	owner, known, err := OwnerOf(ctx, owners, id)
 	switch {
+	case err != nil:
+		return err
 	case known && by.May(m.Permission, owner):
 		return nil
 	case known:
@@ -339,6 +343,18 @@ func (t *Table) permit(by Caller, m *bound, args *arguments, unread error) error
 		return Denied(by, m.Permission, "any "+kind, "")
 	}
 	return Unknown(owners, by, kind, m.On, id)
+}
+
+// OwnerOf gives the owner of a thing. Nothing is unknown before it is known what there is: the error is a *Problem then.
+func OwnerOf(ctx context.Context, owners Owners, name string) (owner string, known bool, err error) {
+	if owner, known = owners.OwnerOf(name); known {
+		return owner, true, nil
+	}
+	if err := owners.Wait(ctx); err != nil {
+		return "", false, Unavailable(err.Error())
+	}
+	owner, known = owners.OwnerOf(name)
+	return owner, known, nil
 }
 
 // UnknownJob names the job that a misspelt one is near to, of those that the caller may see. field is the argument it was given as.

@@ -39,6 +39,8 @@ func (someOwners) OwnerOf(job string) (string, bool) {
 
 func (someOwners) IDs() []string { return []string{"visits", "taxes"} }
 
+func (someOwners) Wait(context.Context) error { return nil }
+
 // Thing is what the methods are about.
 type Thing struct {
 	ID       string `json:"id"`
