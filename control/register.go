@@ -48,7 +48,7 @@ func (s *Supervisor) register(ctx context.Context) {
 	for {
 		changed := s.options.Bulletin.Changed()
 		var wake <-chan time.Time
-		if !s.options.Store.read() {
+		if notRead(s.options.Store.log) != nil {
 			wake = time.After(registerFirst)
 		} else {
 			due, next := r.look(s.options.Definitions.connections.registrations(), time.Now())
