@@ -2,6 +2,7 @@ package job
 
 import (
 	"slices"
+	"strings"
 
 	"streamer/control/secret"
 	"streamer/schemas"
@@ -199,8 +200,13 @@ func (d *Definition) open(s Secrets) map[string]opened {
 // headers gives the job's headers with what is sealed opened, and looks at the references in them. Everything else about headers is the
 // mapping's to check.
 func (c *compilation) headers() schemas.Value {
-	given, path, ok := c.given("headers")
-	if !ok || given.Kind() != schemas.Object {
+	given, path, _ := c.given("headers")
+	return c.headersAt(given, path, "/headers")
+}
+
+// headersAt is headers for those that stand at any path; field is leaf.field of them.
+func (c *compilation) headersAt(given schemas.Value, path, field string) schemas.Value {
+	if given.Kind() != schemas.Object {
 		return given
 	}
 	out := schemas.NewBuilder()
@@ -214,7 +220,7 @@ func (c *compilation) headers() schemas.Value {
 		}
 		at, look := member(path, name), true
 		if secret.Sealed(text) {
-			text, look = c.open(at, headerField(name))
+			text, look = c.open(at, field+"/"+strings.ToLower(name))
 			look = look && !c.process.Secrets.Masked
 		}
 		if look {

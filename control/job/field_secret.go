@@ -199,9 +199,6 @@ func (w *rewriting) leaf(v schemas.Value, path, field string, r role) {
 	}
 }
 
-// headerField is leaf.field of one of the job's headers.
-func headerField(name string) string { return "/headers/" + strings.ToLower(name) }
-
 // leaves gives what is not to be shown, by field.
 func (d *Definition) leaves() map[string]leaf {
 	all := map[string]leaf{}

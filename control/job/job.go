@@ -222,7 +222,11 @@ func (c *compilation) order() consumer.Order {
 		c.word("order", "key", "partition", "none", "$.a.path")
 		return consumer.Order{}
 	}
-	path, err := mapping.CompilePath(text)
+	compile := mapping.CompilePath
+	if _, _, events := c.given("events"); events {
+		compile = mapping.CompileEventPath
+	}
+	path, err := compile(text)
 	if err != nil {
 		c.faults.Add("order", err.Error(), "")
 		return consumer.Order{}
@@ -270,16 +274,16 @@ func (c *compilation) program(url schemas.Value, user string) *mapping.Program {
 		Type: get("type"), URL: url, DataMap: get("datamap"), Constant: get("constant"),
 		QueryParams: get("query_params"), JSONBody: get("json_body"), FormBody: get("form_body"),
 		User: textValue(user), Headers: headers, Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
-		Reference: c.reference,
+		Routes: c.routes(), Events: c.events(), Reference: c.reference,
 	})
 	c.add(faults)
-	c.address(url)
+	c.address("url", url)
 	return program
 }
 
 // address warns of an URL whose host is written as an address, or is localhost, that the process's guard will not dial. Names are
 // looked up only when they are dialled, so a name says nothing here.
-func (c *compilation) address(url schemas.Value) {
+func (c *compilation) address(path string, url schemas.Value) {
 	text, _ := url.Str()
 	host := literalHost(text)
 	ip, err := netip.ParseAddr(host)
@@ -290,7 +294,7 @@ func (c *compilation) address(url schemas.Value) {
 		return
 	}
 	if err := c.process.Guard.Allow(host, ip); err != nil {
-		c.faults.Warn("url", err.Error(), "until then the job's rows wait")
+		c.faults.Warn(path, err.Error(), "until then the job's rows wait")
 	}
 }
 

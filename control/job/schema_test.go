@@ -54,6 +54,16 @@ func TestSchemaHasEveryKey(t *testing.T) {
 				at, _ = one[len(one)-1].(map[string]any)
 			}
 		}
+		for at["properties"] == nil { // a list's elements, and what stands under names that the job chooses
+			inner, ok := at["items"].(map[string]any)
+			if !ok {
+				inner, ok = at["additionalProperties"].(map[string]any)
+			}
+			if !ok {
+				break
+			}
+			at = inner
+		}
 		properties, _ := at["properties"].(map[string]any)
 		var want, got []string
 		for _, k := range known {
@@ -124,7 +134,14 @@ func TestSchemaAgrees(t *testing.T) {
 		{"unknown key, Aether's keys only", []string{"foo: 1"}, true},
 		{"unknown key beside one of ours", []string{"foo: 1", "order: key"}, false},
 		{"unknown key of delivery", []string{"delivery: {time_out: 3s}"}, false},
-		{"key of a later version", []string{"routes: []"}, false},
+		{"key of a later version", []string{"callback: {}"}, false},
+		{"routes", []string{"routes: [{name: a, when: {field: $.msg.b, values: [1]}}, {name: c, url: 'https://c.example.org/', type: PUT, payload: null}]"}, true},
+		{"routes in place of url", []string{"-url", "-type", "routes: [{name: a, url: 'https://c.example.org/', type: PUT}]"}, true},
+		{"routes without a name", []string{"routes: [{when: $.msg.a}]"}, false},
+		{"no routes", []string{"routes: []"}, false},
+		{"events", []string{"-url", "-type", "-datamap", "events: {rdm_record: {'https://a.example.org/': {publish: {http_method: POST, suppress: {field: $.record.at, within: 5s}}}}}"}, true},
+		{"events without a method's HTTP method", []string{"-url", "-type", "events: {rdm_record: {'https://a.example.org/': {publish: {}}}}"}, false},
+		{"events without methods", []string{"-url", "-type", "events: {rdm_record: {'https://a.example.org/': {}}}"}, false},
 		{"half a certificate", []string{"auth: {mtls: {cert: a}}"}, false},
 		{"OAuth 2", []string{"auth: {oauth2: {token_url: 'https://idp.example.org/token', client_id: a, client_secret: b, scopes: [c], audience: d, grant: client_credentials}}"}, true},
 		{"OAuth 2 without a client", []string{"auth: {oauth2: {token_url: 'https://idp.example.org/token', client_secret: b}}"}, false},
