@@ -20,10 +20,12 @@ const (
 	outcomeFiltered     = "filtered"
 	outcomeNotEmitted   = "not_emitted"
 	outcomeUnmatched    = "unmatched" // by any route
+	outcomeSuppressed   = "suppressed"
 	outcomeTombstone    = "tombstone"
 )
 
-var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeParked, outcomeGivenUp, outcomeFiltered, outcomeNotEmitted, outcomeUnmatched, outcomeTombstone}
+var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeParked, outcomeGivenUp, outcomeFiltered, outcomeNotEmitted, outcomeUnmatched, outcomeSuppressed,
+	outcomeTombstone}
 
 func verdictOutcome(v mapping.Verdict) string {
 	switch v {
@@ -31,6 +33,8 @@ func verdictOutcome(v mapping.Verdict) string {
 		return outcomeNotEmitted
 	case mapping.Unmatched:
 		return outcomeUnmatched
+	case mapping.Suppressed:
+		return outcomeSuppressed
 	default:
 		return outcomeFiltered
 	}

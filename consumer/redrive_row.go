@@ -86,6 +86,8 @@ func (s *redriveSender) nextRow(l *sending) {
 			l.dropped = outcomeWordFiltered
 		case x.verdict == mapping.Unmatched:
 			l.dropped = outcomeWordUnmatched
+		case x.verdict == mapping.Suppressed:
+			l.dropped = outcomeWordSuppressed
 		default:
 			l.d = sink.Delivery{Request: x.request, Final: func(_ *sink.Delivery, o sink.Outcome) { s.finals <- redriveFinal{l, o} }}
 			s.scope.Deliver(&l.d)
