@@ -65,7 +65,7 @@ var someJobs = fakeJobs{
 }
 
 // startAPI serves an API at listen and gives the address to call it by.
-func startAPI(t *testing.T, listen string, a API) string {
+func startAPI(t testing.TB, listen string, a API) string {
 	t.Helper()
 	s := NewServer(ServerOptions{Listen: listen, Readiness: func() Readiness { return Readiness{} }, Metrics: prometheus.NewRegistry(), API: a,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
