@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -238,8 +239,8 @@ func (d *deadLetters) ensureTopic(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
 	defer cancel()
-	admin, topic := d.runner.instance.admin, d.topic
-	meta, err := admin.Metadata(ctx, topic)
+	instance, topic := d.runner.instance, d.topic
+	meta, err := instance.topics.do(ctx, false, topic)
 	if err != nil || meta.Topics[topic].Err == nil || !errors.Is(meta.Topics[topic].Err, kerr.UnknownTopicOrPartition) {
 		return // there, or not to be asked now: writing will tell
 	}
@@ -249,7 +250,8 @@ func (d *deadLetters) ensureTopic(ctx context.Context) {
 		config["max.message.bytes"] = kadm.StringPtr(strconv.FormatInt(size+deadLetterHeadroom, 10))
 	}
 	replication := int16(min(3, max(1, len(meta.Brokers))))
-	if _, err := admin.CreateTopic(ctx, 1, replication, config, topic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+	wrong, err := instance.make.do(ctx, false, newTopic{topic, replication, config})
+	if err = cmp.Or(err, wrong[topic]); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		cause := fmt.Sprintf("dead-letter topic %s cannot be created: %v; create it, or allow this user to", topic, err)
 		d.runner.status.note(&d.runner.status.dead, cause)
 		if d.runner.said.first(cause, time.Now()) {

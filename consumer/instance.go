@@ -43,6 +43,11 @@ type Instance struct {
 	store    Store
 	rates    rates
 
+	// What many jobs ask at a time.
+	topics *together[string, kadm.Metadata]
+	ends   *together[string, kadm.ListedOffsets]
+	make   *together[newTopic, map[string]error]
+
 	mu       sync.Mutex
 	runners  []*Runner
 	redrives []string // jobs whose dead letters are redriven here
@@ -79,6 +84,13 @@ func newInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *sl
 		return nil, err
 	}
 	i.admin = kadm.NewClient(i.producer)
+	i.topics = newTogether(func(ctx context.Context, names []string) (kadm.Metadata, error) {
+		return i.admin.Metadata(ctx, names...)
+	})
+	i.ends = newTogether(func(ctx context.Context, names []string) (kadm.ListedOffsets, error) {
+		return i.admin.ListEndOffsets(ctx, names...)
+	})
+	i.make = newTogether(i.makeTopics)
 	i.metrics = newMetrics(reg, i)
 	return i, nil
 }

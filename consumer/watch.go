@@ -33,14 +33,16 @@ func (r *Runner) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	var known string // the topics seen last
-	for {
+	for patient := false; ; {
 		r.watchSession(ctx)
-		if topics := fmt.Sprint(r.lookAt(ctx)); topics != known {
+		if topics := fmt.Sprint(r.lookAt(ctx, patient)); topics != known {
 			known = topics
 			r.client.ForceMetadataRefresh() // the client looks for new topics once a minute only
 		}
+		patient = false
 		select {
 		case <-tick.C:
+			patient = true
 		case <-r.gaps.look:
 		case a := <-r.gaps.accepts:
 			a.answer(r.acceptHeld(ctx, a))
@@ -50,11 +52,11 @@ func (r *Runner) watch(ctx context.Context) {
 	}
 }
 
-// lookAt looks at the job's topics and gives those that exist.
-func (r *Runner) lookAt(ctx context.Context) foundTopics {
+// lookAt looks at the job's topics and gives those that exist; patient: there is time.
+func (r *Runner) lookAt(ctx context.Context, patient bool) foundTopics {
 	ctx, cancel := context.WithTimeout(ctx, watchEvery)
 	defer cancel()
-	topics, err := r.existingTopics(ctx)
+	topics, err := r.findTopics(ctx, patient)
 	if err != nil {
 		return nil
 	}
@@ -65,7 +67,7 @@ func (r *Runner) lookAt(ctx context.Context) foundTopics {
 		return nil
 	}
 	r.judgeTopics(topics)
-	if ends, err := r.instance.admin.ListEndOffsets(ctx, topics.names()...); err == nil {
+	if ends, err := r.instance.ends.do(ctx, patient, topics.names()...); err == nil {
 		for _, p := range r.all() {
 			if end, ok := ends.Lookup(p.topic, p.id); ok && end.Err == nil {
 				p.mu.Lock()
