@@ -48,7 +48,7 @@ func peerClient(dialled func(network, address string, _ syscall.RawConn) error) 
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext:     (&net.Dialer{Timeout: 2 * time.Second, Control: dialled}).DialContext,
-			IdleConnTimeout: 30 * time.Second, DisableKeepAlives: true,
+			IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 4, // on a busy machine a new connection takes as long as the answer
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
