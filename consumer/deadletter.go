@@ -61,7 +61,7 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 	if dead.topic == "" {
 		what = "row cannot be delivered, and dead letters are off: it is kept, and its lane waits"
 	}
-	p.runner.log.Error(what, "topic", p.topic, "partition", p.id, "offset", r.record.Offset, "row", r.index,
+	p.runner.log.Error(what, "topic", p.topic, "partition", p.id, "offset", r.record.Offset, "row", r.row, "route", r.route,
 		"class", string(o.Class), "status", o.Status, "attempts", o.Attempts, "reason", o.Reason, "dead_letter", dead.topic)
 	p.mu.Lock()
 	if p.life == closed || p.past(r) {
@@ -225,7 +225,7 @@ func (l *letter) record(topic string) *kgo.Record {
 	return envelope(topic, &Letter{
 		Job: r.cfg.Job,
 		Source: LetterSource{Topic: row.partition.topic, TopicID: row.partition.address.topicID, Partition: row.partition.id,
-			Offset: rec.Offset, Row: row.index, Timestamp: rec.timestamp},
+			Offset: rec.Offset, Row: row.row, Route: row.route, Timestamp: rec.timestamp},
 		Class: l.outcome.Class, Status: l.outcome.Status, Attempts: l.outcome.Attempts, Reason: l.outcome.Reason, FirstAttempt: l.outcome.First,
 		LeftOut: l.bare, Resets: int(r.resets.Load()),
 		lane: row.laneValue(), behind: l.behind,

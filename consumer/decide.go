@@ -3,6 +3,8 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"streamer/sink"
 )
@@ -51,33 +53,48 @@ func (p *partition) decidable(at Position, d Decision) (*row, error) {
 	case p.tracker == nil:
 		return nil, fmt.Errorf("%s: the partition was just assigned; try again in a moment", at)
 	}
-	for _, r := range rowsAt(p.tracker, at.Offset) {
-		if r.index != at.Row {
-			continue
-		}
-		switch {
-		case r.stage == done:
-			return nil, fmt.Errorf("%s: the row is final", at)
-		case r.stage == burying || r.endBy.Load() != nil:
-			return nil, fmt.Errorf("%s: the row is given up already; its dead letter is on its way", at)
-		case r.stage == shelving:
-			return nil, fmt.Errorf("%s: the row is being parked behind a dead letter of its key; decide about that one (streamer deadletters)", at)
-		case r.stage == replaced || p.turn != nil:
-			return nil, fmt.Errorf("%s: the job is being changed; try again in a moment", at)
-		case r.stage == behind:
-			return nil, fmt.Errorf("%s: the row waits behind %s; decide about that one", at, r.lane.first.position())
-		case r.stage == kept && d == Retry:
-			return nil, fmt.Errorf("%s: the dead-letter guard holds the job; resume the job, or give the row up", at)
-		case over[r] && d == Retry:
-			return nil, fmt.Errorf("%s: its key is parked, and there is no room for more dead letters: redrive or give up what is open "+
-				"(streamer deadletters), or give the row up", at)
-		}
-		return r, nil
+	parts := slices.DeleteFunc(rowsAt(p.tracker, at.Offset), func(r *row) bool { return r.row != at.Row || at.Route != "" && r.route != at.Route })
+	if open := slices.DeleteFunc(slices.Clone(parts), func(r *row) bool { return r.stage == done }); len(open) > 0 {
+		parts = open
 	}
-	if at.Offset < p.tracker.Next() {
+	switch {
+	case len(parts) > 1:
+		return nil, fmt.Errorf("%s: routes %s of the row are not final; say which one is meant", at, strings.Join(routesOf(parts), ", "))
+	case len(parts) == 1:
+		return parts[0], p.undecidable(parts[0], at, d, over)
+	case at.Offset < p.tracker.Next():
 		return nil, fmt.Errorf("%s: the row is final", at)
 	}
 	return nil, fmt.Errorf("%s: the record was not read yet", at)
+}
+
+// undecidable says why nothing can be decided about a row; nil: it can. The partition's lock is held.
+func (p *partition) undecidable(r *row, at Position, d Decision, over map[*row]bool) error {
+	switch {
+	case r.stage == done:
+		return fmt.Errorf("%s: the row is final", at)
+	case r.stage == burying || r.endBy.Load() != nil:
+		return fmt.Errorf("%s: the row is given up already; its dead letter is on its way", at)
+	case r.stage == shelving:
+		return fmt.Errorf("%s: the row is being parked behind a dead letter of its key; decide about that one (streamer deadletters)", at)
+	case r.stage == replaced || p.turn != nil:
+		return fmt.Errorf("%s: the job is being changed; try again in a moment", at)
+	case r.stage == behind:
+		return fmt.Errorf("%s: the row waits behind %s; decide about that one", at, r.lane.first.position())
+	case r.stage == kept && d == Retry:
+		return fmt.Errorf("%s: the dead-letter guard holds the job; resume the job, or give the row up", at)
+	case over[r] && d == Retry:
+		return fmt.Errorf("%s: its key is parked, and there is no room for more dead letters: redrive or give up what is open "+
+			"(streamer deadletters), or give the row up", at)
+	}
+	return nil
+}
+
+func routesOf(parts []*row) (names []string) {
+	for _, r := range parts {
+		names = append(names, r.route)
+	}
+	return names
 }
 
 // retry starts the row's next attempt now.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"streamer/consumer/track"
 	"streamer/sink"
 )
 
@@ -14,6 +15,8 @@ type definition struct {
 	outlet  *outlet
 	dead    *deadLetters
 	parking *parking // nil: keys go on after a dead letter
+	routes  []string
+	counted uint32 // what the parts of a record are counted in; see track.Parts
 }
 
 // outlet is the sink of one or several definitions during a session, with what ends with it.
@@ -30,12 +33,20 @@ func (r *Runner) now() *definition {
 	if d := r.definition.Load(); d != nil {
 		return d
 	}
-	return &definition{Config: r.cfg}
+	return newDefinition(r.cfg)
+}
+
+func newDefinition(cfg Config) *definition {
+	routes := []string{""}
+	if cfg.Program != nil { // a Runner that only looks something up may do without
+		routes = cfg.Program.Routes()
+	}
+	return &definition{Config: cfg, routes: routes, counted: track.Parts(routes)}
 }
 
 // define makes cfg the definition, without a sink of its own yet: what was keeps the dead letters, unless they go elsewhere now.
 func (r *Runner) define(cfg Config) *definition {
-	d, old := &definition{Config: cfg}, r.definition.Load()
+	d, old := newDefinition(cfg), r.definition.Load()
 	if old != nil {
 		d.outlet = old.outlet
 	}

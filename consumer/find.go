@@ -13,20 +13,33 @@ import (
 	"streamer/sink"
 )
 
-// Position is the address of a row: Row counts from 0 in its record; -1 is the record as a whole.
+// Position is the address of a row: Row counts from 0 in its record; -1 is the record as a whole. Route is the part of it that a route
+// makes, where the job has routes; empty: the row as a whole.
 type Position struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`
 	Row       int32  `json:"row"`
+	Route     string `json:"route,omitempty"`
 }
 
-// String gives topic/partition/offset/row.
+// String gives topic/partition/offset/row/route, as far as they are given.
 func (p Position) String() string {
 	if p.Row == wholeRecord {
 		return fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.Offset)
 	}
-	return fmt.Sprintf("%s/%d/%d/%d", p.Topic, p.Partition, p.Offset, p.Row)
+	s := fmt.Sprintf("%s/%d/%d/%d", p.Topic, p.Partition, p.Offset, p.Row)
+	if p.Route != "" {
+		s += "/" + p.Route
+	}
+	return s
+}
+
+func (p Position) part() part { return part{p.Row, p.Route} }
+
+func (p Position) of(x part) Position {
+	p.Row, p.Route = x.row, x.route
+	return p
 }
 
 // FoundState says where a record or row is on its way.
@@ -103,8 +116,9 @@ type Query struct {
 	Topic     string
 	Partition int32
 	Offset    int64
-	// Row is the row of the record that is asked for; nil: all of them.
-	Row *int32
+	// Row is the row of the record that is asked for; nil: all of them. Route is the part of it; empty: all of them.
+	Row   *int32
+	Route string
 	// Key, when set, asks for pending rows in any assigned partition whose record has this key, or which wait in the lane of this
 	// value; position is ignored.
 	Key *string
@@ -141,7 +155,7 @@ func (r *Runner) Find(ctx context.Context, q Query) ([]Found, error) {
 	if !ok {
 		return nil, notAssigned(q.Topic, q.Partition)
 	}
-	return s.tell(ctx, r.instance, &r.now().Config, encodeTopicID(p.topicID), q.Row), nil
+	return s.tell(ctx, r.instance, &r.now().Config, encodeTopicID(p.topicID), q), nil
 }
 
 // whereabouts is what is known of a record without looking at it or at its dead letters.
@@ -150,7 +164,7 @@ type whereabouts struct {
 	whole Found
 	// pending are the rows that are not final, and those that became it here while others are not.
 	pending []Found
-	// final says that the record is; else the rows are for which it is not nil and true, by an earlier owner.
+	// final says that the record is; else those parts are, by their index, for which it is not nil and true, by an earlier owner.
 	final   bool
 	earlier func(row int32) bool
 	// readable says that the record can be looked at although nothing of it is final, to say what it will become.
@@ -164,7 +178,7 @@ func (p *partition) whereabouts(offset int64) (s whereabouts, ok bool) {
 		p.mu.Unlock()
 		return s, false
 	}
-	s.whole = Found{Position: Position{p.topic, p.id, offset, wholeRecord}, Committed: p.committed, HighWatermark: p.highWater}
+	s.whole = Found{Position: Position{Topic: p.topic, Partition: p.id, Offset: offset, Row: wholeRecord}, Committed: p.committed, HighWatermark: p.highWater}
 	if p.tracker == nil || offset >= p.tracker.Next() {
 		p.ahead(&s)
 		p.mu.Unlock()
@@ -368,5 +382,5 @@ func (k *parking) tell(r *row, f *Found) {
 }
 
 func (r *row) position() Position {
-	return Position{r.partition.topic, r.partition.id, r.record.Offset, r.index}
+	return Position{r.partition.topic, r.partition.id, r.record.Offset, r.row, r.route}
 }

@@ -21,13 +21,13 @@ type fate struct {
 	rows    []Rendered // by the present definition
 	at      time.Time  // the record's
 	problem string     // why the record cannot be looked at
-	letters map[int32]*Letter
+	letters map[part]*Letter
 	cut     string // why not all dead letters were looked at; empty: they were
 }
 
 // fate looks at a record and at its dead letters. Letters of another topic of that name are passed over.
 func (i *Instance) fate(ctx context.Context, cfg *Config, at Position, topicID string) *fate {
-	f := &fate{cfg: cfg, letters: map[int32]*Letter{}}
+	f := &fate{cfg: cfg, letters: map[part]*Letter{}}
 	read, cancel := context.WithTimeout(ctx, fateRead)
 	defer cancel()
 	rec, err := ReadRecord(read, i.kafka, at.Topic, at.Partition, at.Offset, i.log)
@@ -49,21 +49,21 @@ func (i *Instance) fate(ctx context.Context, cfg *Config, at Position, topicID s
 	f.cut = cut
 	for n := range letters {
 		if l := &letters[n]; l.State != LetterVoid {
-			f.letters[l.Source.Row] = l
+			f.letters[l.Source.part()] = l
 		}
 	}
 	return f
 }
 
 // tell gives what is known of a record. It looks at it, and at its dead letters, if something of it is final.
-func (s *whereabouts) tell(ctx context.Context, i *Instance, cfg *Config, topicID string, row *int32) []Found {
-	wanted := func(f Found) bool { return row == nil || f.Row == *row || f.Row == wholeRecord }
+func (s *whereabouts) tell(ctx context.Context, i *Instance, cfg *Config, topicID string, q Query) []Found {
+	wanted := func(f Found) bool { return q.asks(f.part()) }
 	final := s.final || s.earlier != nil
 	for _, f := range s.pending {
 		final = final || f.State == FoundFinished && wanted(f)
 	}
 	found := s.pending
-	if row != nil {
+	if !q.all() {
 		found = slices.DeleteFunc(found, func(f Found) bool { return !wanted(f) })
 	}
 	switch {
@@ -74,45 +74,54 @@ func (s *whereabouts) tell(ctx context.Context, i *Instance, cfg *Config, topicI
 	}
 	fate := i.fate(ctx, cfg, s.whole.Position, topicID)
 	switch {
-	case len(s.pending) == 0 && row == nil:
+	case len(s.pending) == 0 && q.all():
 		return fate.all(s)
 	case len(found) == 0:
-		return []Found{fate.row(s, *row)}
+		return fate.row(s, q)
 	}
 	for n := range found {
-		if l := fate.letters[found[n].Row]; l != nil && found[n].State == FoundFinished {
+		if l := fate.letters[found[n].part()]; l != nil && found[n].State == FoundFinished {
 			found[n].tellLetter(l)
 		}
 	}
 	return found
 }
 
-// isFinal says whether a row of a record is final of which none is pending here.
-func (s *whereabouts) isFinal(row int32) bool { return s.final || s.earlier != nil && s.earlier(row) }
+// all says that the whole record is asked for.
+func (q *Query) all() bool { return q.Row == nil && q.Route == "" }
+
+// asks says whether a part of the record is asked for. One without a route stands for the parts of all.
+func (q *Query) asks(x part) bool {
+	return x.row == wholeRecord || (q.Row == nil || x.row == *q.Row) && (q.Route == "" || x.route == q.Route || x.route == "")
+}
+
+// isFinal says whether a part of a record, by its index, is final of which none is pending here.
+func (s *whereabouts) isFinal(index int32) bool {
+	return s.final || s.earlier != nil && s.earlier(index)
+}
 
 // all tells of every row: one Found for the record, unless that is one row with a dead letter, and one for each row with a dead letter,
 // or which is not final while others are.
 func (f *fate) all(s *whereabouts) (found []Found) {
-	for row := range f.letters {
+	for x, l := range f.letters {
 		one := s.whole
-		one.Row = row
-		one.tellLetter(f.letters[row])
-		if !s.isFinal(row) && row != wholeRecord {
+		one.Position = one.of(x)
+		one.tellLetter(l)
+		if at := f.rendered(x); x.row != wholeRecord && (at < 0 && !s.final || at >= 0 && !s.isFinal(f.rows[at].index)) {
 			one.Reason += "; its offset is not committed: it is read again"
 		}
 		found = append(found, one)
 	}
 	delivered, filtered, impossible, again := 0, 0, 0, 0
 	for _, r := range f.rows {
-		row := int32(r.Row)
 		switch {
-		case f.letters[row] != nil:
+		case f.letters[r.part()] != nil:
 		case r.unwanted():
 			filtered++
-		case !s.isFinal(row):
+		case !s.isFinal(r.index):
 			if again++; s.earlier != nil {
 				one := s.whole
-				one.Row, one.Reason = row, "other rows of its record are final; "+s.whole.Reason
+				one.Position, one.Reason = one.of(r.part()), "other rows of its record are final; "+s.whole.Reason
 				found = append(found, one)
 			}
 		case r.Verdict == "payload error":
@@ -121,8 +130,10 @@ func (f *fate) all(s *whereabouts) (found []Found) {
 			delivered++
 		}
 	}
-	slices.SortFunc(found, func(a, b Found) int { return cmp.Compare(a.Row, b.Row) })
-	if f.letters[wholeRecord] != nil || len(f.letters) == 1 && len(f.rows) == 1 {
+	slices.SortFunc(found, func(a, b Found) int {
+		return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(f.rendered(a.part()), f.rendered(b.part())))
+	})
+	if f.letters[part{row: wholeRecord}] != nil || len(f.letters) == 1 && len(f.rows) == 1 {
 		found[0].Reason += f.doubts(false)
 		return found
 	}
@@ -177,29 +188,64 @@ func (f *fate) doubts(delivered bool) (text string) {
 	return text
 }
 
-// row tells of one row of a record that is not pending.
-func (f *fate) row(s *whereabouts, row int32) Found {
-	one := s.whole
-	one.Row = row
-	at := slices.IndexFunc(f.rows, func(r Rendered) bool { return int32(r.Row) == row })
+// rowCount is how many rows the record has.
+func (f *fate) rowCount() int {
+	if len(f.rows) == 0 {
+		return 0
+	}
+	return f.rows[len(f.rows)-1].Row + 1
+}
+
+// rendered gives the place of a part among what the record becomes; -1: it does not become that.
+func (f *fate) rendered(x part) int {
+	return slices.IndexFunc(f.rows, func(r Rendered) bool { return r.part() == x })
+}
+
+// row tells of the parts that are asked for, of which none is pending.
+func (f *fate) row(s *whereabouts, q Query) (found []Found) {
+	for _, r := range f.rows {
+		if q.asks(r.part()) && r.Row >= 0 {
+			found = append(found, f.part(s, r.part()))
+		}
+	}
+	if found == nil {
+		x := part{row: wholeRecord, route: q.Route}
+		if q.Row != nil {
+			x.row = *q.Row
+		}
+		found = append(found, f.part(s, x))
+	}
+	return found
+}
+
+// part tells of one part of a record that is not pending.
+func (f *fate) part(s *whereabouts, x part) Found {
+	one, row, whole := s.whole, part{row: x.row}, part{row: wholeRecord}
+	one.Position = one.of(x)
+	at := f.rendered(x)
 	switch {
+	case f.letters[x] != nil:
+		one.tellLetter(f.letters[x])
+		one.Reason += f.doubts(false)
 	case f.letters[row] != nil:
 		one.tellLetter(f.letters[row])
-		one.Reason += f.doubts(false)
-	case f.letters[wholeRecord] != nil:
-		one.tellLetter(f.letters[wholeRecord])
+		one.Reason += "; it is of the row as a whole" + f.doubts(false)
+	case f.letters[whole] != nil:
+		one.tellLetter(f.letters[whole])
 		one.Reason += "; it is of the record as a whole" + f.doubts(false)
 	case f.problem != "":
 		one.Reason = strings.TrimPrefix(one.Reason+"; "+f.problem, "; ")
+	case at < 0 && x.route != "":
+		one.State, one.Reason = FoundNoRow, fmt.Sprintf("no route %q matches it, as the job is defined now", x.route)
 	case at < 0:
-		one.State, one.Reason = FoundNoRow, fmt.Sprintf("the record has %d rows, as the job is defined now", len(f.rows))
+		one.State, one.Reason = FoundNoRow, fmt.Sprintf("the record has %d rows, as the job is defined now", f.rowCount())
 	case f.rows[at].Verdict != "send" && !s.final && s.earlier == nil && len(s.pending) == 0:
 		one.Reason += "; " + f.rows[at].Verdict + ", as the job is defined now"
 	case f.rows[at].unwanted():
 		one.State, one.Reason = FoundFiltered, f.rows[at].Verdict+", as the job is defined now"
 	case len(s.pending) > 0: // others are, and this one was final when the record was read
 		one.State, one.Reason = FoundFinished, "it was final when its record was read: an earlier owner has delivered it"
-	case s.isFinal(row):
+	case s.isFinal(f.rows[at].index):
 		one.State = finalState(one.Offset, one.Committed)
 		one.Reason = f.delivered() + f.doubts(true)
 	}

@@ -125,7 +125,7 @@ func TestGiveUpOneRow(t *testing.T) {
 	if row.Attempts < 3 || row.Counted != 0 {
 		t.Errorf("the unproven row: %+v", row)
 	}
-	if err := j.runner.Decide(t.Context(), Position{topic, 0, 1, 0}, GiveUp, "test"); err == nil || !strings.Contains(err.Error(), "waits behind "+row.Position.String()) {
+	if err := j.runner.Decide(t.Context(), Position{Topic: topic, Offset: 1}, GiveUp, "test"); err == nil || !strings.Contains(err.Error(), "waits behind "+row.Position.String()) {
 		t.Errorf("giving up a row behind another one: %v", err)
 	}
 	if err := j.runner.Decide(t.Context(), row.Position, GiveUp, "test"); err != nil {

@@ -89,9 +89,9 @@ func (p *partition) movedTo(offset int64) bool {
 	return p.committed != offset
 }
 
-// place is what p's commits are bound to, but for offset and epoch.
+// place is what p's commits are bound to, but for offset and epoch. The partition's lock is held.
 func (r *Runner) place(p *partition) track.Place {
-	return track.Place{TopicID: p.topicID, Owner: r.owner}
+	return track.Place{TopicID: p.topicID, Owner: r.owner, Parts: p.definition.counted}
 }
 
 // restore gives what earlier owners had finished above the commits of these partitions, as far as it can be believed; what is not is
@@ -101,7 +101,9 @@ func (r *Runner) restore(ctx context.Context, fetched map[string]map[int32]kgo.O
 	for topic, ids := range fetched {
 		for id, o := range ids {
 			if p := r.partition(topic, id); p != nil {
+				p.mu.Lock()
 				c := commit{r.place(p), r.metadata[TopicPartition{topic, id}]}
+				p.mu.Unlock()
 				c.Offset, c.Epoch = o.EpochOffset().Offset, o.EpochOffset().Epoch
 				all[TopicPartition{topic, id}] = c
 			}
@@ -194,6 +196,7 @@ func (i *Instance) epochEnds(ctx context.Context, ask kadm.OffsetForLeaderEpochR
 // past is what this process had finished of a partition in earlier assignments, so that it can say what it sends again.
 type past struct {
 	topicID [16]byte
+	parts   uint32
 	track.Finished
 }
 
@@ -217,17 +220,21 @@ func (p *partition) remember(f *track.Finished, committable int64) {
 	all := f.Keep(p.began, committable, p.earlier.Finished, maxPast)
 	p.runner.mu.Lock()
 	defer p.runner.mu.Unlock()
-	p.runner.past[TopicPartition{p.topic, p.id}] = past{p.topicID, all}
+	p.runner.past[TopicPartition{p.topic, p.id}] = past{p.topicID, p.definition.counted, all}
 }
 
 // pastOf gives what earlier assignments of p had finished.
 func (r *Runner) pastOf(p *partition) track.Finished {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if before := r.past[TopicPartition{p.topic, p.id}]; before.topicID == p.topicID {
-		return before.Finished
+	before := r.past[TopicPartition{p.topic, p.id}]
+	switch {
+	case before.topicID != p.topicID:
+		return track.Finished{}
+	case before.parts != p.definition.counted:
+		before.Whole()
 	}
-	return track.Finished{}
+	return before.Finished
 }
 
 // sending counts a row that is sent again.

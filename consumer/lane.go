@@ -48,13 +48,14 @@ func newRecord(rec *kgo.Record) *record {
 	return own
 }
 
-// row is one row of a record on its way to its end.
+// row is one row of a record on its way to its end; of a job with routes, what one of them makes of it.
 type row struct {
 	sink.Delivery
+	part
 	partition *partition
 	scope     *sink.Scope // of the definition that it was mapped by
 	record    *record
-	index     int32 // place in the record, from 0; wholeRecord if the record could not be decoded
+	index     int32 // of the part in the record: row × routes + route; wholeRecord if the record could not be decoded
 	lane      *lane // nil: waits for nobody
 	next      *row  // the row behind it in its lane
 	sibling   *row  // another row of its record

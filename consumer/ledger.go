@@ -46,7 +46,7 @@ func (l *Ledger) Find(ctx context.Context, q Query, why string) ([]Found, error)
 	if s.whole.State == FoundNotRead && why != "" {
 		s.whole.Reason += "; " + why
 	}
-	return s.tell(ctx, l.instance, &l.cfg, encodeTopicID(f.topicID), q.Row), nil
+	return s.tell(ctx, l.instance, &l.cfg, encodeTopicID(f.topicID), q), nil
 }
 
 // FindKey gives what is open among the dead letters of a key, or of the lane of this value: dead-lettered and parked rows, at most limit
@@ -67,7 +67,7 @@ func (l *Ledger) FindKey(ctx context.Context, key string, limit int) (found []Fo
 		if len(found) == limit {
 			break
 		}
-		f := Found{Position: Position{x.Source.Topic, x.Source.Partition, x.Source.Offset, x.Source.Row}, Committed: -1, HighWatermark: -1}
+		f := Found{Position: Position{x.Source.Topic, x.Source.Partition, x.Source.Offset, x.Source.Row, x.Source.Route}, Committed: -1, HighWatermark: -1}
 		f.tellLetter(x)
 		found = append(found, f)
 	}
@@ -157,7 +157,8 @@ func (l *Ledger) commit(ctx context.Context, f *facts, cluster string) error {
 	}
 	f.committed = o.At
 	at := TopicPartition{f.topic, f.id}
-	place := track.Place{TopicID: f.topicID, Owner: track.Owner(cluster, l.cfg.Group), Offset: o.At, Epoch: o.LeaderEpoch}
+	place := track.Place{TopicID: f.topicID, Owner: track.Owner(cluster, l.cfg.Group), Parts: track.Parts(l.cfg.Program.Routes()),
+		Offset: o.At, Epoch: o.LeaderEpoch}
 	done, err := l.instance.believe(ctx, slog.New(slog.DiscardHandler), commits{at: {place, o.Metadata}})
 	f.finished = done[at]
 	return err
@@ -165,7 +166,7 @@ func (l *Ledger) commit(ctx context.Context, f *facts, cluster string) error {
 
 // whereabouts is what the facts tell of a record.
 func (f *facts) whereabouts(l *Ledger, offset int64) *whereabouts {
-	s := &whereabouts{whole: Found{Position: Position{f.topic, f.id, offset, wholeRecord}, State: FoundNotRead, Committed: f.committed, HighWatermark: f.end},
+	s := &whereabouts{whole: Found{Position: Position{Topic: f.topic, Partition: f.id, Offset: offset, Row: wholeRecord}, State: FoundNotRead, Committed: f.committed, HighWatermark: f.end},
 		readable: offset >= f.start && offset < f.stable}
 	w := &s.whole
 	finished, rows := false, (func(int32) bool)(nil)

@@ -73,7 +73,9 @@ type LetterSource struct {
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`
 	// Row counts from 0; -1 is a record that could not be decoded.
-	Row       int32     `json:"row"`
+	Row int32 `json:"row"`
+	// Route is the one that was given up of the row; empty: the row has no routes, or is given up as a whole.
+	Route     string    `json:"route,omitempty"`
 	Timestamp time.Time `json:"timestamp,omitzero"`
 }
 
@@ -82,11 +84,18 @@ type rowAddress struct {
 	topic, topicID string
 	partition      int32
 	offset         int64
-	row            int32
+	part
 }
 
+// has says whether a part of the record is the source's: all are of a record as a whole, all of its row of a row as a whole.
+func (s LetterSource) has(x part) bool {
+	return s.Row == wholeRecord || x.row == wholeRecord || s.Row == x.row && (s.Route == x.route || s.Route == "" || x.route == "")
+}
+
+func (s LetterSource) part() part { return part{s.Row, s.Route} }
+
 func (s LetterSource) address() rowAddress {
-	return rowAddress{s.Topic, s.TopicID, s.Partition, s.Offset, s.Row}
+	return rowAddress{s.Topic, s.TopicID, s.Partition, s.Offset, s.part()}
 }
 
 // LetterFilter chooses dead letters; the zero value all of them. Its parts must hold together.

@@ -41,7 +41,7 @@ type original struct {
 
 // envelope writes a dead letter: l's address, job and cause, around the original record.
 func envelope(topic string, l *Letter, o original) *kgo.Record {
-	headers := make([]kgo.RecordHeader, 0, len(o.headers)+18)
+	headers := make([]kgo.RecordHeader, 0, len(o.headers)+19)
 	headers = append(headers, o.headers...)
 	add := func(name, value string) {
 		headers = append(headers, kgo.RecordHeader{Key: "streamer-" + name, Value: []byte(value)})
@@ -53,6 +53,9 @@ func envelope(topic string, l *Letter, o original) *kgo.Record {
 	add("offset", strconv.FormatInt(l.Source.Offset, 10))
 	if l.Source.Row != wholeRecord {
 		add("row", strconv.Itoa(int(l.Source.Row)))
+	}
+	if l.Source.Route != "" {
+		add("route", l.Source.Route)
 	}
 	add("timestamp", strconv.FormatInt(l.Source.Timestamp.UnixMilli(), 10))
 	add("class", string(l.Class))
@@ -111,6 +114,7 @@ func letterOf(rec *kgo.Record) Letter {
 	if h.has("row") {
 		l.Source.Row = int32(h.number("row", 32))
 	}
+	l.Source.Route = h.text("route")
 	if h.has("timestamp") {
 		l.Source.Timestamp = time.UnixMilli(h.number("timestamp", 64)).UTC()
 	}
@@ -283,15 +287,23 @@ func parseLetterAddress(s string) (a LetterAddress, err error) {
 	return a, err
 }
 
-// String gives topic/topic id/partition/offset/row. Neither names nor ids of topics have a slash.
+// String gives topic/topic id/partition/offset/row, and behind it the route. Names and ids of topics, and names of routes, have no slash.
 func (r rowAddress) String() string {
-	return fmt.Sprintf("%s/%s/%d/%d/%d", r.topic, r.topicID, r.partition, r.offset, r.row)
+	s := fmt.Sprintf("%s/%s/%d/%d/%d", r.topic, r.topicID, r.partition, r.offset, r.row)
+	if r.route != "" {
+		s += "/" + r.route
+	}
+	return s
 }
 
 func parseRowAddress(s string) (r rowAddress, err error) {
 	parts := strings.Split(s, "/")
-	if len(parts) != 5 {
-		return r, fmt.Errorf("%q has %d parts, not 5", s, len(parts))
+	switch len(parts) {
+	case 5:
+	case 6:
+		r.route = parts[5]
+	default:
+		return r, fmt.Errorf("%q has %d parts, not 5 or 6", s, len(parts))
 	}
 	r.topic, r.topicID = parts[0], parts[1]
 	p, err := strconv.ParseInt(parts[2], 10, 32)

@@ -278,7 +278,7 @@ func (w *letterMatcher) matches(l *Letter, rec *kgo.Record) bool {
 
 var (
 	errLeftOut = errors.New("the value is not in the dead letter")
-	errNoRow   = errors.New("the record has no such row")
+	errNoRow   = errors.New("the record has no such row, or its route none that matches it, as the job is defined now")
 )
 
 // where looks for the path in the message of the letter's row, as the job sees it. A record that could not be decoded and can be now

@@ -183,10 +183,10 @@ func TestDeadLettersArePaged(t *testing.T) {
 
 // The fold, as a table of logs: what stands in the topic, and the states that come of it.
 func TestLetterFold(t *testing.T) {
-	row := rowAddress{"t", "id", 0, 5, 0}
+	row := rowAddress{"t", "id", 0, 5, part{}}
 	letter := func(redrives int, claim string) func(*letterFold, int64) {
 		return func(f *letterFold, at int64) {
-			l := Letter{Offset: at, Source: LetterSource{"t", "id", 0, 5, 0, time.Time{}}, Redrives: redrives, State: LetterOpen, claim: claim}
+			l := Letter{Offset: at, Source: LetterSource{Topic: "t", TopicID: "id", Offset: 5}, Redrives: redrives, State: LetterOpen, claim: claim}
 			f.letter(&l, true)
 		}
 	}
@@ -237,7 +237,7 @@ func TestLetterFold(t *testing.T) {
 }
 
 func TestOutcomeRecords(t *testing.T) {
-	o := outcome{word: outcomeWordRedriven, job: "j", of: LetterAddress{2, 9}, source: rowAddress{"t", "id", 3, 4, -1}, claim: "c", by: "ann",
+	o := outcome{word: outcomeWordRedriven, job: "j", of: LetterAddress{2, 9}, source: rowAddress{"t", "id", 3, 4, part{row: -1}}, claim: "c", by: "ann",
 		reason: "why", lane: laneValue{own: true}}
 	rec := o.record("dead")
 	for _, h := range rec.Headers {

@@ -28,14 +28,21 @@ type extraction struct {
 	decoder   *schemas.Decoder
 	mapper    *mapping.Mapper
 	build     *schemas.Builder
-	routes    int32 // of the job
+	routes    []string // of the job
 	parts     []mapping.Part
 	out       []extracted
+}
+
+// part says which part of a record is meant: that which a route makes of a row. Without a route it is the row as a whole.
+type part struct {
+	row   int32 // its place in the record, from 0; wholeRecord if the record could not be decoded
+	route string
 }
 
 // extracted is what became of one row by one route: a request, a verdict against one, or the reason why there can be none. Its index is
 // row × routes + route, which is the row's own where a job has no routes.
 type extracted struct {
+	part
 	index   int32
 	lane    laneValue
 	verdict mapping.Verdict
@@ -50,7 +57,7 @@ func newExtraction(cfg *Config, cache *schemas.Cache, from address) extraction {
 		usesKafka: cfg.Program.UsesKafka() || path != nil && path.UsesKafka(),
 		decoder:   schemas.NewDecoder(cfg.Schemas, cache),
 		mapper:    cfg.Program.NewMapper(),
-		routes:    int32(len(cfg.Program.Routes())),
+		routes:    cfg.Program.Routes(),
 		build:     schemas.NewBuilder(),
 	}
 }
@@ -192,13 +199,13 @@ func keyLane(rec *kgo.Record) laneValue {
 }
 
 // request makes the request of a row: what the mapping gave, the idempotency key, and where the row comes from.
-func (x *extraction) request(rec *kgo.Record, offset string, index int32, r *mapping.Request) sink.Request {
-	header := make([]sink.Header, len(r.Header), len(r.Header)+6)
+func (x *extraction) request(rec *kgo.Record, offset string, of part, r *mapping.Request) sink.Request {
+	header := make([]sink.Header, len(r.Header), len(r.Header)+7)
 	for i, h := range r.Header {
 		header[i] = sink.Header(h)
 	}
 	if x.cfg.IdempotencyHeader != "" {
-		header = append(header, sink.Header{Name: x.cfg.IdempotencyHeader, Value: x.address.idempotencyKey(offset, index)})
+		header = append(header, sink.Header{Name: x.cfg.IdempotencyHeader, Value: x.address.idempotencyKey(offset, of)})
 	}
 	if !slices.ContainsFunc(header, func(h sink.Header) bool { return strings.EqualFold(h.Name, "traceparent") }) {
 		header = append(header, sink.Header{Name: "traceparent", Value: traceparent(rec)})
@@ -208,7 +215,10 @@ func (x *extraction) request(rec *kgo.Record, offset string, index int32, r *map
 			sink.Header{Name: "Streamer-Topic", Value: x.address.topic},
 			sink.Header{Name: "Streamer-Partition", Value: x.address.partition},
 			sink.Header{Name: "Streamer-Offset", Value: offset},
-			sink.Header{Name: "Streamer-Row", Value: strconv.Itoa(int(index))})
+			sink.Header{Name: "Streamer-Row", Value: strconv.Itoa(int(of.row))})
+		if of.route != "" {
+			header = append(header, sink.Header{Name: "Streamer-Route", Value: of.route})
+		}
 	}
 	return sink.Request{Method: r.Method, URL: r.URL, Header: header, Body: r.Body, User: r.User}
 }

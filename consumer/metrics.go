@@ -182,7 +182,7 @@ func (o observer) Waiting(d *sink.Delivery, out sink.Outcome, until time.Time) {
 	o.r.status.note(&o.r.status.delivery, cause)
 	if o.r.said.first(cause, time.Now()) {
 		o.r.log.Warn("a row waits for its next attempt", "topic", row.partition.topic, "partition", row.partition.id, "offset", row.record.Offset,
-			"row", row.index, "class", string(out.Class), "status", out.Status, "attempts", out.Attempts, "counted", out.Counted, "reason", out.Reason, "until", until.Format(time.RFC3339))
+			"row", row.row, "route", row.route, "class", string(out.Class), "status", out.Status, "attempts", out.Attempts, "counted", out.Counted, "reason", out.Reason, "until", until.Format(time.RFC3339))
 	}
 }
 

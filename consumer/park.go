@@ -382,7 +382,7 @@ func (p *partition) delivers(r *row) bool {
 
 func (r *row) rowAddress() rowAddress {
 	p := r.partition
-	return rowAddress{p.topic, p.address.topicID, p.id, r.record.Offset, r.index}
+	return rowAddress{p.topic, p.address.topicID, p.id, r.record.Offset, r.part}
 }
 
 func (r *row) laneID() laneID {

@@ -118,6 +118,9 @@ func (p *partition) begin(place track.Place, done track.Finished) {
 	if p.tracker == nil {
 		p.earlier.Finished = before
 		p.tracker, p.committed, p.began, p.fetched = track.New(place.Offset, place.Epoch), place.Offset, place.Offset, place.Offset
+		if done.Parts != p.definition.counted { // the job was changed since it was read
+			done.Whole()
+		}
 		p.tracker.Restore(done)
 		nudge(p.runner.finished) // its metadata is to be that of this assignment
 	}
@@ -348,6 +351,10 @@ type address struct {
 	suffix                    string // its end, after a reset and when a dead letter is sent again
 }
 
-func (a address) idempotencyKey(offset string, row int32) string {
-	return boundKey(a.key + offset + "/" + strconv.Itoa(int(row)) + a.suffix)
+func (a address) idempotencyKey(offset string, of part) string {
+	key := a.key + offset + "/" + strconv.Itoa(int(of.row))
+	if of.route != "" {
+		key += "/" + of.route
+	}
+	return boundKey(key + a.suffix)
 }

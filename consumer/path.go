@@ -77,7 +77,7 @@ func (p *partition) mapped(rec *kgo.Record, own *record, final func(row int32) b
 		if own == nil {
 			own = newRecord(rec)
 		}
-		row := &row{partition: p, scope: p.scopeOf, record: own, index: x.index, payload: x.err}
+		row := &row{partition: p, scope: p.scopeOf, record: own, part: x.part, index: x.index, payload: x.err}
 		row.Request, row.Final, row.Row = x.request, p.runner.final, row
 		row.bytes = requestBytes(&row.Request)
 		rows, lanes = append(rows, row), append(lanes, x.lane)
@@ -92,7 +92,7 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 	x.out = x.out[:0]
 	batch, err := x.decode(rec)
 	if err != nil {
-		return append(x.out, extracted{index: wholeRecord, lane: x.recordLane(rec), err: err})
+		return append(x.out, extracted{part: part{row: wholeRecord}, index: wholeRecord, lane: x.recordLane(rec), err: err})
 	}
 	message, count := mapping.Message{Msg: null, Tombstone: rec.Value == nil}, 1
 	if x.usesKafka {
@@ -106,7 +106,7 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 		if batch != nil {
 			message.Msg = batch.Row(int(i))
 		}
-		whole := extracted{index: i * x.routes}
+		whole := extracted{part: part{row: i}, index: i * int32(len(x.routes))}
 		x.parts = x.parts[:0]
 		if whole.lane, whole.err = x.rowLane(rec, batch, &message); whole.err == nil { // before masking hides what it may need
 			x.parts, whole.verdict, whole.err = x.mapper.Map(&message, x.parts)
@@ -115,11 +115,11 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 			x.out = append(x.out, whole)
 		}
 		for j := range x.parts {
-			part := extracted{index: whole.index + int32(x.parts[j].Route), lane: whole.lane, err: x.parts[j].Err}
-			if part.err == nil {
-				part.request = x.request(rec, offset, i, &x.parts[j].Call.Request)
+			one := extracted{part: part{i, x.routes[x.parts[j].Route]}, index: whole.index + int32(x.parts[j].Route), lane: whole.lane, err: x.parts[j].Err}
+			if one.err == nil {
+				one.request = x.request(rec, offset, one.part, &x.parts[j].Call.Request)
 			}
-			x.out = append(x.out, part)
+			x.out = append(x.out, one)
 		}
 	}
 	return x.out

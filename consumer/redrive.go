@@ -287,7 +287,7 @@ func (r *redrive) render(l *Letter) []Rendered {
 		suffix: r.suffix(l)}
 	var out []Rendered
 	for _, row := range renderFrom(r.d.cfg, rec, from) {
-		if l.Source.Row == wholeRecord || int(l.Source.Row) == row.Row {
+		if l.Source.has(row.part()) {
 			out = append(out, row)
 		}
 	}

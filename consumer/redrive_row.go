@@ -45,14 +45,13 @@ func (s *redriveSender) start(l *sending) {
 		s.conclude(l)
 		return
 	}
-	row := l.letter.Source.Row
 	for _, x := range s.extraction(&l.letter).extract(sourceRecord(&l.letter, l.orig)) {
-		if row == wholeRecord || x.index == row || x.index == wholeRecord {
+		if l.letter.Source.has(x.part) {
 			l.rows = append(l.rows, x)
 		}
 	}
-	if len(l.rows) == 0 && row != wholeRecord {
-		l.rows = append(l.rows, extracted{index: row, err: errNoRow})
+	if of := l.letter.Source.part(); len(l.rows) == 0 && of.row != wholeRecord {
+		l.rows = append(l.rows, extracted{part: of, err: errNoRow})
 	}
 	s.nextRow(l)
 }
@@ -79,7 +78,7 @@ func (s *redriveSender) nextRow(l *sending) {
 		l.next++
 		switch {
 		case x.err != nil:
-			s.failRow(l, x.index, sink.Outcome{Class: sink.Payload, Reason: x.err.Error()})
+			s.failRow(l, x.part, sink.Outcome{Class: sink.Payload, Reason: x.err.Error()})
 		case x.verdict == mapping.NotEmitted:
 			l.dropped = outcomeWordNotEmit
 		case x.verdict == mapping.Filtered:
@@ -106,7 +105,7 @@ func (s *redriveSender) final(f redriveFinal) {
 	case sink.Interrupted: // our own stop: the letter stays open
 		return
 	default:
-		s.failRow(l, l.rows[l.next-1].index, f.o)
+		s.failRow(l, l.rows[l.next-1].part, f.o)
 	}
 	if !s.stopping || l.next == len(l.rows) {
 		s.nextRow(l)
@@ -114,10 +113,10 @@ func (s *redriveSender) final(f redriveFinal) {
 }
 
 // failRow notes a row given up again.
-func (s *redriveSender) failRow(l *sending, index int32, o sink.Outcome) {
+func (s *redriveSender) failRow(l *sending, of part, o sink.Outcome) {
 	again := l.letter
-	if again.Source.Row == wholeRecord {
-		again.Source.Row = index
+	if again.Source.Row == wholeRecord || again.Source.Route == "" {
+		again.Source.Row, again.Source.Route = of.row, of.route
 	}
 	again.Class, again.Status, again.Attempts, again.Reason, again.FirstAttempt = o.Class, o.Status, o.Attempts, o.Reason, o.First
 	again.Redrives++
@@ -134,7 +133,7 @@ func (s *redriveSender) conclude(l *sending) {
 		rec := envelope(topic, &l.failed[i], l.orig)
 		rec.Partition = l.folded.at.Partition
 		l.writes = append(l.writes, rec)
-		replaced = replaced || l.failed[i].Source.Row == l.letter.Source.Row
+		replaced = replaced || l.failed[i].Source.part() == l.letter.Source.part()
 	}
 	if !replaced {
 		o := outcome{word: outcomeWordRedriven, job: s.r.d.cfg.Job, of: l.folded.at, source: l.folded.source, lane: l.folded.lane,
@@ -142,7 +141,7 @@ func (s *redriveSender) conclude(l *sending) {
 		if l.sent == 0 && len(l.failed) == 0 {
 			o.word = cmp.Or(l.dropped, outcomeWordFiltered) // also a record that has no rows now
 		}
-		if l.letter.Source.Row == wholeRecord && len(l.rows) > 0 {
+		if len(l.rows) > 1 || l.letter.Source.Row == wholeRecord && len(l.rows) > 0 {
 			o.reason = fmt.Sprintf("%d rows: %d delivered, %d given up again", len(l.rows), l.sent, len(l.failed))
 		}
 		l.writes = append(l.writes, o.record(topic))

@@ -32,15 +32,21 @@ type RecordHeader struct {
 
 // Rendered is what a job makes of one row.
 type Rendered struct {
-	// Row is its place in the record, from 0; -1 stands for a record that could not be decoded.
-	Row int
+	// Row is its place in the record, from 0; -1 stands for a record that could not be decoded. Route is the part of it; empty: the row as
+	// a whole.
+	Row   int
+	Route string
 	// Verdict is send, filtered, not emitted, unmatched, or payload error; Problem says why in the last case.
 	Verdict, Problem string
 	// Lane says for which rows it waits: a value, "the partition" or "nobody".
 	Lane string
 	// Request is what would be sent, without authentication; only when Verdict is send.
 	Request sink.Request
+
+	index int32
 }
+
+func (r Rendered) part() part { return part{int32(r.Row), r.Route} }
 
 // unwanted says that the row is final without a request.
 func (r Rendered) unwanted() bool {
@@ -73,7 +79,7 @@ func renderFrom(cfg Config, rec Record, from address) []Rendered {
 }
 
 func rendered(x extracted) Rendered {
-	r := Rendered{Row: int(x.index), Verdict: "send", Lane: x.lane.value, Request: x.request}
+	r := Rendered{Row: int(x.row), Route: x.route, index: x.index, Verdict: "send", Lane: x.lane.value, Request: x.request}
 	switch {
 	case x.err != nil:
 		r.Verdict, r.Problem = payloadError, x.err.Error()

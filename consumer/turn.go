@@ -2,9 +2,12 @@ package consumer
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/consumer/track"
 )
 
 // A change of the job turns a partition from one definition to the next one in place (see Runner.Change): its tracker, queue and offsets
@@ -101,6 +104,7 @@ func (p *partition) carryOn(d *definition) {
 	var freed int64
 	p.again = nil
 	if p.tracker != nil {
+		p.recount(d)
 		for rec := range p.tracker.All() {
 			own := rec.Caller.(*record)
 			for r := own.rows; r != nil; r = r.sibling {
@@ -125,6 +129,54 @@ func (p *partition) carryOn(d *definition) {
 	old.parking.forget(p)
 	d.parking.await(p)
 	p.signal()
+}
+
+// recount turns what is final into parts by d's routes: a row all of whose parts are final stays so, of the others those whose route has the
+// same name now. The partition's lock is held.
+func (p *partition) recount(d *definition) {
+	old := p.definition.routes
+	if d.counted == p.definition.counted {
+		return
+	}
+	p.tracker.Recount(func(rec *track.Record, final func(int32) bool, last int32) (counted []int32) {
+		for n := range last/int32(len(old)) + 1 {
+			counted = append(counted, recounted(n, old, d.routes, p.allFinal(rec, n), final)...)
+		}
+		return counted
+	})
+}
+
+// recounted gives the indices by the new routes of what is final of row n by the old ones; all says that nothing of the row is pending.
+func recounted(n int32, old, routes []string, all bool, final func(index int32) bool) (counted []int32) {
+	var names []string
+	for i, name := range old {
+		if final(n*int32(len(old)) + int32(i)) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	all = all || len(names) == len(old)
+	for i, name := range routes {
+		if all || slices.Contains(names, name) {
+			counted = append(counted, n*int32(len(routes))+int32(i))
+		}
+	}
+	return counted
+}
+
+// allFinal says that no part of row n is pending, of a record that is. The partition's lock is held.
+func (p *partition) allFinal(rec *track.Record, n int32) bool {
+	if rec == nil { // by an earlier owner: what it had pending is not known
+		return false
+	}
+	for r := rec.Caller.(*record).rows; r != nil; r = r.sibling {
+		if r.row == n && r.stage != done {
+			return false
+		}
+	}
+	return true
 }
 
 // still notes that the worker takes nothing more. The partition's lock is held.
@@ -168,12 +220,12 @@ func (p *partition) takeAgain(own *record) {
 
 // inherit gives the new rows of a record what holds on of those that they stand for.
 func (p *partition) inherit(own *record) {
-	before := map[int32]*row{}
+	before := map[part]*row{}
 	for r := own.rows; r != nil; r = r.sibling { // only the worker changes this list
-		before[r.index] = r
+		before[r.part] = r
 	}
 	for _, r := range p.rows {
-		if old := before[r.index]; old != nil {
+		if old := before[r.part]; old != nil {
 			r.Made = max(old.Made, old.scope.Look(&old.Delivery).Attempts)
 			r.endBy.Store(old.endBy.Load())
 		}

@@ -7,7 +7,7 @@ import (
 
 func TestWatchdogNamesTheCause(t *testing.T) {
 	head := func(state FoundState) *Found {
-		return &Found{Position: Position{"t", 0, 7, 0}, State: state, Attempts: 3}
+		return &Found{Position: Position{Topic: "t", Offset: 7}, State: state, Attempts: 3}
 	}
 	for name, c := range map[string]struct {
 		v    view

@@ -71,6 +71,7 @@ type FindIn struct {
 	Partition *int32  `json:"partition,omitempty" minimum:"0" doc:"partition of the record"`
 	Offset    *int64  `json:"offset,omitempty" minimum:"0" doc:"offset of the record"`
 	Row       *int32  `json:"row,omitempty" minimum:"0" doc:"row of the record; all rows unless given"`
+	Route     string  `json:"route,omitempty" doc:"route of a job with routes; all of them unless given"`
 	Key       *string `json:"key,omitempty" doc:"key of the records, or value of the lane, instead of a position"`
 	Limit     int     `json:"limit,omitempty" minimum:"1" maximum:"1000" default:"100" doc:"with key: the most rows"`
 }
@@ -79,7 +80,7 @@ type deliveriesService struct{ API }
 
 // Find implements DeliveriesService.
 func (a deliveriesService) Find(ctx context.Context, by service.Caller, in FindIn) (FoundPage, error) {
-	position := in.Topic != "" || in.Partition != nil || in.Offset != nil || in.Row != nil
+	position := in.Topic != "" || in.Partition != nil || in.Offset != nil || in.Row != nil || in.Route != ""
 	switch {
 	case in.Key != nil && position:
 		return FoundPage{}, refuse(http.StatusBadRequest, "key", "stands beside a position", "give either key, or topic, partition and offset")
@@ -89,7 +90,7 @@ func (a deliveriesService) Find(ctx context.Context, by service.Caller, in FindI
 	if err := in.needPosition(); err != nil {
 		return FoundPage{}, err
 	}
-	q := consumer.Query{Topic: in.Topic, Partition: *in.Partition, Offset: *in.Offset, Row: in.Row, Limit: in.Limit}
+	q := consumer.Query{Topic: in.Topic, Partition: *in.Partition, Offset: *in.Offset, Row: in.Row, Route: in.Route, Limit: in.Limit}
 	return atOwner(ctx, a.API, by, call{"deliveries.find", in, in.Job, in.Topic, *in.Partition}, func(d Deliveries) (FoundPage, error) {
 		found, err := d.Find(ctx, q)
 		if err != nil {
@@ -190,7 +191,7 @@ func (a API) findKey(ctx context.Context, by service.Caller, in FindIn) (FoundPa
 		}
 	}
 	slices.SortFunc(page.Found, func(a, b FoundRow) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Row, b.Row))
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Row, b.Row), cmp.Compare(a.Route, b.Route))
 	})
 	if len(page.Found) >= in.Limit {
 		page.Found = page.Found[:in.Limit]
@@ -206,6 +207,7 @@ type RowIn struct {
 	Partition int32  `json:"partition" minimum:"0" doc:"partition of the record"`
 	Offset    int64  `json:"offset" minimum:"0" doc:"offset of the record"`
 	Row       int32  `json:"row" minimum:"0" doc:"row of the record, from 0" mend:"rows of a record count from 0; deliveries find shows them"`
+	Route     string `json:"route,omitempty" doc:"route of a job with routes, where a row has more than one that is not final"`
 }
 
 // Decided is what was decided about a row.
@@ -225,7 +227,7 @@ func (a deliveriesService) GiveUp(ctx context.Context, by service.Caller, in Row
 }
 
 func (a deliveriesService) decide(ctx context.Context, by service.Caller, in RowIn, d consumer.Decision) (Decided, error) {
-	at := consumer.Position{Topic: in.Topic, Partition: in.Partition, Offset: in.Offset, Row: in.Row}
+	at := consumer.Position{Topic: in.Topic, Partition: in.Partition, Offset: in.Offset, Row: in.Row, Route: in.Route}
 	return atOwner(ctx, a.API, by, call{"deliveries." + string(d), in, in.Job, in.Topic, in.Partition}, func(rows Deliveries) (Decided, error) {
 		err := rows.Decide(ctx, at, d, by.Name)
 		switch {

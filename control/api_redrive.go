@@ -53,6 +53,7 @@ type RedriveSample struct {
 // SampleRequest is what one row becomes. Values of headers are shown only where they cannot be secrets.
 type SampleRequest struct {
 	Row     int32          `json:"row"`
+	Route   string         `json:"route,omitempty"`
 	Verdict string         `json:"verdict"`
 	Problem string         `json:"problem,omitempty"`
 	Method  string         `json:"method,omitempty"`
@@ -158,7 +159,7 @@ func redriveReport(r consumer.RedriveReport) *RedriveReport {
 	for _, s := range r.Samples {
 		sample := RedriveSample{Letter: s.Letter, Source: s.Source, Problem: s.Problem, Requests: []SampleRequest{}}
 		for _, row := range s.Rows {
-			sample.Requests = append(sample.Requests, SampleRequest{Row: int32(row.Row), Verdict: row.Verdict, Problem: row.Problem, Method: row.Request.Method,
+			sample.Requests = append(sample.Requests, SampleRequest{Row: int32(row.Row), Route: row.Route, Verdict: row.Verdict, Problem: row.Problem, Method: row.Request.Method,
 				URL: row.Request.URL, Headers: openHeaders(row.Request.Header), Body: row.Request.Body})
 		}
 		out.Samples = append(out.Samples, sample)

@@ -11,7 +11,8 @@ import (
 
 // RenderedRow is what a job makes of one row of a record, as people may see it: logins, and headers that carry one, are masked.
 type RenderedRow struct {
-	Row int `json:"row"`
+	Row   int    `json:"row"`
+	Route string `json:"route,omitempty"`
 	// Lane says which rows wait for each other: those with the same one.
 	Lane    string `json:"lane,omitempty"`
 	Verdict string `json:"verdict"`
@@ -36,7 +37,7 @@ type RenderedHeader struct {
 func Rendered(cfg consumer.Config, rec consumer.Record) []RenderedRow {
 	rows := []RenderedRow{}
 	for _, row := range consumer.Render(cfg, rec) {
-		s := RenderedRow{Row: row.Row, Lane: row.Lane, Verdict: row.Verdict, Problem: row.Problem, Method: row.Request.Method, URL: row.Request.URL}
+		s := RenderedRow{Row: row.Row, Route: row.Route, Lane: row.Lane, Verdict: row.Verdict, Problem: row.Problem, Method: row.Request.Method, URL: row.Request.URL}
 		if s.Method != "" {
 			s.Headers = renderedHeaders(row.Request.Header, cfg.Sink.AttemptHeader, renderedLogin(cfg.Sink.AuthOf(s.URL)))
 		}

@@ -30,6 +30,7 @@ func (p *positionFlags) declare(c *cobra.Command) {
 	c.Flags().Int32Var(&p.at.Partition, "partition", -1, "partition of the record")
 	c.Flags().Int64Var(&p.at.Offset, "offset", -1, "offset of the record")
 	c.Flags().Int32Var(&p.at.Row, "row", -1, "row of the record, from 0")
+	c.Flags().StringVar(&p.at.Route, "route", "", "route that is meant, of a job with routes")
 }
 
 // need names the flags that are missing or cannot be meant.
@@ -53,7 +54,7 @@ func (p *positionFlags) need(c *cobra.Command, names ...string) error {
 
 func deliveriesFind(environ []string) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "find JOB (--topic NAME --partition N --offset N [--row N] | --key KEY)",
+		Use:   "find JOB (--topic NAME --partition N --offset N [--row N] [--route NAME] | --key KEY)",
 		Short: "says where a record is: in flight, waiting and for what, final, not read",
 		Long: "Says where a record is on its way, row by row: committed, finished above the committed offset, in flight with the number of its\n" +
 			"attempt, waiting and for what, behind which row, filtered, dead-lettered, parked, expired, not read yet; also while the job is\n" +
@@ -71,7 +72,7 @@ func deliveriesFind(environ []string) *cobra.Command {
 		var err error
 		given := c.Flags().Changed
 		switch {
-		case given("key") && (given("topic") || given("partition") || given("offset") || given("row")):
+		case given("key") && (given("topic") || given("partition") || given("offset") || given("row") || given("route")):
 			return misuse{fmt.Errorf("%s takes either --key or --topic, --partition and --offset", c.CommandPath())}
 		case given("key"):
 			page, err = api.FindKey(ctx, args[0], *key, *limit)
@@ -154,7 +155,7 @@ func unreachedText(w io.Writer, missing []control.Unreached) {
 }
 
 func deliveriesDecide(environ []string, d consumer.Decision, short, long string) *cobra.Command {
-	c := &cobra.Command{Use: string(d) + " JOB --topic NAME --partition N --offset N --row N", Short: short, Long: long, Args: oneJob}
+	c := &cobra.Command{Use: string(d) + " JOB --topic NAME --partition N --offset N --row N [--route NAME]", Short: short, Long: long, Args: oneJob}
 	var p positionFlags
 	p.declare(c)
 	output := outputFlag(c)

@@ -157,7 +157,7 @@ func sourceText(s consumer.LetterSource) string {
 	if s.Topic == "" {
 		return ""
 	}
-	return consumer.Position{Topic: s.Topic, Partition: s.Partition, Offset: s.Offset, Row: s.Row}.String()
+	return consumer.Position{Topic: s.Topic, Partition: s.Partition, Offset: s.Offset, Row: s.Row, Route: s.Route}.String()
 }
 
 // keyText is a key in one short cell.

@@ -17,7 +17,8 @@ const metadataPrefix = "streamer/2:"
 
 const (
 	flagDeflated = 1 // the body is compressed
-	knownFlags   = flagDeflated
+	flagParts    = 2 // Place.Parts is given; else it is 0
+	knownFlags   = flagDeflated | flagParts
 
 	maxBody     = 64 << 10 // bytes that a body may inflate to
 	maxRow      = 1 << 20  // the last row of a record that is written down
@@ -32,12 +33,22 @@ func Owner(cluster, group string) (o [8]byte) {
 	return o
 }
 
+// Parts gives what Place.Parts is for a job with these routes: 0 for the only one of a job without, which has no name.
+func Parts(routes []string) uint32 {
+	if len(routes) == 1 && routes[0] == "" {
+		return 0
+	}
+	sum := sha256.Sum256([]byte(strings.Join(routes, "\n")))
+	return max(binary.BigEndian.Uint32(sum[:]), 1)
+}
+
 // Encode gives the commit metadata: at most limit characters, all ASCII; what does not fit is left out from the high end. It is empty
 // when there is nothing to tell, or the place or the leader epoch is not known. left counts what was left out: offsets of finished
 // records (a gap in the log counts, a record of many rows counts once) and final rows of records with others pending.
 //
 // Layout behind the prefix, in unpadded base64: flags (1 byte), topic id (16), owner (8), offset (uvarint), epoch and Top's epoch
-// (varints), left (uvarint), then the body as set.go says, deflated where that makes it shorter.
+// (varints), left (uvarint), with flagParts the parts (4), then the body as set.go says, deflated where that makes it shorter. Who does not
+// know a flag believes nothing.
 func (f *Finished) Encode(p Place, limit int) (metadata string, left int64) {
 	if f.Empty() || p.TopicID == ([16]byte{}) || f.epoch < 0 || f.epoch < p.Epoch {
 		return "", f.all
@@ -46,22 +57,32 @@ func (f *Finished) Encode(p Place, limit int) (metadata string, left int64) {
 	defer writers.Put(w)
 	w.plan(f, p.Offset)
 	head := 1 + len(p.TopicID) + len(p.Owner) + binary.MaxVarintLen64 + 2*binary.MaxVarintLen32 + binary.MaxVarintLen64
+	if p.Parts != 0 {
+		head += 4
+	}
 	body, flags, told := w.fit(base64.RawStdEncoding.DecodedLen(max(limit-len(metadataPrefix), 0)) - head)
 	if told == 0 {
 		return "", f.all
 	}
 	left = f.all - told
+	if p.Parts != 0 {
+		flags |= flagParts
+	}
 	out := append(append(append(w.out[:0], flags), p.TopicID[:]...), p.Owner[:]...)
 	out = binary.AppendUvarint(out, uint64(p.Offset))
 	out = binary.AppendVarint(out, int64(p.Epoch))
 	out = binary.AppendVarint(out, int64(f.epoch))
 	out = binary.AppendUvarint(out, uint64(max(left, 0)))
+	if p.Parts != 0 {
+		out = binary.BigEndian.AppendUint32(out, p.Parts)
+	}
 	w.out = append(out, body...)
 	return metadataPrefix + base64.RawStdEncoding.EncodeToString(w.out), left
 }
 
 // Decode reads commit metadata. It gives an empty Finished for metadata that is not ours or of another version; with ErrElsewhere for
-// that of another place, with ErrDamaged for ours that cannot be read. left is what Encode had left out: so much is sent again.
+// that of another place, with ErrDamaged for ours that cannot be read. Rows of records that are not finished are left out where parts
+// are counted otherwise. left is that and what Encode had left out: so much is sent again.
 //
 // What is read was written by whoever may commit to the group: every length in it is checked before memory is taken.
 func Decode(metadata string, p Place) (f Finished, left int64, err error) {
@@ -78,9 +99,14 @@ func Decode(metadata string, p Place) (f Finished, left int64, err error) {
 	at.Epoch = in.epoch()
 	f.epoch = in.epoch()
 	left = int64(in.uvarint())
+	if raw[0]&flagParts != 0 {
+		at.Parts = in.fixed()
+	}
 	if in.bad || raw[0]&^knownFlags != 0 {
 		return Finished{}, 0, ErrDamaged
 	}
+	same := at.Parts == p.Parts
+	at.Parts = p.Parts
 	if at != p || p.TopicID == ([16]byte{}) || f.epoch < 0 {
 		return Finished{}, 0, ErrElsewhere
 	}
@@ -93,6 +119,13 @@ func Decode(metadata string, p Place) (f Finished, left int64, err error) {
 	}
 	if !f.read(body, p.Offset, false) {
 		return Finished{}, 0, ErrDamaged
+	}
+	f.Parts = p.Parts
+	if !same {
+		for _, s := range f.spans {
+			left += s.rows.count()
+		}
+		f.Whole()
 	}
 	return f, left, nil
 }

@@ -13,6 +13,8 @@ type Finished struct {
 	epoch int32  // leader epoch of the last record of it, or a later one that was read; see Top
 	all   int64  // what was finished, spans and what did not go into them, counted as Encode says
 	arena []byte // memory of the bitmaps, for Read
+	// Parts is what the rows were counted in when they were written down: Place.Parts, from Decode.
+	Parts uint32
 }
 
 // span is a run of finished records [from, to), or, with rows, the record at from of which those rows are final.
@@ -42,6 +44,17 @@ func (b bitmap) count() (n int64) {
 		n += int64(bits.OnesCount8(v))
 	}
 	return n
+}
+
+// Whole forgets the rows of records that are not finished.
+func (f *Finished) Whole() {
+	whole := make([]span, 0, len(f.spans)) // apart: copies of f have the same spans
+	for _, s := range f.spans {
+		if s.rows == nil {
+			whole = append(whole, s)
+		}
+	}
+	f.spans = whole
 }
 
 // Empty says that nothing above the commit is finished.
@@ -202,6 +215,8 @@ type Place struct {
 	Owner   [8]byte  // of the group and its cluster; see Owner
 	Offset  int64    // committed
 	Epoch   int32    // leader epoch committed with it, -1 for none
+	// Parts tells apart what is counted as the rows of a record; see Parts. Whole records are believed whatever they were made of.
+	Parts uint32
 }
 
 // What Decode does not give can be left: it is sent again.

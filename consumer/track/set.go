@@ -197,6 +197,17 @@ func (r *reader) epoch() int32 {
 	return int32(v)
 }
 
+// fixed takes four bytes.
+func (r *reader) fixed() uint32 {
+	if len(r.raw) < 4 {
+		r.bad = true
+		return 0
+	}
+	v := binary.BigEndian.Uint32(r.raw)
+	r.raw = r.raw[4:]
+	return v
+}
+
 // part takes so many bytes as the next number says, at least one.
 func (r *reader) part() []byte {
 	n := r.uvarint()

@@ -118,6 +118,36 @@ func (t *Tracker) Again(r *Record, rows int32) (finished bool) {
 // Final says that a row of a pending record is final.
 func (r *Record) Final(row int32) bool { return r.final.has(row) }
 
+// Recount counts the rows of records anew, which are parts of other routes from now on: of each record that has final rows while others are
+// not, to gives the new numbers of those that one was counted as. r is the record if it is pending, and nil for one that an earlier owner
+// had begun and which was not read yet. The cost is that of a walk over both.
+func (t *Tracker) Recount(to func(r *Record, final func(row int32) bool, last int32) (rows []int32)) {
+	counted := func(r *Record, b bitmap) (out bitmap) {
+		for _, row := range to(r, b.has, int32(len(b)*8-1)) {
+			out = out.with(row)
+		}
+		return out
+	}
+	for r := t.head; r != nil; r = r.next {
+		if len(r.final) > 0 {
+			t.finalRows -= r.final.count()
+			r.final = counted(r, r.final)
+			t.finalRows += r.final.count()
+		}
+	}
+	kept := make([]span, 0, len(t.restored.spans))
+	for _, s := range t.restored.spans {
+		if s.rows != nil {
+			if s.rows = counted(nil, s.rows); s.rows == nil {
+				continue
+			}
+		}
+		kept = append(kept, s)
+	}
+	t.restored.spans = kept
+	t.changes++
+}
+
 // Committable is the offset to commit, with its leader epoch: that of the first pending record, else the one after the last
 // seen.
 func (t *Tracker) Committable() (offset int64, epoch int32) {

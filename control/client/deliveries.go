@@ -7,9 +7,9 @@ import (
 	"streamer/control"
 )
 
-// FindRecord says where the rows of a record are; a row < 0 means all of them.
+// FindRecord says where the rows of a record are; a row < 0 means all of them, an empty route all of the job's.
 func (c *Client) FindRecord(ctx context.Context, job string, at consumer.Position) (control.FoundPage, error) {
-	in := control.FindIn{JobIn: control.JobIn{Job: job}, Topic: at.Topic, Partition: &at.Partition, Offset: &at.Offset}
+	in := control.FindIn{JobIn: control.JobIn{Job: job}, Topic: at.Topic, Partition: &at.Partition, Offset: &at.Offset, Route: at.Route}
 	if at.Row >= 0 {
 		in.Row = &at.Row
 	}
@@ -27,7 +27,7 @@ func (c *Client) FindKey(ctx context.Context, job, key string, limit int) (contr
 
 // Decide retries or gives up one row.
 func (c *Client) Decide(ctx context.Context, job string, at consumer.Position, d consumer.Decision) (control.Decided, error) {
-	in := control.RowIn{JobIn: control.JobIn{Job: job}, Topic: at.Topic, Partition: at.Partition, Offset: at.Offset, Row: at.Row}
+	in := control.RowIn{JobIn: control.JobIn{Job: job}, Topic: at.Topic, Partition: at.Partition, Offset: at.Offset, Row: at.Row, Route: at.Route}
 	var done control.Decided
 	err := c.Call(ctx, "deliveries."+string(d), in, &done)
 	return done, err

@@ -21,6 +21,8 @@ type Attempt struct {
 	Partition int32
 	Offset    int64
 	Row       int
+	// Route and Step are the Streamer-Route and Streamer-Step headers: empty where a job has none, and Step for the row's own request.
+	Route, Step string
 	// Attempt is the Streamer-Attempt header, 0 if there is none.
 	Attempt int
 	// Status is what was answered; 0 if no answer was given (a fault broke the connection before the status line).

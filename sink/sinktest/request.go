@@ -64,6 +64,10 @@ func (r *Receiver) readRequest(in *bufio.Reader) (a *Attempt, keep bool, err err
 			a.Offset = number(v)
 		case is(n, "Streamer-Row"):
 			a.Row = int(number(v))
+		case is(n, "Streamer-Route"):
+			a.Route = string(v)
+		case is(n, "Streamer-Step"):
+			a.Step = string(v)
 		case is(n, "Streamer-Attempt"):
 			a.Attempt = int(number(v))
 		}

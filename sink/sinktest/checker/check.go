@@ -48,6 +48,7 @@ type life struct {
 	Row
 	attempts []sinktest.Attempt // by start
 	dead     []DeadLetter       // by time
+	told     []Told             // by time
 	final    time.Time          // when it was final first; zero: not
 	ended    bool
 }
@@ -65,7 +66,7 @@ func (c *check) collect() {
 		c.order = append(c.order, l)
 	}
 	for _, a := range c.Attempts {
-		p := Position{a.Topic, a.Partition, a.Offset, a.Row}
+		p := Position{a.Topic, a.Partition, a.Offset, a.Row, a.Route}
 		if l := c.rows[p]; l != nil {
 			l.attempts = append(l.attempts, a)
 		} else {
@@ -76,7 +77,7 @@ func (c *check) collect() {
 		l := c.rows[d.Position]
 		if l == nil { // the record as a whole, whatever row the dead letter names
 			whole := d.Position
-			whole.Row = WholeRecord
+			whole.Row, whole.Route = WholeRecord, ""
 			l = c.rows[whole]
 		}
 		if l != nil {
@@ -85,13 +86,27 @@ func (c *check) collect() {
 			c.v.add("unknown", d.Position, "dead letter (%s: %s) for a row that was not produced", d.Class, d.Reason)
 		}
 	}
+	for _, t := range c.Told {
+		if l := c.rows[t.Position]; l != nil && l.Told {
+			l.told = append(l.told, t)
+		} else {
+			c.v.add("unknown", t.Position, "a record tells of a row that was not produced, or not to be told of")
+		}
+	}
 	for _, l := range c.order {
+		slices.SortStableFunc(l.told, func(a, b Told) int { return a.At.Compare(b.At) })
 		slices.SortStableFunc(l.attempts, func(a, b sinktest.Attempt) int { return a.Start.Compare(b.Start) })
 		slices.SortStableFunc(l.dead, func(a, b DeadLetter) int { return a.At.Compare(b.At) })
 		for _, a := range l.attempts {
-			if c.delivers(a) {
+			if c.delivers(a) && !l.Told {
 				l.finalAt(a.End)
 			}
+		}
+		for _, t := range l.told {
+			if !slices.ContainsFunc(l.attempts, func(a sinktest.Attempt) bool { return c.accepts(a) && !a.Start.After(t.At.Add(time.Millisecond)) }) {
+				c.v.add("wrong", l.Position, "a record told at %s of an answer that the API had not given", clock(t.At))
+			}
+			l.finalAt(l.behind(t.At))
 		}
 		if len(l.dead) > 0 {
 			l.finalAt(l.dead[0].At)
@@ -105,8 +120,21 @@ func (l *life) finalAt(t time.Time) {
 	}
 }
 
+// behind is a record's time, which is in whole milliseconds, rounded down, behind the start of the attempt that led to it.
+func (l *life) behind(t time.Time) time.Time {
+	when := t
+	for _, a := range l.attempts {
+		if !a.Start.After(t.Add(time.Millisecond)) {
+			when = later(when, a.Start)
+		}
+	}
+	return when
+}
+
 // accepts says that the API took the row, delivers that it also said so.
-func (c *check) accepts(a sinktest.Attempt) bool  { return a.Status != 0 && c.Success(a.Status) }
+func (c *check) accepts(a sinktest.Attempt) bool {
+	return a.Step == "" && a.Status != 0 && c.Success(a.Status)
+}
 func (c *check) delivers(a sinktest.Attempt) bool { return a.Answered && c.accepts(a) }
 
 // outcome is rules 3 and 4.
@@ -223,7 +251,7 @@ func (c *check) notFinal(l *life, t time.Time) string {
 }
 
 func byAddress(a, b *life) int {
-	return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Row.Position.Row, b.Row.Position.Row))
+	return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Row.Position.Row, b.Row.Position.Row), cmp.Compare(a.Part, b.Part))
 }
 
 // back is rule 8's second half.
@@ -232,7 +260,7 @@ func (c *check) back() {
 		for i := 1; i < len(samples); i++ {
 			was, is := samples[i-1], samples[i]
 			if is.Offset < was.Offset && !c.reset(was, is) {
-				c.v.add("back", Position{p.Topic, p.ID, is.Offset, 0}, "committed offset %d at %s, %d at %s", was.Offset, clock(was.At), is.Offset, clock(is.At))
+				c.v.add("back", Position{Topic: p.Topic, Partition: p.ID, Offset: is.Offset}, "committed offset %d at %s, %d at %s", was.Offset, clock(was.At), is.Offset, clock(is.At))
 			}
 		}
 	}

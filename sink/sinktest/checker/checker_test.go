@@ -42,6 +42,17 @@ func hung(offset int64, from, to int) sinktest.Attempt {
 	return a
 }
 
+// routed is the part of row 0 of offset 0 that a route makes, by one of its requests an attempt on it.
+func routed(route string, part int, told bool) checker.Row {
+	return checker.Row{Position: checker.Position{Topic: "t", Route: route}, Lane: "a", Part: part, Told: told}
+}
+
+func by(route, step string, from, to int) sinktest.Attempt {
+	a := try(0, from, to, 200)
+	a.Route, a.Step = route, step
+	return a
+}
+
 func dead(offset int64, ms int) checker.DeadLetter {
 	return checker.DeadLetter{Position: pos(offset), At: at(ms), Class: "rejected"}
 }
@@ -127,6 +138,13 @@ func TestCheck(t *testing.T) {
 		{"other lanes run at once", checker.History{Rows: rows{row(0, "a", 0), row(1, "b", 0)}, Attempts: attempts{try(0, 0, 100, 200), try(1, 50, 150, 200)}}, nil, nil},
 		{"rows without a lane run at once", checker.History{Rows: rows{row(0, "", 0), row(1, "", 0)}, Attempts: attempts{try(1, 0, 100, 200), try(0, 50, 150, 200)}}, nil, nil},
 		{"same lane value in two partitions", checker.History{Rows: rows{row(0, "a", 0), {Position: checker.Position{Topic: "t", Partition: 1}, Lane: "a"}}, Attempts: attempts{try(0, 0, 100, 200), {Topic: "t", Partition: 1, Start: at(50), End: at(60), Status: 200, Answered: true}}}, nil, nil},
+		{"parts of one row keep their order", checker.History{Rows: rows{routed("b", 0, false), routed("a", 1, false)}, Attempts: attempts{by("a", "", 0, 10), by("b", "", 50, 60)}}, counts{"order": 1}, nil},
+		{"a part is lost", checker.History{Rows: rows{routed("b", 0, false), routed("a", 1, false)}, Attempts: attempts{by("b", "", 0, 10)}}, counts{"lost": 1}, nil},
+		{"a step delivers nothing, and repeats nothing", checker.History{Rows: rows{routed("a", 0, false), routed("b", 1, false)}, Attempts: attempts{by("a", "find", 0, 10), by("a", "find", 20, 30)}}, counts{"lost": 2}, nil},
+		{"the next part starts before the answer was told of", checker.History{Rows: rows{routed("a", 0, true), routed("b", 1, false)}, Attempts: attempts{by("a", "", 0, 10), by("b", "", 15, 20)}, Told: []checker.Told{{routed("a", 0, true).Position, at(17)}}}, counts{"order": 1}, nil},
+		{"committed before the answer was told of", checker.History{Rows: rows{routed("a", 0, true)}, Attempts: attempts{by("a", "", 0, 10)}, Told: []checker.Told{{routed("a", 0, true).Position, at(30)}}, Commits: []checker.Commit{seen(1, 20)}}, counts{"early": 1}, nil},
+		{"an answer that was not told of", checker.History{Rows: rows{routed("a", 0, true)}, Attempts: attempts{by("a", "", 0, 10)}}, counts{"lost": 1}, nil},
+		{"told of what was not answered", checker.History{Rows: rows{routed("a", 0, true)}, Told: []checker.Told{{routed("a", 0, true).Position, at(30)}}}, counts{"wrong": 1}, nil},
 		{"rows of one record keep their order", checker.History{Rows: rows{row(0, "a", 0), {Position: checker.Position{Topic: "t", Row: 1}, Lane: "a"}}, Attempts: attempts{try(0, 50, 100, 200), {Topic: "t", Row: 1, Start: at(0), End: at(10), Status: 200, Answered: true}}}, counts{"order": 1}, nil},
 		{"a row that wants nothing holds nobody up", checker.History{Rows: rows{row(0, "a", checker.Nothing), two[1]}, Attempts: attempts{try(1, 0, 100, 200)}}, nil, nil},
 		{"the receiver notes an answer's end a moment late", checker.History{Rows: two, Attempts: attempts{try(0, 0, 100, 200), try(1, 99, 195, 200)}}, nil, nil},

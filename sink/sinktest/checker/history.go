@@ -2,11 +2,12 @@
 // the dead letters and what was committed. It knows nothing of how streamer works, so one checker serves the fake broker, the real
 // one and long runs. The rules, in the words of the verdict:
 //
-//  1. A lane is (topic, partition, lane value). Its rows stand in the order of offset, then row. Rows with an empty lane value
-//     have no order among themselves.
+//  1. A lane is (topic, partition, lane value). Its rows stand in the order of offset, row, then part: what a route makes of a row is
+//     a row of its own here. Rows with an empty lane value have no order among themselves.
 //  2. The API accepted a row when it gave an attempt on it a status of success. The row is delivered when that answer was also
 //     handed over whole; it is given up when its dead letter is in the log. Either makes it final, at the answer's end or the
-//     dead letter's time. A row that wants nothing is final from the beginning.
+//     dead letter's time. A row that wants nothing is final from the beginning. The request of a step makes nothing final. Of a row
+//     that is to be told of, only the record that tells of the answer makes it final, at that record's time.
 //  3. lost: a row that is not final when the history ends.
 //  4. wrong: a row that is final in another way than it wanted, or an attempt on a row that wanted nothing.
 //  5. unknown: an attempt or a dead letter for a position that was not produced (an aborted record, say).
@@ -40,12 +41,13 @@ import (
 // WholeRecord is the Row of a record that is treated as one thing: it could not be decoded, or has no value.
 const WholeRecord = -1
 
-// Position is a row's address. Row counts from 0 within its record.
+// Position is a row's address. Row counts from 0 within its record; Route names the part of it that a route makes.
 type Position struct {
 	Topic     string
 	Partition int32
 	Offset    int64
 	Row       int
+	Route     string
 }
 
 // Partition is a partition's name.
@@ -54,9 +56,13 @@ type Partition struct {
 	ID    int32
 }
 
-// String gives topic/partition/offset/row.
+// String gives topic/partition/offset/row, and the route behind it.
 func (p Position) String() string {
-	return fmt.Sprintf("%s/%d/%d/%d", p.Topic, p.Partition, p.Offset, p.Row)
+	s := fmt.Sprintf("%s/%d/%d/%d", p.Topic, p.Partition, p.Offset, p.Row)
+	if p.Route != "" {
+		s += "/" + p.Route
+	}
+	return s
 }
 
 // Want is how a row should end.
@@ -76,6 +82,17 @@ type Row struct {
 	// Lane is the value by which rows of a partition wait for each other; empty: the row waits for nobody.
 	Lane string
 	Want Want
+	// Part is the place of the row's part among those of the row.
+	Part int
+	// Told says that a record is to tell of the answer before the row is final.
+	Told bool
+}
+
+// Told is a record that tells of a row's answer.
+type Told struct {
+	Position
+	// At is the record's timestamp, in milliseconds.
+	At time.Time
 }
 
 // DeadLetter is a row given up, as its dead letter's headers describe it.
@@ -120,6 +137,7 @@ func ParseDeadLetter(header func(name string) (string, bool), at time.Time) (Dea
 		return d, err
 	}
 	d.Partition, d.Offset, d.Row = int32(partition), offset, int(row)
+	d.Route, _ = header("streamer-route")
 	d.Class, _ = header("streamer-class")
 	d.Reason, _ = header("streamer-reason")
 	for name, to := range map[string]*int{"streamer-status": &d.Status, "streamer-attempts": &d.Attempts} {
@@ -176,6 +194,7 @@ type History struct {
 	Rows        []Row
 	Attempts    []sinktest.Attempt
 	DeadLetters []DeadLetter
+	Told        []Told
 	Commits     []Commit
 	Events      []Event
 	// Success says which statuses the job takes as delivered; nil: 200 to 299.

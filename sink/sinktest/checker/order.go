@@ -18,7 +18,7 @@ type laneKey struct {
 type step struct {
 	when  time.Time
 	at    int // index of the row in its lane
-	try   int // index of the attempt in its row; -1: a dead letter
+	try   int // index of the attempt in its row; -1: a dead letter, or a record that tells of it
 	start bool
 }
 
@@ -57,18 +57,15 @@ func (c *check) lane(rows []*life) {
 				continue
 			}
 			steps = append(steps, step{a.Start, i, try, true})
-			if c.delivers(a) {
+			if c.delivers(a) && !l.Told {
 				steps = append(steps, step{later(a.End.Add(-c.Slack), a.Start), i, try, false})
 			}
 		}
 		for _, d := range l.dead {
-			when := d.At
-			for _, a := range l.attempts { // timestamps are whole milliseconds, rounded down
-				if !a.Start.After(d.At.Add(time.Millisecond)) {
-					when = later(when, a.Start)
-				}
-			}
-			steps = append(steps, step{when, i, -1, false})
+			steps = append(steps, step{l.behind(d.At), i, -1, false})
+		}
+		for _, t := range l.told {
+			steps = append(steps, step{l.behind(t.At), i, -1, false})
 		}
 	}
 	slices.SortFunc(steps, func(a, b step) int {
@@ -104,7 +101,7 @@ const stragglerWithin = 5 * time.Second
 func (l *life) straggles(try int) bool {
 	a := l.attempts[try]
 	return !a.Answered && slices.ContainsFunc(l.attempts[:try], func(b sinktest.Attempt) bool {
-		return b.Attempt > a.Attempt && a.Start.Sub(b.Start) < stragglerWithin
+		return b.Attempt > a.Attempt && b.Step == a.Step && a.Start.Sub(b.Start) < stragglerWithin
 	})
 }
 
