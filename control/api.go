@@ -43,6 +43,8 @@ type API struct {
 	Readiness func() Readiness
 	// Authenticator says who calls. Without one nobody has to log in, and the API is for programs on this machine (service.Local).
 	Authenticator service.Authenticator
+	// Login is told to everybody: how people log in by a provider.
+	Login service.Login
 	// Tokens are the API tokens; nil: there are none.
 	Tokens TokensService
 	// Version is that of the program.
@@ -113,7 +115,7 @@ func (a API) table(addr func() string, log *slog.Logger) *service.Table {
 	if a.Connections != nil {
 		optional, others["connection"] = append(optional, connectionsMethods(connectionsService{a})...), a.Connections
 	}
-	return service.NewTable(service.Options{Authenticator: auth, Owners: a.owners(), Others: others, Version: a.Version, Log: log}, slices.Concat(optional,
+	return service.NewTable(service.Options{Authenticator: auth, Owners: a.owners(), Others: others, Login: a.Login, Version: a.Version, Log: log}, slices.Concat(optional,
 		jobsMethods(jobsService{a}), deliveriesMethods(deliveriesService{a}), deadLettersMethods(deadLettersService{a}),
 		offsetsMethods(offsetsService{a}), resetsMethods(resetsService{a}), auditMethods(auditService{a}), systemMethods(systemService{a}), tokensMethods(a.Tokens))...)
 }

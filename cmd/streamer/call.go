@@ -37,13 +37,13 @@ func calls(c *cobra.Command, environ []string, do func(ctx context.Context, c *c
 		if err != nil {
 			return err
 		}
-		api, err := connect(s, environ)
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		api, err := connect(ctx, s, environ)
 		if err != nil {
 			return err
 		}
 		defer api.Close()
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
 		return told(do(ctx, c, api, args))
 	}
 	return c

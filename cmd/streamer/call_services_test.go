@@ -513,7 +513,7 @@ func TestEveryRouteAndPerson(t *testing.T) {
 			t.Errorf("%s is answered to nobody: %d %s", path, status, text)
 		}
 	}
-	public := []string{"/healthz", "/readyz", "/metrics", "/api/v1/client.js"}
+	public := []string{"/healthz", "/readyz", "/metrics", "/api/v1/client.js", "/api/v1/login"}
 	for _, path := range public {
 		if status, text := exchange(t, http.MethodGet, base+path, "", nil); status != http.StatusOK {
 			t.Errorf("%s: %d %s", path, status, text)

@@ -22,6 +22,7 @@ import (
 	"streamer/control"
 	"streamer/control/job"
 	"streamer/control/people"
+	"streamer/control/people/peopletest"
 	"streamer/control/service"
 	"streamer/sink"
 )
@@ -44,14 +45,31 @@ func instance(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("CLOCK", night.Format(time.RFC3339))
 }
 
+// provided starts the API of an instance where people log in by a provider, whose first token has expired at once, and whose login ends after
+// the second.
+func provided(ts *testscript.TestScript, _ bool, _ []string) {
+	p, end := peopletest.Start(peopletest.Answer{Error: "authorization_pending"}, peopletest.Answer{Access: "operate health", Refresh: "r1", Expires: 1},
+		peopletest.Answer{Access: "edit health", Refresh: "r2", Expires: 20}, peopletest.Answer{Error: "invalid_grant"})
+	ts.Defer(end)
+	s, _ := nightServer(ts.MkAbs("sending"), persons{}, service.Login{Issuer: p.URL, ClientID: peopletest.ClientID, Scopes: []string{"openid"}})
+	ts.Check(s.Start())
+	ts.Defer(func() { s.Stop(context.Background()) })
+	ts.Setenv("STREAMER_URL", "http://"+s.Addr())
+	ts.Setenv("AT", "http://"+s.Addr())
+}
+
 // nightServer serves the API of that instance. sending is a file that is there once a redrive sends; callers says who calls.
-func nightServer(sending string, callers service.Authenticator) (*control.Server, *nightStore) {
+func nightServer(sending string, callers service.Authenticator, login ...service.Login) (*control.Server, *nightStore) {
 	store := &nightStore{jobs: map[string]consumer.Memory{"births": {Hold: &consumer.Hold{Cause: consumer.HoldGuard, Since: night.Add(-20 * time.Minute),
 		Reason: "51 of the last 100 rows would have been given up: rejected: answered 422 Unprocessable Entity", Next: "streamer jobs resume births"}}}}
+	var by service.Login
+	if len(login) > 0 {
+		by = login[0]
+	}
 	return control.NewServer(control.ServerOptions{
 		Listen: "127.0.0.1:0", Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Readiness: func() control.Readiness { return control.Readiness{Ready: true} },
-		API: control.API{Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{}, Connections: nightTargets{}, Tokens: nightTokens{}, Resets: nightResets{}, Authenticator: callers, Version: "1.2.3",
+		API: control.API{Login: by, Jobs: nightJobs{}, Store: store, Desires: store, Fleet: nightFleet{}, Audits: nightAudit{}, Connections: nightTargets{}, Tokens: nightTokens{}, Resets: nightResets{}, Authenticator: callers, Version: "1.2.3",
 			Definitions: nightDefinitions{}, Lines: func(job string) []control.LogLine {
 				return []control.LogLine{{At: night.Add(-time.Minute), Level: "WARN", Text: "a row waits for its next attempt job=" + job}}
 			},

@@ -13,18 +13,53 @@ import (
 	"streamer/cmd/streamer/contexts"
 	"streamer/cmd/streamer/settings"
 	"streamer/control/client"
+	"streamer/control/people"
 	"streamer/control/service"
 )
 
 // Which instance a command calls, and what it says of who calls: the settings over the context that somebody has logged in to.
 
-// connect gives the client of a command.
-func connect(s settings.Settings, environ []string) (*client.Client, error) {
+// connect gives the client of a command. A login that has expired is renewed first.
+func connect(ctx context.Context, s settings.Settings, environ []string) (*client.Client, error) {
 	to, err := server(s, environ)
 	if err != nil {
 		return nil, err
 	}
+	if to.Stale(time.Now()) {
+		if to, err = renew(ctx, to, contexts.Path(lookup(environ))); err != nil {
+			return nil, err
+		}
+	}
 	return connectTo(to)
+}
+
+// renew gets the next token of a context, and keeps it. Another command may have done so in the same moment.
+func renew(ctx context.Context, to contexts.Context, path string) (contexts.Context, error) {
+	next, err := to.Provider.Renew(ctx, people.Session{Access: to.Token, Refresh: to.Refresh, Expires: to.Expires})
+	book, unread := contexts.Read(path) // as it is now
+	known, unfound := book.Find(to.Name)
+	gone := errors.Join(unread, unfound) != nil || !sameServer(known.URL, to.URL)
+	switch {
+	case err != nil && !gone && known.Token != to.Token && !known.Stale(time.Now()):
+		return known, nil
+	case errors.Is(err, people.ErrEnded):
+		return to, failure{fmt.Errorf("context %s: %w; log in again: streamer login --name %s", to.Name, err, to.Name)}
+	case err != nil:
+		return to, failure{fmt.Errorf("context %s: %w", to.Name, err)}
+	}
+	to.Token, to.Expires = next.Access, next.Expires
+	if next.Refresh != "" {
+		to.Refresh = next.Refresh
+	}
+	if gone || known.Refresh == "" { // logged out meanwhile
+		return to, nil
+	}
+	known.Token, known.Refresh, known.Expires = to.Token, to.Refresh, to.Expires
+	book.Put(known)
+	if err := book.Write(path); err != nil {
+		return to, failure{err}
+	}
+	return to, nil
 }
 
 // connectTo gives the client of a context. Its credential does not leave this machine in the clear, unless the context allows it.
@@ -78,7 +113,7 @@ func server(s settings.Settings, environ []string) (contexts.Context, error) {
 	if !mine {
 		return to, nil
 	}
-	to.User, to.Password, to.Token = "", "", ""
+	to = contexts.Context{Name: to.Name, URL: to.URL, Insecure: to.Insecure} // without its login
 	if s.Token != "" {
 		to.Token = s.Token
 		return to, nil
@@ -123,13 +158,13 @@ func completeJobs(environ []string) cobra.CompletionFunc {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		api, err := connect(s, environ)
+		ctx, cancel := context.WithTimeout(context.Background(), completeTimeout)
+		defer cancel()
+		api, err := connect(ctx, s, environ)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		defer api.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), completeTimeout)
-		defer cancel()
 		var ids []cobra.Completion
 		all, err := api.Definitions(ctx)
 		if err != nil {

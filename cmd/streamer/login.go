@@ -18,6 +18,7 @@ import (
 	"streamer/cmd/streamer/contexts"
 	"streamer/cmd/streamer/settings"
 	"streamer/control"
+	"streamer/control/people"
 	"streamer/sink"
 )
 
@@ -28,9 +29,11 @@ func loginCommand(environ []string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "login",
 		Short: "logs in to an instance, and keeps that for the commands that follow",
-		Long: "Asks for a user and a password, or a token, tries them on the instance, and keeps them with its address as a context, which is the current\n" +
-			"one from then on. --name keeps several. Nothing secret is given as a flag, as a command line can be seen by others: it is typed on the\n" +
-			"terminal, or comes in with --token-stdin or --password-stdin. They are kept in a file that only you may read.",
+		Long: "Logs in to an instance, and keeps that with its address as a context, which is the current one from then on. --name keeps several.\n" +
+			"Where the instance has an OpenID Connect provider for that, it prints an address and a code: open the one in any browser, and enter\n" +
+			"the other. The login is renewed by itself until the provider ends it. Elsewhere it asks for a user and a password, or a token; --user and\n" +
+			"--token-stdin do so anywhere. Nothing secret is given as a flag, as a command line can be seen by others: it is typed on the terminal, or\n" +
+			"comes in with --token-stdin or --password-stdin. It is kept in a file that only you may read.",
 		Args: cobra.NoArgs,
 	}
 	var l login
@@ -59,7 +62,7 @@ func loginCommand(environ []string) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := l.ask(ctx, c, s, &to); err != nil {
+		if err := l.get(ctx, c, s, &to); err != nil {
 			return err
 		}
 		made, err := try(ctx, to)
@@ -128,6 +131,46 @@ func (l login) context(c *cobra.Command, s settings.Settings, book contexts.Book
 	}
 	api.Close()
 	return to, nil
+}
+
+// get fills the credential in: that of the instance's provider, unless another one was named, or what somebody gives.
+func (l login) get(ctx context.Context, c *cobra.Command, s settings.Settings, to *contexts.Context) error {
+	if l.tokenIn || l.passwordIn || c.Flags().Changed("user") {
+		return l.ask(ctx, c, s, to)
+	}
+	api, err := connectTo(contexts.Context{URL: to.URL})
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	by, err := api.Login(ctx)
+	switch p := new(control.Problem); {
+	case errors.As(err, &p): // it knows no such path
+	case err != nil:
+		return failure{err}
+	case by.ClientID != "":
+		return device(ctx, c, people.Device(by), to)
+	}
+	return l.ask(ctx, c, s, to)
+}
+
+// device logs in by a provider, in a browser that may be elsewhere.
+func device(ctx context.Context, c *cobra.Command, by people.Device, to *contexts.Context) error {
+	got, err := by.Login(ctx, func(code people.Code) {
+		text := fmt.Sprintf("log in by %s: open %s and enter the code %s\n", by.Issuer, code.URL, code.UserCode)
+		if code.Complete != "" {
+			text += fmt.Sprintf("or open %s\n", code.Complete)
+		}
+		_, _ = io.WriteString(c.ErrOrStderr(), strings.Map(printable, text))
+	})
+	switch {
+	case ctx.Err() != nil:
+		return failure{errDeclined}
+	case err != nil:
+		return failure{err}
+	}
+	to.Token, to.Refresh, to.Expires, to.Provider = got.Access, got.Refresh, got.Expires, by
+	return nil
 }
 
 // ask fills the credential in.

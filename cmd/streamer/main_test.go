@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "waitlog": waitlog,
-			"instance": instance},
+			"instance": instance, "provider": provided},
 	})
 }
 

@@ -25,6 +25,7 @@ import (
 	"streamer/control"
 	"streamer/control/job"
 	"streamer/control/people"
+	"streamer/control/service"
 )
 
 func runCommand(environ []string) *cobra.Command {
@@ -176,6 +177,9 @@ func New(o Options) (*App, error) {
 		return nil, err
 	case callers != nil:
 		api.Authenticator = callers
+	}
+	if o := logins.OIDC; api.Authenticator != nil && o.Issuer != "" && o.ClientID != "" {
+		api.Login = service.Login{Issuer: o.Issuer, ClientID: o.ClientID, Scopes: o.Scopes}
 	}
 	a.server = control.NewServer(control.ServerOptions{
 		Listen: o.Settings.Listen, Readiness: a.supervisor.Readiness, Metrics: reg, Log: o.Log,

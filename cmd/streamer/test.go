@@ -134,7 +134,7 @@ func (r recordFlags) onInstance(ctx context.Context, c *cobra.Command, s setting
 			return failure{fmt.Errorf("%s has no job %q", r.changed, id)}
 		}
 	}
-	api, err := connect(s, environ)
+	api, err := connect(ctx, s, environ)
 	if err != nil {
 		return err
 	}

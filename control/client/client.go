@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"streamer/control"
+	"streamer/control/service"
 )
 
 // DefaultURL is where an instance with the default settings listens.
@@ -121,6 +122,29 @@ func (c *Client) Call(ctx context.Context, method string, in, out any) error {
 	return nil
 }
 
+// Login tells how people log in by a provider; nobody has to be logged in for that. An instance that knows of none gives the zero value.
+func (c *Client) Login(ctx context.Context) (service.Login, error) {
+	var l service.Login
+	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errNoAnswer)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/api/v1/login", nil)
+	if err != nil {
+		return l, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return l, &UnreachableError{c.base, cause(ctx, err)}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return l, c.refusal(resp)
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&l); err != nil {
+		return l, fmt.Errorf("%s answers what is no answer of streamer's API: %w", c.base, err)
+	}
+	return l, nil
+}
+
 // Stream calls a method that answers line by line, and gives each line to do. It ends with the last line, with do's error, or with ctx; a
 // stream that breaks ends with the *control.Problem that says so, or an *UnreachableError.
 func (c *Client) Stream(ctx context.Context, method string, in any, do func(line json.RawMessage) error) error {
@@ -170,12 +194,12 @@ func cause(ctx context.Context, err error) error {
 
 // send calls a method. An answer that is no success becomes an error.
 func (c *Client) send(ctx context.Context, method string, in any) (*http.Response, error) {
-	service, name, _ := strings.Cut(method, ".")
+	of, name, _ := strings.Cut(method, ".")
 	text, err := json.Marshal(in)
 	if err != nil {
 		return nil, err
 	}
-	u := c.base + "/api/v1/services/" + url.PathEscape(service) + "/" + url.PathEscape(name)
+	u := c.base + "/api/v1/services/" + url.PathEscape(of) + "/" + url.PathEscape(name)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u, bytes.NewReader(text))
 	if err != nil {
 		return nil, err

@@ -4,9 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
+	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +52,7 @@ func TestRealKeycloak(t *testing.T) {
 		"operator": {Permission: service.Operate, Owner: "health"}, "admin": {Permission: service.Admin, Owner: service.Everyone}} {
 		grants = append(grants, GroupGrant{role, g})
 	}
-	auth, err := New(Options{Require: true, OIDC: OIDC{issuer, "streamer-api", "roles"}, Grants: grants}, "0.0.0.0:9013")
+	auth, err := New(Options{Require: true, OIDC: OIDC{Issuer: issuer, Audience: "streamer-api", GroupsClaim: "roles"}, Grants: grants}, "0.0.0.0:9013")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,4 +81,98 @@ func TestRealKeycloak(t *testing.T) {
 	if _, err := auth.Authenticate(anyone("10.0.0.1", "Bearer "+person("admin"))); err == nil || !strings.Contains(err.Error(), "has expired at") {
 		t.Errorf("a token of an hour ago: %v", err)
 	}
+}
+
+// Somebody logs in from a program that has no page, and says yes in a browser: this test plays both. make oidc says where the provider is.
+func TestRealKeycloakDevice(t *testing.T) {
+	issuer, password := os.Getenv("OIDC_ISSUER"), os.Getenv("OIDC_USER_PASSWORD")
+	if issuer == "" {
+		t.Skip("OIDC_ISSUER is not set: make oidc runs this test, and CI runs make oidc")
+	}
+	auth, err := New(Options{Require: true, OIDC: OIDC{Issuer: issuer, Audience: "streamer-api", GroupsClaim: "roles"},
+		Grants: []GroupGrant{{"operator", service.Grant{Permission: service.Operate, Owner: "health"}}}}, "0.0.0.0:9013")
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := Device{issuer, "streamer-cli", []string{"openid"}}
+	s, err := device.Login(t.Context(), func(c Code) { sayYes(t, c.Complete, "operator", password) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed, err := device.Renew(t.Context(), s)
+	if err != nil || renewed.Access == s.Access || renewed.Access == "" {
+		t.Fatalf("renewed: %v", err)
+	}
+	for _, token := range []string{s.Access.Reveal(), renewed.Access.Reveal()} {
+		by, err := auth.Authenticate(anyone("10.0.0.1", "Bearer "+token))
+		if err != nil || fmt.Sprint(by.Name, " ", by.Grants) != "oidc:operator [{operate health}]" {
+			t.Errorf("%+v, %v", by, err)
+		}
+	}
+	if time.Until(s.Expires) < time.Minute || s.Refresh == "" {
+		t.Errorf("expires %v, can be renewed: %v", s.Expires, s.Refresh != "")
+	}
+	if _, err := device.Renew(t.Context(), Session{Refresh: "forged"}); !errors.Is(err, ErrEnded) {
+		t.Errorf("forged: %v", err)
+	}
+}
+
+var (
+	formAction = regexp.MustCompile(`(?s)<form[^>]*action="([^"]*)"`)
+	formInput  = regexp.MustCompile(`(?s)<input[^>]*>`)
+	inputName  = regexp.MustCompile(`\bname="([^"]*)"`)
+	inputValue = regexp.MustCompile(`\bvalue="([^"]*)"`)
+)
+
+// sayYes opens a page of the provider as a browser does, and fills in each form that comes, until none does.
+func sayYes(t *testing.T, page, user, password string) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	browser := &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}
+	read := func(ask func() (*http.Response, error)) string {
+		resp, err := ask()
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		defer func() { _ = resp.Body.Close() }()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s, %v", resp.Request.URL.Path, resp.Status, err)
+		}
+		return string(body)
+	}
+	text := read(func() (*http.Response, error) { return browser.Get(page) })
+	for range 4 { // the code, the login, the consent
+		action := formAction.FindStringSubmatch(text)
+		if action == nil {
+			return
+		}
+		form := url.Values{}
+		for _, input := range formInput.FindAllString(text, -1) {
+			name, value := inputName.FindStringSubmatch(input), inputValue.FindStringSubmatch(input)
+			if name == nil || name[1] == "cancel" || name[1] == "rememberMe" {
+				continue
+			}
+			form.Set(name[1], "")
+			if value != nil {
+				form.Set(name[1], html.UnescapeString(value[1]))
+			}
+		}
+		if form.Has("username") {
+			form.Set("username", user)
+			form.Set("password", password)
+		}
+		to, err := url.Parse(html.UnescapeString(action[1]))
+		base, err2 := url.Parse(page)
+		if err := errors.Join(err, err2); err != nil {
+			t.Error(err)
+			return
+		}
+		text = read(func() (*http.Response, error) { return browser.PostForm(base.ResolveReference(to).String(), form) })
+	}
+	t.Errorf("forms come without end: %s", text)
 }

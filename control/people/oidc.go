@@ -26,6 +26,9 @@ type OIDC struct {
 	Audience string
 	// GroupsClaim names the claim with the groups of a person, with dots between levels: groups, realm_access.roles.
 	GroupsClaim string
+	// ClientID is what streamer login is at the provider, a public client; empty: nobody logs in there by it. Scopes are what it asks for.
+	ClientID string
+	Scopes   []string
 }
 
 // CheckIssuer says what is wrong with the address of a provider.

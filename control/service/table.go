@@ -54,6 +54,8 @@ type Options struct {
 	Owners        Owners
 	// Others know whose the things are that are no jobs, by what they are called: connection.
 	Others map[string]Owners
+	// Login is told to everybody.
+	Login Login
 	// Version is that of the program, for the OpenAPI document.
 	Version string
 	Log     *slog.Logger
@@ -167,7 +169,7 @@ func (m *bound) resolved(s *huma.Schema) *huma.Schema {
 	return s
 }
 
-// Mount registers the routes. Every path under /api, /jobs and /job needs a caller, also one that no route takes, but for the client of pages.
+// Mount registers the routes. Every path under /api, /jobs and /job needs a caller, also one that no route takes, but for what is public.
 func (t *Table) Mount(e *echo.Echo) {
 	e.Use(t.who, bounded)
 	for _, m := range t.methods {
@@ -182,6 +184,7 @@ func (t *Table) Mount(e *echo.Echo) {
 	}
 	e.POST(prefix+"/services/:service/:method", t.byName)
 	e.Match([]string{http.MethodGet, http.MethodHead}, scriptPath, serveScript)
+	e.Match([]string{http.MethodGet, http.MethodHead}, loginPath, t.serveLogin)
 }
 
 // ofAPI tells whether a request is for the API, also one that no route takes.
@@ -195,7 +198,7 @@ const callerKey = "caller"
 func (t *Table) who(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		req := c.Request()
-		if !ofAPI(req) || req.URL.Path == scriptPath {
+		if !ofAPI(req) || slices.Contains(public, req.URL.Path) {
 			return next(c)
 		}
 		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")

@@ -51,6 +51,13 @@ realm() {
      "config":{"included.client.audience":"streamer-api","access.token.claim":"true","id.token.claim":"false"}},
     {"name":"roles","protocol":"openid-connect","protocolMapper":"oidc-usermodel-realm-role-mapper",
      "config":{"claim.name":"roles","jsonType.label":"String","multivalued":"true","access.token.claim":"true","id.token.claim":"true"}}]},
+  {"clientId":"streamer-cli","enabled":true,"protocol":"openid-connect","publicClient":true,"standardFlowEnabled":false,
+   "attributes":{"oauth2.device.authorization.grant.enabled":"true","oauth2.device.polling.interval":"1"},
+   "protocolMappers":[
+    {"name":"audience","protocol":"openid-connect","protocolMapper":"oidc-audience-mapper",
+     "config":{"included.client.audience":"streamer-api","access.token.claim":"true","id.token.claim":"false"}},
+    {"name":"roles","protocol":"openid-connect","protocolMapper":"oidc-usermodel-realm-role-mapper",
+     "config":{"claim.name":"roles","jsonType.label":"String","multivalued":"true","access.token.claim":"true","id.token.claim":"true"}}]},
   {"clientId":"another-api","secret":"$OIDC_CLIENT_SECRET","enabled":true,"protocol":"openid-connect","publicClient":false,"serviceAccountsEnabled":true}]}
 JSON
 }

@@ -12,10 +12,12 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"streamer/control/client"
+	"streamer/control/people"
 	"streamer/internal/nearest"
 	"streamer/sink"
 )
@@ -33,6 +35,10 @@ var namePattern = regexp.MustCompile(`^[A-Za-z0-9._:@-]{1,100}$`)
 type Context struct {
 	Name, URL, User string
 	Password, Token sink.Secret
+	// Provider is where the Token comes from, if streamer login got it there: it is renewed by Refresh once it Expires.
+	Provider people.Device
+	Refresh  sink.Secret
+	Expires  time.Time
 	// Insecure allows the credential to be sent over plain HTTP to another machine.
 	Insecure bool
 }
@@ -45,9 +51,19 @@ func CheckName(name string) error {
 	return nil
 }
 
+// renewBefore is how long before its end a token is renewed: it has to arrive, and clocks differ.
+const renewBefore = 30 * time.Second
+
+// Stale says that the Token has to be renewed before it is sent.
+func (c Context) Stale(now time.Time) bool {
+	return c.Refresh != "" && !c.Expires.IsZero() && now.After(c.Expires.Add(-renewBefore))
+}
+
 // Login says how somebody logs in, without what is secret.
 func (c Context) Login() string {
 	switch {
+	case c.Provider.Issuer != "":
+		return "by " + c.Provider.Issuer
 	case c.Token != "":
 		return "token"
 	case c.User != "":
@@ -115,12 +131,21 @@ type written struct {
 }
 
 type writtenContext struct {
-	Name     string `yaml:"name"`
-	URL      string `yaml:"url"`
-	User     string `yaml:"user,omitempty"`
-	Password string `yaml:"password,omitempty"`
-	Token    string `yaml:"token,omitempty"`
-	Insecure bool   `yaml:"insecure,omitempty"`
+	Name     string          `yaml:"name"`
+	URL      string          `yaml:"url"`
+	User     string          `yaml:"user,omitempty"`
+	Password string          `yaml:"password,omitempty"`
+	Token    string          `yaml:"token,omitempty"`
+	Provider writtenProvider `yaml:"provider,omitempty"`
+	Insecure bool            `yaml:"insecure,omitempty"`
+}
+
+type writtenProvider struct {
+	Issuer   string    `yaml:"issuer,omitempty"`
+	ClientID string    `yaml:"client_id,omitempty"`
+	Scopes   []string  `yaml:"scopes,omitempty,flow"`
+	Refresh  string    `yaml:"refresh,omitempty"`
+	Expires  time.Time `yaml:"expires,omitempty"`
 }
 
 // Read reads the file at a path; one that is not there, or an empty path, holds nothing. A file that others may read is refused.
@@ -171,7 +196,8 @@ func parse(src []byte) (Book, error) {
 		if CheckName(c.Name) != nil || client.CheckURL(c.URL) != nil {
 			return Book{}, errors.New("has a context without a name or an address that can be used")
 		}
-		b.Put(Context{Name: c.Name, URL: c.URL, User: c.User, Password: sink.Secret(c.Password), Token: sink.Secret(c.Token), Insecure: c.Insecure})
+		b.Put(Context{Name: c.Name, URL: c.URL, User: c.User, Password: sink.Secret(c.Password), Token: sink.Secret(c.Token), Insecure: c.Insecure,
+			Provider: people.Device{Issuer: c.Provider.Issuer, ClientID: c.Provider.ClientID, Scopes: c.Provider.Scopes}, Refresh: sink.Secret(c.Provider.Refresh), Expires: c.Provider.Expires})
 	}
 	return b, nil
 }
@@ -181,7 +207,8 @@ func parse(src []byte) (Book, error) {
 func (b Book) Write(path string) error {
 	w := written{Version: version, Current: b.Current, Contexts: []writtenContext{}}
 	for _, c := range b.Contexts {
-		w.Contexts = append(w.Contexts, writtenContext{Name: c.Name, URL: c.URL, User: c.User, Password: c.Password.Reveal(), Token: c.Token.Reveal(), Insecure: c.Insecure})
+		w.Contexts = append(w.Contexts, writtenContext{Name: c.Name, URL: c.URL, User: c.User, Password: c.Password.Reveal(), Token: c.Token.Reveal(), Insecure: c.Insecure,
+			Provider: writtenProvider{c.Provider.Issuer, c.Provider.ClientID, c.Provider.Scopes, c.Refresh.Reveal(), c.Expires}})
 	}
 	text, err := yaml.Marshal(w)
 	if err != nil {

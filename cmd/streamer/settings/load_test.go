@@ -46,7 +46,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := Settings{
 		Kafka: consumer.Client{Brokers: []string{"localhost:9092"}, GroupProtocol: consumer.GroupClassic}, Namespace: "streamer", Listen: "127.0.0.1:9013", URL: "http://127.0.0.1:9013", Jobs: "/etc/streamer/jobs",
-		MemoryBytes: 256 << 20, LogFormat: "json", LogLevel: slog.LevelInfo, People: people.Options{Require: true, OIDC: people.OIDC{GroupsClaim: "groups"}},
+		MemoryBytes: 256 << 20, LogFormat: "json", LogLevel: slog.LevelInfo, People: people.Options{Require: true, OIDC: people.OIDC{GroupsClaim: "groups", Scopes: []string{"openid"}}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -75,7 +75,7 @@ memory: 1GiB
 log: {format: text, level: debug}
 require_auth: false
 admin: {user: root, password: twelve letters}
-oidc: {issuer: https://login.example.org, audience: streamer, groups_claim: realm_access.roles}
+oidc: {issuer: https://login.example.org, audience: streamer, groups_claim: realm_access.roles, client_id: streamer-cli, scopes: "openid, offline_access"}
 people:
   grants:
     - {group: streamer-admins, permission: admin, owner: "*"}
@@ -92,7 +92,8 @@ password: mine
 		Namespace: "ns", Instance: "i-0", Listen: "0.0.0.0:80", URL: "http://localhost:80", Context: "prod", Insecure: true, Jobs: "jobs", SecretsDir: "secrets", AllowHosts: []string{"api.internal", "localhost"},
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, MemoryBytes: 1 << 30, LogFormat: "text", LogLevel: slog.LevelDebug,
 		User: "me", Password: "mine", People: people.Options{Admin: people.Admin{User: "root", Password: "twelve letters"},
-			OIDC: people.OIDC{Issuer: "https://login.example.org", Audience: "streamer", GroupsClaim: "realm_access.roles"},
+			OIDC: people.OIDC{Issuer: "https://login.example.org", Audience: "streamer", GroupsClaim: "realm_access.roles", ClientID: "streamer-cli",
+				Scopes: []string{"openid", "offline_access"}},
 			Grants: []people.GroupGrant{{Group: "streamer-admins", Grant: service.Grant{Permission: service.Admin, Owner: service.Everyone}},
 				{Group: "health, ops", Grant: service.Grant{Permission: service.Operate, Owner: "health-demo"}}}},
 	}
@@ -167,6 +168,7 @@ func TestRefusals(t *testing.T) {
 		{"a user with a colon", nil, nil, "admin: {user: 'a:b', password: twelve s3crets}", []string{`admin.user: "a:b" has a colon`}},
 		{"an issuer in clear", nil, nil, "oidc: {issuer: http://login.example.org, audience: a}", []string{`oidc.issuer: "http://login.example.org" is not https`}},
 		{"an issuer without an audience", nil, nil, "oidc: {issuer: https://login.example.org}", []string{"oidc.issuer: its tokens would be taken whomever they are for; set STREAMER_OIDC_AUDIENCE"}},
+		{"a client without an issuer", nil, nil, "oidc: {client_id: a}", []string{"oidc.client_id: there is no provider that could know it; set STREAMER_OIDC_ISSUER"}},
 		{"an audience without an issuer", nil, nil, "oidc: {audience: a}", []string{"oidc.audience: there is no provider"}},
 		{"grants without an issuer", nil, nil, "people: {grants: [{group: a, permission: view, owner: b}]}", []string{"people.grants: there is no provider"}},
 		{"grants that are none", nil, nil, "oidc: {issuer: https://l.test, audience: a}\npeople:\n  grants:\n    - {group: a, permission: operat, owner: b}\n    - {grup: a, permission: view, owner: ''}\n    - x\n    - {group: a, group: b, permission: [a], owner: c, also: d}", []string{

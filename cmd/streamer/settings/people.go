@@ -83,6 +83,8 @@ func (l *loader) checkPeople(s Settings) {
 		missing("oidc.issuer", "its tokens would be taken whomever they are for", "set STREAMER_OIDC_AUDIENCE")
 	case p.OIDC.Issuer == "" && p.OIDC.Audience != "":
 		missing("oidc.audience", "there is no provider whose tokens could name it", "set STREAMER_OIDC_ISSUER")
+	case p.OIDC.Issuer == "" && p.OIDC.ClientID != "":
+		missing("oidc.client_id", "there is no provider that could know it", "set STREAMER_OIDC_ISSUER")
 	case p.OIDC.Issuer == "" && p.Grants != nil:
 		missing("people.grants", "there is no provider whose groups these could be", "set STREAMER_OIDC_ISSUER")
 	}

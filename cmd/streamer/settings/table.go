@@ -159,6 +159,13 @@ var Table = []Setting{
 		Doc: "audience that those tokens must name", set: text(func(s *Settings) *string { return &s.People.OIDC.Audience })},
 	{Key: "oidc.groups_claim", Env: "STREAMER_OIDC_GROUPS_CLAIM", Flag: "oidc-groups-claim", Default: "groups", Example: "realm_access.roles",
 		Doc: "claim of those tokens with the groups of a person, with dots between levels", set: text(func(s *Settings) *string { return &s.People.OIDC.GroupsClaim })},
+	{Key: "oidc.client_id", Env: "STREAMER_OIDC_CLIENT_ID", Flag: "oidc-client-id", Example: "streamer-cli",
+		Doc: "public client of the provider by which streamer login logs people in (device authorization grant); everybody may read it", set: text(func(s *Settings) *string { return &s.People.OIDC.ClientID })},
+	{Key: "oidc.scopes", Env: "STREAMER_OIDC_SCOPES", Flag: "oidc-scopes", Default: "openid", Example: "openid,offline_access",
+		Doc: "scopes that streamer login asks for, with commas between", set: func(s *Settings, v string) error {
+			s.People.OIDC.Scopes = strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' })
+			return nil
+		}},
 	{Key: "people.grants", Env: "STREAMER_PEOPLE_GRANTS", Example: `[{group: health-ops, permission: operate, owner: health}]`,
 		Doc: "what groups of the provider may do: permission (view, operate, edit, admin) and owner of the jobs (* for all); see below", set: func(s *Settings, v string) (err error) {
 			s.People.Grants, err = grants(v)
