@@ -167,7 +167,7 @@ func device(ctx context.Context, c *cobra.Command, by people.Device, to *context
 	case ctx.Err() != nil:
 		return failure{errDeclined}
 	case err != nil:
-		return failure{err}
+		return failure{fmt.Errorf("%w; --user and --token-stdin log in otherwise", err)}
 	}
 	to.Token, to.Refresh, to.Expires, to.Provider = got.Access, got.Refresh, got.Expires, by
 	return nil

@@ -8,6 +8,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
+
+	"streamer/control/people"
 )
 
 func TestWrittenAndRead(t *testing.T) {
@@ -15,6 +18,8 @@ func TestWrittenAndRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "deep", "streamer", "contexts.yaml")
 	want := Book{Current: "prod", Contexts: []Context{
 		{Name: "local", URL: "http://127.0.0.1:9013"},
+		{Name: "person", URL: "https://streamer.example.org", Token: "str_a", Refresh: "str_a2", Expires: time.Date(2026, 1, 31, 3, 0, 0, 0, time.UTC),
+			Provider: people.Device{Issuer: "https://login.example.org", ClientID: "cli", Scopes: []string{"openid", "groups"}}},
 		{Name: "prod", URL: "https://streamer.example.org", Token: "str_a"},
 		{Name: "test", URL: "http://test.example.org", User: "ada", Password: "p: #", Insecure: true},
 	}}
@@ -115,6 +120,26 @@ func TestFindAndPath(t *testing.T) {
 	} {
 		if got := Path(func(name string) (string, bool) { v, ok := c.env[name]; return v, ok }); filepath.ToSlash(got) != c.want {
 			t.Errorf("%v: %s", c.env, got)
+		}
+	}
+}
+
+// A token is renewed before it ends, if it can be.
+func TestStale(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 31, 3, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		Context
+		want bool
+	}{
+		"for a while":   {Context{Refresh: "r", Expires: now.Add(time.Minute)}, false},
+		"nearly over":   {Context{Refresh: "r", Expires: now.Add(29 * time.Second)}, true},
+		"over":          {Context{Refresh: "r", Expires: now.Add(-time.Hour)}, true},
+		"without a way": {Context{Expires: now.Add(-time.Hour)}, false},
+		"without end":   {Context{Refresh: "r"}, false},
+	} {
+		if got := c.Stale(now); got != c.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }
