@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,23 +27,30 @@ import (
 	"streamer/control/secret/secrettest"
 )
 
-// logins are the ways in which a job can log in, each with a secret of its own in it; %s stands for the secret.
+// logins are the ways in which a job can log in, each with a secret of its own in it; %s stands for the secret, API for the URL of the API.
 var logins = map[string]string{
-	"basic":        "basic_auth: {user: demo, password: '%s'}",
-	"auth-basic":   "auth: {basic: {user: demo, password: '%s'}}",
-	"token":        "token: '%s'",
-	"auth-token":   "auth: {token: '%s'}",
-	"auth-bearer":  "auth: {bearer: '%s'}",
-	"header":       "headers: {X-Api-Key: '%s'}",
-	"own-login":    "headers: {Authorization: 'ApiKey %s'}",
-	"by-env":       "auth: {bearer: '${env:STREAMER_VALUE_TOKEN}'}",
-	"by-file":      "auth: {basic: {user: demo, password: '${file:password}'}}",
-	"plain-header": "headers: {X-Source: 'a ${env:STREAMER_VALUE_TOKEN}'}",
+	"basic":              "basic_auth: {user: demo, password: '%s'}",
+	"auth-basic":         "auth: {basic: {user: demo, password: '%s'}}",
+	"token":              "token: '%s'",
+	"auth-token":         "auth: {token: '%s'}",
+	"auth-bearer":        "auth: {bearer: '%s'}",
+	"header":             "headers: {X-Api-Key: '%s'}",
+	"own-login":          "headers: {Authorization: 'ApiKey %s'}",
+	"by-env":             "auth: {bearer: '${env:STREAMER_VALUE_TOKEN}'}",
+	"by-file":            "auth: {basic: {user: demo, password: '${file:password}'}}",
+	"plain-header":       "headers: {X-Source: 'a ${env:STREAMER_VALUE_TOKEN}'}",
+	"oauth2":             "auth: {oauth2: {token_url: 'API/token', client_id: streamer, client_secret: '%s'}}",
+	"oauth2-refresh":     "auth: {oauth2: {token_url: 'API/token', client_id: streamer, refresh_token: '%s'}}",
+	"oauth2-refused":     "auth: {oauth2: {token_url: 'API/token?refused', client_id: streamer, client_secret: '%s'}}",
+	"token-storage":      "auth: {token_storage: {url: 'API/storage', service: crm, user: ann}}",
+	"token-storage-lost": "auth: {token_storage: {url: 'API/storage', service: crm, user: eve}}",
 }
 
 const (
 	secretInEnv  = "5ecret-of-the-environment+/="
 	secretInFile = "5ecret-of-a-file<&>"
+	// accessToken is what the token endpoint and the token storage give.
+	accessToken = "5ecret-access.token~+/="
 )
 
 // seen is everything that came out of the program, by where.
@@ -80,6 +89,9 @@ func TestNothingSecretIsShown(t *testing.T) {
 	defer elsewhere.Close()
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		out.add("the API", fmt.Sprint(r.Header))
+		if logsIn(w, r, &out) {
+			return
+		}
 		w.Header().Set("X-Echo", r.Header.Get("Authorization"))
 		w.Header().Set("WWW-Authenticate", "Basic realm="+r.Header.Get("X-Api-Key"))
 		status := http.StatusOK
@@ -120,7 +132,7 @@ func TestNothingSecretIsShown(t *testing.T) {
 		}
 	}
 	write(filepath.Join(secretsDir, "demo", "password"), secretInFile+"\n")
-	secrets := secrettest.Secrets{secretInEnv, secretInFile}
+	secrets := secrettest.Secrets{secretInEnv, secretInFile, accessToken}
 	var jobs, broken []string
 	for name, login := range logins {
 		value := "5ecret/of+" + name + `?=&"<>`
@@ -128,6 +140,7 @@ func TestNothingSecretIsShown(t *testing.T) {
 			secrets = append(secrets, value)
 			login = strings.ReplaceAll(login, "%s", value)
 		}
+		login = strings.ReplaceAll(login, "API", api.URL)
 		text := func(id, url, more string) string {
 			return "id: " + id + "\nowner: demo\ntype: PUT\ntopic: [Person]\nformat: json\ndatamap: {id: $.msg.id}\nurl: " + url + "/" + name +
 				"/{id}\ndelivery: {retry: {initial: 10ms, max: 20ms, attempts: 2}, on_unproven: dead_letter}\ndead_letter: {hold_share: 1}\n" + login + "\n" + more
@@ -151,6 +164,14 @@ func TestNothingSecretIsShown(t *testing.T) {
 	waitAnswer(t, p, "/readyz", `"ready": true`, &out)
 	// All rows of all jobs are final, in one way or another, but one: what is denied may hold its job, if nothing is delivered after it.
 	for name := range logins {
+		switch name {
+		case "oauth2-refused":
+			waitAnswer(t, p, "/api/v1/jobs/"+name, "the token endpoint "+api.URL+" answered 401 Unauthorized: invalid_client", &out)
+			continue
+		case "token-storage-lost":
+			waitAnswer(t, p, "/api/v1/jobs/"+name+"/deliveries?topic=Person&partition=0&offset=7", `"dead-lettered"`, &out)
+			continue
+		}
 		for _, offset := range []string{"1", "2", "4", "5", "6"} {
 			waitAnswer(t, p, "/api/v1/jobs/"+name+"/deliveries?topic=Person&partition=0&offset="+offset, `"dead-lettered"`, &out)
 		}
@@ -219,6 +240,32 @@ func TestNothingSecretIsShown(t *testing.T) {
 		"topic streamer.dead-letters.basic", "stored jobs", "shown jobs", "faults", "streamer validate", "streamer test", "streamer run"} {
 		secrets.Absent(t, where, out.of(where)) // also if it was not looked at
 	}
+}
+
+// logsIn answers where access tokens are asked for, as badly as can be: it tells all that it knows.
+func logsIn(w http.ResponseWriter, r *http.Request, out *seen) bool {
+	switch {
+	case r.URL.Path == "/token":
+		w.Header().Set("Content-Type", "application/json")
+		_, password, _ := r.BasicAuth()
+		password, _ = url.QueryUnescape(password)
+		sent := password + r.PostFormValue("client_secret") + r.PostFormValue("refresh_token")
+		out.add("the API", sent)
+		answer := map[string]string{"access_token": accessToken, "refresh_token": r.PostFormValue("refresh_token")}
+		if r.URL.RawQuery == "refused" {
+			w.WriteHeader(http.StatusUnauthorized)
+			answer = map[string]string{"error": "invalid_client", "error_description": sent, "error_uri": sent}
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	case r.URL.Path == "/storage/user/ann/token/crm":
+		_ = json.NewEncoder(w).Encode(map[string]any{"type": "OAuth2Token", "data": map[string]string{"access_token": accessToken}})
+	case strings.HasPrefix(r.URL.Path, "/storage/"):
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = fmt.Fprint(w, accessToken)
+	default:
+		return false
+	}
+	return true
 }
 
 // everything is what the topics hold, by their names.

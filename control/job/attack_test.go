@@ -65,12 +65,20 @@ func TestAttackReferenceInAnotherPlace(t *testing.T) {
 			"payload: {a: '%s'}", "payload: '%s'", "payload: {'%s': a}", "payload: {a: {$jq: '\"%s\"'}}", "constant: {a: '%s'}", "datamap: {id: '%s'}", "datamap: {'%s': $.msg.id}",
 			"topic: ['%s']", "topic: ['^%s$']", "group: '%s'", "group: 'streamer.%s'", "group: 'RESTWorker:%s'", "order: '%s'", "filter: '%s'", "emit: {field: '%s', values: [true]}",
 			"mask: {levels: ['%s'], emit: '%s', annotation: '%s'}", "dead_letter: {topic: 'streamer.out.%s'}", "dead_letter: '%s'", "type: '%s'", "format: '%s'", "start: '%s'",
-			"id: '%s'", "owner: '%s'", "headers: {'%s': a}", "headers: {X-A: '{%s}'}", "delivery: {idempotency_header: '%s'}",
+			"id: '%s'", "owner: '%s'",
+			"auth: {oauth2: {token_url: 'https://%s.example.org/', client_id: a, client_secret: b}}", "auth: {oauth2: {token_url: 'https://a.example.org/?%s', client_id: '%s', client_secret: b, scopes: ['%s'], audience: '%s'}}",
+			"auth: {token_storage: {url: 'https://%s.example.org', service: a, user: b}}", "auth: {token_storage: {url: 'https://a.example.org', service: '%s', user: '%s'}}", "headers: {'%s': a}", "headers: {X-A: '{%s}'}", "delivery: {idempotency_header: '%s'}",
 			"delivery: {breaker: {health: 'https://api.example.org/%s'}}", "delivery: {breaker: {health: 'https://%s.example.org/'}}", "json_body: ['%s']", "query_params: ['%s']", "tombstone: '%s'",
 		} {
 			line := strings.ReplaceAll(field, "%s", ref)
 			_, cfg, faults := parseOne(t, "job.yaml", jobText(line)).Admit(p, nil)
 			shown := faults.Error() + fmt.Sprintf("%+v", cfg.Topics) + cfg.Group + cfg.DeadLetterTopic + cfg.Job + cfg.IdempotencyHeader + cfg.Sink.Breaker.Health
+			if o := cfg.Sink.Auth.OAuth2; o != nil {
+				shown += o.TokenURL + o.ClientID + o.Audience + strings.Join(o.Scopes, " ")
+			}
+			if s := cfg.Sink.Auth.TokenStorage; s != nil {
+				shown += s.URL + s.Service
+			}
 			if faults.Err() == nil && cfg.Program != nil && len(cfg.Topics) > 0 {
 				shown += fmt.Sprintf("%+v", consumer.Render(cfg, consumer.Record{Topic: "village", Value: []byte(`{"id": 7}`)}))
 			}
@@ -405,5 +413,57 @@ func TestAttackCopyASealedSecret(t *testing.T) {
 	}
 	if cfg, faults := admit(t, p, before, "token: '"+token+"'"); faults.Err() != nil || cfg.Sink.Auth.Token != "hunter2" {
 		t.Errorf("the job's own sealed text: %v", faults)
+	}
+}
+
+// He leaves the API where it is, and has its access tokens asked for at his own place, so that the client's secret comes to him.
+func TestAttackMoveTheTokenEndpoint(t *testing.T) {
+	t.Parallel()
+	p := attacked(t)
+	p.Grants = nil
+	job := func(url, secret string) string {
+		return "auth: {oauth2: {token_url: '" + url + "', client_id: a, client_secret: '" + secret + "', scopes: ['https://scopes.example.org/read']}}"
+	}
+	before := sealText(t, p.Secrets.Keyring, jobText(job("https://idp.example.org/token", "hunter2")))
+	for url, kept := range map[string]bool{
+		"https://idp.example.org/token": true, "https://IDP.example.org:443/other?a=b": true, "https://evil.example.org/token": false, "http://idp.example.org/token": false,
+		"https://idp.example.org:8443/token": false, "https://idp.example.org@evil.example.org/": false, `https://evil.org\\@idp.example.org/`: false, "https://idp.example.org.evil.org/": false, "": false,
+	} {
+		cfg, faults := admit(t, p, before, job(url, masked))
+		if (faults.Err() == nil) != kept || kept && cfg.Sink.Auth.OAuth2.ClientSecret != "hunter2" || strings.Contains(faults.Error(), "hunter2") {
+			t.Errorf("%q: %v", url, faults)
+		}
+	}
+	sealed, _ := before.value.Field("auth").Field("oauth2").Field("client_secret").Str()
+	for name, line := range map[string]string{
+		"as another token": "auth: {oauth2: {token_url: 'https://idp.example.org/token', client_id: a, client_secret: b, refresh_token: '" + sealed + "'}}",
+		"where it shows":   "auth: {oauth2: {token_url: 'https://idp.example.org/token', client_id: '" + sealed + "', client_secret: b}}",
+		"as his password":  "basic_auth: {user: a, password: '" + sealed + "'}",
+	} {
+		_, faults := admit(t, p, before, line)
+		if faults.Err() == nil || strings.Contains(faults.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, faults)
+		}
+	}
+	// Nor can whoever may edit a connection move what it logs in with, or registers.
+	connection := func(token, register, secret string) string {
+		return "name: a\nowner: demo\nbase_url: https://a.example.org\nauth: {oauth2: {token_url: '" + token + "', client_id: a, client_secret: '" + secret + "'}}\n" +
+			"register: {url: '" + register + "', servicename: a, authorize_url: 'https://a.example.org/a', refresh_url: 'https://a.example.org/b', client_id: a, client_secret: '" + secret + "', implements: [metadata]}"
+	}
+	const idp, storage = "https://idp.example.org/token", "https://storage.example.org"
+	conn := parseConnection(t, connection(idp, storage, "hunter2"))
+	text, _ := conn.Seal(p.Secrets.Keyring, nil)
+	if strings.Contains(string(text), "hunter2") || strings.Count(string(conn.Masked()), masked) != 2 {
+		t.Errorf("%s", text)
+	}
+	conn, _ = ParseConnection("a.json", text)
+	for _, c := range []struct {
+		token, register string
+		kept            bool
+	}{{idp, storage, true}, {idp, "https://evil.example.org", false}, {"https://evil.example.org", storage, false}} {
+		_, target, faults := parseConnection(t, connection(c.token, c.register, masked)).Admit(p, conn)
+		if (faults.Err() == nil) != c.kept || c.kept && (target.Register.ClientSecret != "hunter2" || target.Auth.OAuth2.ClientSecret != "hunter2") {
+			t.Errorf("%v: %v", c, faults)
+		}
 	}
 }
