@@ -115,7 +115,7 @@ func (l *lastAnswer) failed(ctx context.Context, whom string, err error) error {
 	switch {
 	case word == "temporarily_unavailable", word == "server_error", word == "slow_down":
 		return &loginError{Target, answered + ": " + word}
-	case told.ErrorCode != "" && l.status < 500, l.status == 400, l.status == 401, l.status == 403:
+	case word != "" && l.status < 500, l.status == 400, l.status == 401, l.status == 403:
 		return &loginError{Credentials, answered + ": " + cmp.Or(word, "no error code") + mendOf(word)}
 	}
 	return &loginError{Target, answered}
@@ -127,7 +127,7 @@ func mendOf(word string) string {
 	case "invalid_client":
 		return "; client_id or client_secret is wrong"
 	case "unauthorized_client":
-		return "; the client may not use this grant"
+		return "; client_id or client_secret is wrong, or the client may not use this grant"
 	case "invalid_grant":
 		return "; the refresh token has ended, was used before, or is another client's: enter a new one. One that the server replaces with each use is for auth.token_storage"
 	case "invalid_scope":
