@@ -83,6 +83,7 @@ func (d *Definition) Compile(p Process) (consumer.Config, fault.List) {
 	c := compilation{def: d, process: p, grant: p.Grants.of(d.Owner), lenient: forAether(d.value), faults: slices.Clone(d.faults)}
 	c.process.Guard = c.grant.guard(p.Guard, d.Owner)
 	cfg := c.config()
+	c.refusePlaces()
 	return cfg, c.faults
 }
 
