@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build test race kafka oidc chaos fuzz lint fmt bench demo down
+.PHONY: help build test race kafka oidc chaos fuzz apifuzz lint fmt bench demo down
 
 # What a real Kafka and the tools need is kept here, outside the tree.
 CACHE := $(or $(STREAMER_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/streamer-test)
@@ -22,7 +22,7 @@ LINT_VERSION := 2.15.0
 LINT := $(CACHE)/bin/golangci-lint-$(LINT_VERSION)
 
 help: ## this list
-	@awk -F ' *## ' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ' *## ' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/streamer
 	go build -trimpath -o bin/streamer ./cmd/streamer
@@ -60,6 +60,10 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	  done; \
 	done; \
 	[ $$found -gt 0 ] || { echo "no fuzz target found" >&2; exit 1; }
+
+apifuzz: build ## ask everything of a running instance that its OpenAPI document allows, and more, for SECONDS_AT_MOST (120) (schemathesis)
+	@test/realparts/setup.sh
+	test/apifuzz/run.sh $(CACHE) $(CURDIR)/bin/streamer
 
 lint: $(LINT) ## formatting, vet and golangci-lint
 	$(LINT) run ./...
