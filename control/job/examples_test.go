@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"flag"
 	"fmt"
 	"math/big"
 	"os"
@@ -103,6 +104,75 @@ func TestReadmeRequest(t *testing.T) {
 			t.Errorf("README.md has no line %s", line)
 		}
 	}
+}
+
+var update = flag.Bool("update", false, "write what examples make of their records beside them")
+
+// An example that has records beside it (.jsonl) makes of them what stands in the text beside it, which docs/jobs.md shows as it is.
+func TestExampleRequests(t *testing.T) {
+	t.Parallel()
+	set, err := Load(filepath.Join(docsDir, "examples"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, c := range set.Compile(inExamples(t)) {
+		base := strings.TrimSuffix(c.File, filepath.Ext(c.File))
+		records, err := os.ReadFile(base + ".jsonl")
+		if err != nil {
+			continue
+		}
+		found++
+		var got strings.Builder
+		for line := range strings.Lines(string(records)) {
+			for _, r := range consumer.Render(c.Config, consumer.Record{Topic: c.Config.Topics[0], Value: []byte(strings.TrimSpace(line))}) {
+				got.WriteString(requestText(r))
+			}
+		}
+		if *update {
+			if err := os.WriteFile(base+".txt", []byte(got.String()), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(base + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.String() != string(want) {
+			t.Errorf("%s: got\n%s", c.File, got.String())
+		}
+		if shown := "```json\n" + string(records) + "```\n\nit makes these requests:\n\n```\n" + string(want) + "```\n"; !strings.Contains(readDocs(t, "jobs.md"), shown) {
+			t.Errorf("docs/jobs.md does not show the records of %s and their requests as they are", c.File)
+		}
+	}
+	if found < 2 {
+		t.Errorf("only %d examples have records", found)
+	}
+}
+
+// requestText shows what a row became: of a request what the job itself says.
+func requestText(r consumer.Rendered) string {
+	var b strings.Builder
+	if r.Route != "" {
+		b.WriteString(r.Route + ": ")
+	}
+	if r.Verdict != "send" {
+		b.WriteString(r.Verdict)
+		if r.Problem != "" {
+			b.WriteString(": " + r.Problem)
+		}
+		return b.String() + "\n"
+	}
+	b.WriteString(r.Request.Method + " " + r.Request.URL + "\n")
+	for _, h := range r.Request.Header {
+		if h.Name != "Idempotency-Key" && h.Name != "traceparent" && !strings.HasPrefix(h.Name, "Streamer-") {
+			b.WriteString("    " + h.Name + ": " + h.Value + "\n")
+		}
+	}
+	if len(r.Request.Body) > 0 {
+		b.WriteString("    " + string(r.Request.Body) + "\n")
+	}
+	return b.String()
 }
 
 // docs/jobs.md shows the body that the program of its example makes of the record that stands there.
