@@ -111,8 +111,8 @@ func (k *compiler) template(w wording) template {
 	return t
 }
 
-// routeKeys are those of a route.
-var routeKeys = []string{"name", "when", "type", "url", "headers", "query_params", "json_body", "form_body", "payload"}
+// routeKeys are those of a route. Of auth only the user of a token storage is looked at here.
+var routeKeys = []string{"name", "when", "type", "url", "headers", "query_params", "json_body", "form_body", "payload", "auth"}
 
 const maxRoutes = 256
 

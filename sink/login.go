@@ -221,7 +221,11 @@ func (s *Sink) newLogin(p Place, dial func(ctx context.Context, network, address
 	if dial != nil { // a test's own network
 		return create()
 	}
-	return processLogins.of(sha256.Sum256(fmt.Appendf(nil, "%s %q %+v", what, p.TLS.CA, s.c.Guard)), create)
+	guard, narrowed := s.c.Guard, Narrowed{}
+	if guard.Narrowed != nil {
+		narrowed = *guard.Narrowed
+	}
+	return processLogins.of(sha256.Sum256(fmt.Appendf(nil, "%s %q %q %v %v %+q", what, p.TLS.CA, guard.Hosts, guard.CIDRs, guard.Narrowed != nil, narrowed)), create)
 }
 
 // loginClient makes the requests for tokens: dialled under the guard, without redirects and proxies, a connection for each. An URL without

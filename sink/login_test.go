@@ -339,6 +339,7 @@ func TestSinksOfOneLoginRenewOnce(t *testing.T) {
 	var done sync.WaitGroup
 	for range 2 { // at once, and again
 		for range 3 {
+			c.Guard.Narrowed = &Narrowed{Owner: "demo", CIDRs: listed.CIDRs} // as each compilation of the job makes one
 			s, err := New(c, nil, nil)
 			if err != nil {
 				t.Fatal(err)

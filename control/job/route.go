@@ -46,14 +46,18 @@ func (c *compilation) route(out *schemas.Builder, r reader) {
 		out.Copy(under)
 		c.address(member(r.path, "url"), under)
 	}
-	if user != "" {
+	_, _, logsIn := r.given("auth")
+	_, _, linked := r.given("connection")
+	if logsIn || linked { // the job's user is not the route's
 		out.Key("auth")
 		out.BeginObject()
-		out.Key("token_storage")
-		out.BeginObject()
-		out.Key("user")
-		out.String(user)
-		out.End()
+		if user != "" {
+			out.Key("token_storage")
+			out.BeginObject()
+			out.Key("user")
+			out.String(user)
+			out.End()
+		}
 		out.End()
 	}
 	out.End()

@@ -7,6 +7,7 @@ import (
 
 	"streamer/mapping"
 	"streamer/schemas"
+	"streamer/sink"
 )
 
 // Secrets of routes and record events are sealed where they stand, bound to all targets, and opened for the place they are for.
@@ -38,5 +39,41 @@ func TestSecretsOfRoutes(t *testing.T) {
 		if p := cfg.Sink.Places; len(p) != 1 || p[0].Auth.Bearer.Reveal() != "hunter3" || p[0].Origin != map[string]string{"routes": "https://b.example.org:443", "events": "https://c.example.org:443"}[name] {
 			t.Errorf("%s: places %v", name, p)
 		}
+	}
+}
+
+// Whose token goes along with a route is said where its login is: not by the job, if the route has its own.
+func TestUsersOfRoutes(t *testing.T) {
+	t.Parallel()
+	p := secretProcess(t)
+	p.Namespace = "streamer"
+	p.Connection = func(_, name string) (Target, error) {
+		target := Target{Name: name, Base: "https://" + name + ".example.org", Origin: "https://" + name + ".example.org:443"}
+		if name == "stored" {
+			target.Auth.TokenStorage, target.User = &sink.TokenStorage{URL: "https://storage.example.org", Service: "b"}, "{$.msg.other}"
+		}
+		return target, nil
+	}
+	cfg, faults := compileText(t, p, jobText("auth: {token_storage: {url: 'https://storage.example.org', service: a, user: '{$.msg.user}'}}", `routes:
+  - {name: own}
+  - {name: bearer, url: 'https://a.example.org/', auth: {bearer: b}}
+  - {name: plain, url: /x, connection: plain}
+  - {name: stored, url: /x, connection: stored}
+  - {name: written, url: 'https://b.example.org/', auth: {token_storage: {url: 'https://storage.example.org', service: c, user: 'x-{$.msg.user}'}}}`))
+	checkFaults(t, faults, nil)
+	row, err := schemas.ParseJSON([]byte(`{"id": 1, "user": "ann", "other": "bob"}`), schemas.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, _, err := cfg.Program.NewMapper().Map(&mapping.Message{Msg: row}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var users []string
+	for _, part := range parts {
+		users = append(users, part.Call.User)
+	}
+	if got := strings.Join(users, ","); got != "ann,,,bob,x-ann" {
+		t.Errorf("users %s", got)
 	}
 }
