@@ -47,7 +47,7 @@ func (c Config) Effect(next Config) Effect {
 	case c.Job != next.Job, c.Namespace != next.Namespace, c.Group != next.Group, c.Instance != next.Instance, c.Pattern != next.Pattern,
 		!slices.Equal(slices.Sorted(slices.Values(c.Topics)), slices.Sorted(slices.Values(next.Topics))):
 		return EffectRejoin
-	case c.Order.By != next.Order.By, c.Schemas != next.Schemas, c.Tombstone != next.Tombstone,
+	case c.Order.By != next.Order.By, !c.Schemas.Equal(next.Schemas), c.Tombstone != next.Tombstone,
 		c.IdempotencyHeader != next.IdempotencyHeader, c.PositionHeaders != next.PositionHeaders,
 		!reflect.DeepEqual(c.Order.Path, next.Order.Path), !reflect.DeepEqual(c.Program, next.Program):
 		return EffectRemap

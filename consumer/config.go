@@ -23,6 +23,8 @@ type Config struct {
 	Order Order
 	// Schemas says how a value becomes rows.
 	Schemas schemas.Config
+	// Registry gives the schemas of ids; nil: there is none. It is the process's.
+	Registry schemas.Registry
 	// Program maps a row to a request.
 	Program *mapping.Program
 	// Sink delivers it.

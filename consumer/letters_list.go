@@ -293,27 +293,26 @@ func (w *letterMatcher) where(l *Letter, rec *kgo.Record) (bool, error) {
 		x, w.sources[l.Source.Topic] = &made, &made
 	}
 	source := sourceRecord(l, originalOf(rec))
-	message := mapping.Message{Msg: null, Tombstone: source.Value == nil}
-	if w.filter.Where.UsesKafka() {
-		message.Kafka = x.kafka(source)
-	}
-	if source.Value == nil {
-		return x.mapper.Finds(w.filter.Where, &message)
-	}
 	batch, err := x.decode(source)
+	if errors.Is(err, errTombstone) {
+		batch, err = x.decoder.Tombstone(&x.headers)
+	}
 	if err != nil {
 		return false, err
 	}
-	message.Avro = batch.Schema()
+	message := mapping.Message{Avro: batch.Schema(), Tombstone: source.Value == nil}
+	if w.filter.Where.UsesKafka() {
+		message.Kafka = x.kafka(source)
+	}
 	if l.Source.Row != wholeRecord {
 		if int(l.Source.Row) >= batch.Len() {
 			return false, errNoRow
 		}
-		message.Msg = batch.Row(int(l.Source.Row))
+		message.Msg, message.Event = batch.Row(int(l.Source.Row)), batch.Event(int(l.Source.Row))
 		return x.mapper.Finds(w.filter.Where, &message)
 	}
 	for i := range batch.Len() {
-		message.Msg = batch.Row(i)
+		message.Msg, message.Event = batch.Row(i), batch.Event(i)
 		if ok, err := x.mapper.Finds(w.filter.Where, &message); ok || err != nil {
 			return ok, err
 		}

@@ -25,6 +25,9 @@ type extraction struct {
 	cfg       *Config
 	address   address // where its records come from, in headers and idempotency keys
 	usesKafka bool
+	headers   recordHeaders
+	missing   *schemas.UnavailableError // why the last record cannot be decoded yet; nil: it could be, or never can
+	formats   *formats
 	decoder   *schemas.Decoder
 	mapper    *mapping.Mapper
 	build     *schemas.Builder
@@ -51,11 +54,13 @@ type extracted struct {
 }
 
 func newExtraction(cfg *Config, cache *schemas.Cache, from address) extraction {
+	reads := cfg.Schemas
+	reads.Registry = cfg.Registry
 	path := cfg.Order.Path
 	return extraction{
 		cfg: cfg, address: from,
 		usesKafka: cfg.Program.UsesKafka() || path != nil && path.UsesKafka(),
-		decoder:   schemas.NewDecoder(cfg.Schemas, cache),
+		decoder:   schemas.NewDecoder(reads, cache),
 		mapper:    cfg.Program.NewMapper(),
 		routes:    cfg.Program.Routes(),
 		build:     schemas.NewBuilder(),
@@ -68,25 +73,29 @@ func (x *extraction) adopt(cfg *Config, cache *schemas.Cache) {
 	x.cfg, x.usesKafka, x.decoder, x.mapper, x.routes = to.cfg, to.usesKafka, to.decoder, to.mapper, to.routes
 }
 
-// null is the row of a tombstone that is delivered.
-var null = func() schemas.Value {
-	b := schemas.NewBuilder()
-	b.Null()
-	return b.Value()
-}()
-
 var errTombstone = errors.New("the record has no value, and the job says tombstone: reject")
 
-// decode gives the rows of a record; nil rows and no error for a tombstone that is delivered as it is.
-func (x *extraction) decode(rec *kgo.Record) (*schemas.Batch, error) {
+// decode gives the rows of a record; a tombstone that is delivered as it is is one.
+func (x *extraction) decode(rec *kgo.Record) (batch *schemas.Batch, err error) {
+	x.missing, x.headers = nil, rec.Headers
 	switch {
 	case rec.Value != nil:
-		return x.decoder.Decode(rec.Value)
+		batch, err = x.decoder.Decode(rec.Value, &x.headers)
 	case x.cfg.Tombstone == TombstoneReject:
 		return nil, errTombstone
+	default:
+		batch, err = x.decoder.Tombstone(&x.headers)
 	}
-	return nil, nil
+	errors.As(err, &x.missing)
+	return batch, err
 }
+
+// recordHeaders are the headers of a record as schemas reads them.
+type recordHeaders []kgo.RecordHeader
+
+func (h *recordHeaders) Len() int { return len(*h) }
+
+func (h *recordHeaders) Header(i int) (name string, value []byte) { return (*h)[i].Key, (*h)[i].Value }
 
 // kafka is what an expression sees at $.kafka. Key and header values are text, or {"base64": …} where they are no UTF-8; a
 // header name that occurs several times has a list.
@@ -162,7 +171,7 @@ func (x *extraction) rowLane(rec *kgo.Record, batch *schemas.Batch, m *mapping.M
 	case OrderKey:
 		return keyLane(rec), nil
 	case OrderAuto:
-		if batch == nil || batch.Format() != schemas.FormatAether {
+		if batch.Format() != schemas.FormatAether {
 			return keyLane(rec), nil
 		}
 		path = aetherID

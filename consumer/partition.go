@@ -66,6 +66,8 @@ type partition struct {
 	metadata  string // acknowledged with it
 	highWater int64  // -1: unknown
 
+	unread unread // the next record waits for its schema
+
 	transaction *openTransaction // that keeps what follows from being read; nil: none
 }
 
@@ -103,6 +105,7 @@ func (r *Runner) newPartition(topic string, id int32) *partition {
 		committed:  -1, highWater: -1,
 	}
 	p.scopeOf = p.scope
+	p.extraction.formats = &r.formats
 	d.parking.await(p)
 	ctx, stop := context.WithCancel(context.Background()) // ends with close, whose caller waits for the worker
 	p.stop = stop
@@ -185,6 +188,7 @@ func (p *partition) work(ctx context.Context) {
 		}
 		select {
 		case <-p.wake:
+		case <-p.unread.again: // written by this goroutine alone
 		case <-idle.C:
 			p.decoder.Release()
 		case <-ctx.Done():
@@ -204,6 +208,8 @@ func (p *partition) dequeue() (own *record, rec *kgo.Record) {
 	switch {
 	case p.turn != nil:
 		p.turn.still()
+		p.unread = unread{} // by another definition it may need none
+	case !p.unread.over():
 	case len(p.again) > 0:
 		own = p.nextAgain(share)
 	default:

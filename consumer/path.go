@@ -52,7 +52,11 @@ func (p *partition) take(rec *kgo.Record) {
 		return
 	}
 	own := p.mapped(rec, nil, final)
-	if own == nil {
+	switch {
+	case p.missing != nil: // for the schema that the value was written by
+		p.putBack(rec, nil)
+		return
+	case own == nil:
 		p.skip(rec, "")
 		return
 	}
@@ -66,7 +70,11 @@ func (p *partition) take(rec *kgo.Record) {
 // the first of them, so that filtered records are not copied, and is nil if there is none.
 func (p *partition) mapped(rec *kgo.Record, own *record, final func(row int32) bool) *record {
 	rows, lanes := p.rows[:0], p.lanesOf[:0]
-	for _, x := range p.extract(rec) {
+	all := p.extract(rec)
+	if p.missing == nil {
+		p.canBeRead()
+	}
+	for _, x := range all {
 		if final != nil && final(x.index) {
 			continue
 		}
@@ -87,25 +95,25 @@ func (p *partition) mapped(rec *kgo.Record, own *record, final func(row int32) b
 }
 
 // extract does decode → filter, mask → map. The whole value is decoded before the first row of it can be sent. A record that
-// cannot be decoded is one row with the error, and so is a row whose routes cannot be told.
+// cannot be decoded is one row with the error, and so is a row whose routes cannot be told. One that cannot be decoded yet has none, and
+// says what it waits for.
 func (x *extraction) extract(rec *kgo.Record) []extracted {
 	x.out = x.out[:0]
 	batch, err := x.decode(rec)
-	if err != nil {
+	switch {
+	case x.missing != nil:
+		return x.out
+	case err != nil:
 		return append(x.out, extracted{part: part{row: wholeRecord}, index: wholeRecord, lane: x.recordLane(rec), err: err})
 	}
-	message, count := mapping.Message{Msg: null, Tombstone: rec.Value == nil}, 1
+	x.formats.count(batch.Found())
+	message := mapping.Message{Avro: batch.Schema(), Tombstone: rec.Value == nil}
 	if x.usesKafka {
 		message.Kafka = x.kafka(rec)
 	}
-	if batch != nil {
-		message.Avro, count = batch.Schema(), batch.Len()
-	}
 	offset := strconv.FormatInt(rec.Offset, 10)
-	for i := range int32(count) {
-		if batch != nil {
-			message.Msg = batch.Row(int(i))
-		}
+	for i := range int32(batch.Len()) {
+		message.Msg, message.Event = batch.Row(int(i)), batch.Event(int(i))
 		whole := extracted{part: part{row: i}, index: i * int32(len(x.routes))}
 		x.parts = x.parts[:0]
 		if whole.lane, whole.err = x.rowLane(rec, batch, &message); whole.err == nil { // before masking hides what it may need

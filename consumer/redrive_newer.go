@@ -105,7 +105,7 @@ func (x *extraction) lanesOf(rec *kgo.Record) []laneValue {
 		return nil
 	}
 	var out []laneValue
-	for _, row := range x.extract(rec) {
+	for _, row := range x.extractNow(rec) {
 		if row.lane.value != "" {
 			row.lane.value = boundKey(row.lane.value)
 		}

@@ -45,7 +45,13 @@ func (s *redriveSender) start(l *sending) {
 		s.conclude(l)
 		return
 	}
-	for _, x := range s.extraction(&l.letter).extract(sourceRecord(&l.letter, l.orig)) {
+	from := s.extraction(&l.letter)
+	rows := from.extractNow(sourceRecord(&l.letter, l.orig))
+	if from.missing != nil {
+		s.leaveOpen(l, from.missing.Cause)
+		return
+	}
+	for _, x := range rows {
 		if l.letter.Source.has(x.part) {
 			l.rows = append(l.rows, x)
 		}

@@ -72,7 +72,7 @@ func renderFrom(cfg Config, rec Record, from address) []Rendered {
 		return nil
 	}
 	var out []Rendered
-	for _, row := range x.extract(in) {
+	for _, row := range x.extractNow(in) {
 		out = append(out, rendered(row))
 	}
 	return out

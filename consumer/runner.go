@@ -76,6 +76,7 @@ type Runner struct {
 	ample       atomic.Bool  // the sink has rows enough
 	busy        atomic.Int64 // partitions that hold something
 	busyAt      time.Time    // when they were so many; guarded by regulating
+	formats     formats      // of its records
 	limits      limits       // of what the broker takes with a commit
 	unfinished  atomic.Int64
 }

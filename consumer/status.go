@@ -43,6 +43,8 @@ type Status struct {
 	OldestPending time.Duration
 	// Delivery says what the sink is doing.
 	Delivery sink.Stats
+	// Formats are what its records were found to be, on this instance, since the job began to run here.
+	Formats []FormatCount
 	// Unfinished is the number of rows that the stop left undelivered; they are sent again by their next owner.
 	Unfinished int64
 }
@@ -69,6 +71,7 @@ type PartitionStatus struct {
 
 	oldest time.Time
 	open   string // the open transaction that the lag is behind
+	unread string // what the next record's schema is waited for with
 }
 
 // TopicPartition names a partition.
@@ -139,7 +142,7 @@ func (s *status) read() (State, string, time.Time) {
 // Status reads the runner's state; it may be a moment old.
 func (r *Runner) Status() Status {
 	state, cause, since := r.status.read()
-	out := Status{State: cmp.Or(state, Starting), Cause: cause, Since: since, Unfinished: r.unfinished.Load()}
+	out := Status{State: cmp.Or(state, Starting), Cause: cause, Since: since, Formats: r.formats.read(), Unfinished: r.unfinished.Load()}
 	if o := r.now().outlet; o != nil {
 		out.Delivery = o.sink.Stats()
 	}
@@ -177,7 +180,7 @@ func (r *Runner) Status() Status {
 	slices.SortFunc(out.Partitions, func(a, b PartitionStatus) int {
 		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
-	for _, notable := range []string{stalledText(out.Stalls), heldText(out.Partitions)} {
+	for _, notable := range []string{stalledText(out.Stalls), heldText(out.Partitions), unreadText(out.Partitions)} {
 		switch {
 		case out.Cause == "":
 			out.Cause = notable
@@ -221,6 +224,19 @@ func andMore(first string, n int) string {
 	return first
 }
 
+// unreadText says in a line which partitions wait for a schema.
+func unreadText(partitions []PartitionStatus) string {
+	n, first := 0, ""
+	for _, p := range partitions {
+		if p.unread != "" {
+			if n++; n == 1 {
+				first = fmt.Sprintf("%s/%d waits for a schema: %s", p.Topic, p.Partition, p.unread)
+			}
+		}
+	}
+	return andMore(first, n)
+}
+
 // targetHolds is what an operator is told of targets on hold.
 func targetHolds(holds []sink.Hold) (out []Hold) {
 	for _, h := range holds {
@@ -244,6 +260,9 @@ func (p *partition) status() PartitionStatus {
 	}
 	if p.wait.hold {
 		s.Hold = &Hold{Cause: p.wait.kind, Reason: p.wait.cause, Next: p.wait.next, Since: p.wait.since}
+	}
+	if s.unread = p.unread.cause; s.Cause == "" && s.unread != "" {
+		s.Cause, s.Since = s.unread, p.unread.since
 	}
 	if s.Cause == "" && p.stuck > 0 {
 		s.Cause, s.Since = fmt.Sprintf("dead letters are off: %d rows that cannot be delivered hold their lanes", p.stuck), p.stuckSince

@@ -210,6 +210,10 @@ func (p *partition) takeAgain(own *record) {
 		p.runner.counted(outcomeTombstone)
 	} else {
 		p.mapped(rec, own, own.Final)
+		if p.missing != nil {
+			p.putBack(rec, own)
+			return
+		}
 	}
 	p.inherit(own)
 	for _, r := range p.reenter(own) {

@@ -33,6 +33,7 @@ const (
 	StallLimit       StallCause = "limit"
 	StallLane        StallCause = "stuck lane"
 	StallSlow        StallCause = "slow target"
+	StallSchema      StallCause = "schema registry"
 	StallBroker      StallCause = "broker"
 	StallMemory      StallCause = "memory"
 	StallTransaction StallCause = "open transaction"
@@ -40,7 +41,7 @@ const (
 
 // StallCauses are all causes, as the metric names them.
 var StallCauses = []StallCause{StallHeld, StallPaused, StallRebalance, StallGroup, StallDeadLetters, StallBreaker, StallLimit, StallLane, StallSlow,
-	StallBroker, StallMemory, StallTransaction}
+	StallSchema, StallBroker, StallMemory, StallTransaction}
 
 // Stall is a partition that has lag and makes no progress.
 type Stall struct {
@@ -84,6 +85,7 @@ type view struct {
 	fetch      string // why it is not fetched
 	memory     bool
 	open       string // the transaction that it waits for
+	unread     string // why the next record cannot be decoded yet
 }
 
 // rebalanced notes that partitions came or went.
@@ -191,6 +193,8 @@ func (v view) diagnose() (StallCause, string) {
 		return StallLane, row()
 	}
 	switch {
+	case v.unread != "":
+		return StallSchema, v.unread
 	case v.fetch != "":
 		return StallBroker, v.fetch
 	case v.memory:
@@ -230,7 +234,7 @@ func (r *Runner) views(now time.Time) []view {
 	for _, p := range r.all() {
 		s := p.status()
 		v := view{of: p, lag: s.Lag(), offset: -1, hold: s.Hold, jobHolds: holds, paused: paused, rebalances: rebalances, fenced: fenced,
-			memory: memory && s.Paused, open: s.open}
+			memory: memory && s.Paused, open: s.open, unread: s.unread}
 		if s.Hold == nil && s.Cause != s.open {
 			v.fetch = s.Cause
 		}

@@ -32,7 +32,7 @@ func benchMessage(tb testing.TB) *Message {
 		tb.Fatal(err)
 	}
 	d := schemas.NewDecoder(schemas.Config{}, schemas.NewCache(1<<20))
-	b, err := d.Decode(schemastest.Container(benchSchema, "null", row))
+	b, err := d.Decode(schemastest.Container(benchSchema, "null", row), nil)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -245,7 +245,7 @@ func TestMaskPlansAreBounded(t *testing.T) {
 	d := schemas.NewDecoder(schemas.Config{}, schemas.NewCache(1<<20))
 	for i := range 3 * maxPlans {
 		schema := fmt.Sprintf(`{"type":"record","name":"R%d","fields":[{"name":"a","type":"int","aetherMaskingLevel":"odd"},{"name":"b","type":"int"}]}`, i)
-		b, err := d.Decode(schemastest.Container(schema, "null", map[string]any{"a": 1, "b": 2}, map[string]any{"a": 3, "b": 4}))
+		b, err := d.Decode(schemastest.Container(schema, "null", map[string]any{"a": 1, "b": 2}, map[string]any{"a": 3, "b": 4}), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -183,7 +183,7 @@ func container(schema string, datum []byte) []byte {
 func decoded(t testing.TB, value []byte) *Message {
 	t.Helper()
 	d := schemas.NewDecoder(schemas.Config{}, schemas.NewCache(1<<20))
-	b, err := d.Decode(value)
+	b, err := d.Decode(value, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func rows(n int) []any {
 
 func decode(b *testing.B, d *schemas.Decoder, value []byte, rows int) {
 	b.Helper()
-	batch, err := d.Decode(value)
+	batch, err := d.Decode(value, nil)
 	if err != nil || batch.Len() != rows {
 		b.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func BenchmarkJSON(b *testing.B) {
 			decode(b, d, text, 1)
 		}
 	})
-	batch, err := d.Decode(text)
+	batch, err := d.Decode(text, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -42,34 +42,49 @@ func NewCache(maxBytes int64) *Cache {
 // schema gives the schema of a text, compiling it if it is new. Two goroutines that meet a new one at once may both compile it; one of
 // the results is kept and given to both.
 func (c *Cache) schema(source []byte) (*Schema, *DecodeError) {
-	c.mu.RLock()
-	found, young := c.young[string(source)]
-	if !young {
-		found = c.old[string(source)]
-	}
-	c.mu.RUnlock()
-	if young || found != (cached{}) {
-		if !young {
-			found = c.keep(found.text(source), found)
-		}
+	if found, ok := c.find(source); ok {
 		return found.schema, found.failure()
 	}
 	if len(source) > schemaBytes {
-		return nil, problem("the embedded schema has %d bytes, at most %d are read", len(source), schemaBytes)
+		return nil, problem("the schema has %d bytes, at most %d are read", len(source), schemaBytes)
 	}
 	own := string(source)
-	var made cached
-	made.schema, made.err = compileSchema(own)
-	made = c.keep(own, made)
-	return made.schema, made.failure()
+	return c.compiled(own, []string{own})
 }
 
-// text gives the copy of the source that the schema holds already.
-func (c cached) text(source []byte) string {
-	if c.schema != nil {
-		return c.schema.source
+// together gives the schema of the last of texts, which refers to those before it.
+func (c *Cache) together(texts []string) (*Schema, *DecodeError) {
+	key := strings.Join(texts, "\x00")
+	if found, ok := c.find([]byte(key)); ok {
+		return found.schema, found.failure()
 	}
-	return string(source)
+	if len(key) > schemaBytes {
+		return nil, problem("the schema has %d bytes with what it refers to, at most %d are read", len(key), schemaBytes)
+	}
+	return c.compiled(key, texts)
+}
+
+func (c *Cache) find(key []byte) (cached, bool) {
+	c.mu.RLock()
+	found, young := c.young[string(key)]
+	if !young {
+		found = c.old[string(key)]
+	}
+	c.mu.RUnlock()
+	if found == (cached{}) {
+		return found, false
+	}
+	if !young {
+		found = c.keep(string(key), found)
+	}
+	return found, true
+}
+
+func (c *Cache) compiled(key string, texts []string) (*Schema, *DecodeError) {
+	var made cached
+	made.schema, made.err = compileSchema(texts)
+	made = c.keep(key, made)
+	return made.schema, made.failure()
 }
 
 // failure gives an error of its own to each caller, who adds to it.

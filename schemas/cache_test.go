@@ -87,7 +87,7 @@ func TestCacheRemembersRefusals(t *testing.T) {
 func TestSchemaTooLargeForTheCacheIsRead(t *testing.T) {
 	d := NewDecoder(Config{}, NewCache(100))
 	for range 2 {
-		b, err := d.Decode(container(string(schemaNumber(1)), 1, long(5)))
+		b, err := d.Decode(container(string(schemaNumber(1)), 1, long(5)), nil)
 		if err != nil || jsonOf(t, b.Row(0)) != `{"a":5}` {
 			t.Fatal(err)
 		}

@@ -42,7 +42,12 @@ const (
 	localMillis
 	localMicros
 	localNanos
+	// jsonText is a string that holds JSON: what is in it becomes part of the row.
+	jsonText
 )
+
+// jsonTextName is its name in a schema. It is streamer's own; others read a string.
+const jsonTextName = "streamer-json"
 
 // op reads one datum of its type: a node of the program that a schema compiles to. Programs are shared and never written after that.
 type op struct {
@@ -167,6 +172,9 @@ func (c *compiler) withLogical(o *op, v Value) *op {
 		if scale, ok = decimalScale(v, o); ok {
 			is = decimalText
 		}
+	}
+	if name == jsonTextName && o.code == opString {
+		is = jsonText
 	}
 	if is == plain {
 		return o

@@ -1,13 +1,18 @@
 package schemas
 
-import "streamer/internal/fault"
+import (
+	"fmt"
+	"slices"
+
+	"streamer/internal/fault"
+)
 
 // Format says how a record value is read.
 type Format string
 
-// FormatAuto, the default (so is ""), looks at the bytes: an Avro container file, JSON, or UTF-8 text. FormatAether takes container
-// files only, FormatJSON one JSON document, FormatBytes anything, as one row: text if it is UTF-8, else bytes. FormatAvro (schema
-// registry framing) and FormatCloudEvent are reserved.
+// FormatAuto, the default (so is ""), looks at headers and bytes: a CloudEvent, an Avro container file, Avro with the id or the fingerprint
+// of its schema, JSON, or UTF-8 text. FormatAether takes container files only, FormatAvro Avro with an id or fingerprint, FormatJSON one JSON
+// document, FormatCloudEvent events of CloudEvents 1.0, FormatBytes anything, as one row: text if it is UTF-8, else bytes.
 const (
 	FormatAuto       Format = "auto"
 	FormatAether     Format = "aether"
@@ -16,6 +21,23 @@ const (
 	FormatCloudEvent Format = "cloudevent"
 	FormatBytes      Format = "bytes"
 )
+
+// found is what a value of the format is taken for before anything is known of it.
+func (f Format) found() Found {
+	switch f {
+	case FormatAether:
+		return FoundContainer
+	case FormatAvro:
+		return FoundAvro
+	case FormatJSON:
+		return FoundJSON
+	case FormatCloudEvent:
+		return FoundStructured
+	case FormatBytes:
+		return FoundBytes
+	}
+	return FoundNothing
+}
 
 // Limits bound what one record value may ask for. They are checked before memory is taken, and while inflating. Zero means the default.
 // Raise one when an error names it; the memory of an instance grows with them.
@@ -71,17 +93,29 @@ type Config struct {
 	// RFC 3339 can write (a year past 9999, a time of day past 24 hours) stays a number.
 	LogicalText bool
 	Limits      Limits
+	// Schemas are the Avro schemas, as JSON text, that data with a fingerprint may have been written by, beside those of shipped ones.
+	Schemas []string
+	// Registry is asked for the schemas of ids; nil: there is none. It is the process's, not the job's.
+	Registry Registry
+}
+
+// Equal says that a job with c and one with o read the same of every value.
+func (c Config) Equal(o Config) bool {
+	return c.Format == o.Format && c.LogicalText == o.LogicalText && c.Limits == o.Limits && slices.Equal(c.Schemas, o.Schemas)
 }
 
 // Validate names everything wrong with c, with paths as in a job.
 func (c Config) Validate() fault.List {
 	var l fault.List
 	switch c.Format {
-	case "", FormatAuto, FormatAether, FormatJSON, FormatBytes:
-	case FormatAvro, FormatCloudEvent:
-		l.Add("format", string(c.Format)+" is not in this version", "use auto, aether, json or bytes")
+	case "", FormatAuto, FormatAether, FormatAvro, FormatJSON, FormatCloudEvent, FormatBytes:
 	default:
-		l.Add("format", "unknown format "+quote(string(c.Format)), "use auto, aether, json or bytes")
+		l.Add("format", "unknown format "+quote(string(c.Format)), "use auto, aether, avro, json, cloudevent or bytes")
+	}
+	for i, source := range c.Schemas {
+		if _, err := compileSchema([]string{source}); err != nil {
+			l.Add(fmt.Sprintf("schemas[%d]", i), err.Problem, "")
+		}
 	}
 	for _, f := range []struct {
 		path    string

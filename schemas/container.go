@@ -18,36 +18,43 @@ const magic = "Obj\x01"
 const syncBytes = 16
 
 // container reads a container file into d's Doc and rows.
-func (d *Decoder) container(value []byte) (*Schema, *DecodeError) {
+func (d *Decoder) container(value []byte) (Found, *DecodeError) {
+	return FoundContainer, d.blocks(value)
+}
+
+// blocks reads header and blocks of a container file.
+func (d *Decoder) blocks(value []byte) *DecodeError {
 	head := datumReader{buf: value, at: len(magic)}
 	codec, source, err := readMetadata(&head)
 	if err != nil {
-		return nil, err.atByte(head.at)
+		return err.atByte(head.at)
 	}
 	sync, err := head.take(syncBytes, "sync marker")
 	if err != nil {
-		return nil, err.atByte(head.at)
+		return err.atByte(head.at)
 	}
 	if source == nil {
-		return nil, problem("the container's header has no avro.schema")
+		return problem("the container's header has no avro.schema")
 	}
 	packing, err := compressionOf(codec)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	schema, err := d.lookUp(source)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	d.doc.types = schema.records
+	if err := d.written(schema); err != nil {
+		return err
+	}
 	rows := datumReader{doc: &d.doc, limits: d.limits, logicalText: d.config.LogicalText}
 	for block := 0; head.at < len(value); block++ {
 		if err := d.block(&head, &rows, schema.program, packing, sync); err != nil {
 			err.Block = block
-			return nil, err
+			return err
 		}
 	}
-	return schema, nil
+	return nil
 }
 
 // readMetadata reads the header's map and gives the two entries that matter: codec is empty when there is none.

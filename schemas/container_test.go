@@ -36,7 +36,7 @@ func deflate(t testing.TB, content []byte) []byte {
 // decodeError decodes what must not decode.
 func decodeError(t *testing.T, c Config, value []byte) *DecodeError {
 	t.Helper()
-	b, err := NewDecoder(c, nil).Decode(value)
+	b, err := NewDecoder(c, nil).Decode(value, nil)
 	var de *DecodeError
 	if !errors.As(err, &de) || b != nil {
 		t.Fatalf("batch %v, error %v; want a DecodeError alone", b != nil, err)
@@ -112,7 +112,7 @@ func TestEveryPrefixOfAContainer(t *testing.T) {
 	d := NewDecoder(Config{Format: FormatAether}, nil)
 	for _, file := range files {
 		value := readFile(t, file)
-		whole, err := d.Decode(value)
+		whole, err := d.Decode(value, nil)
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
@@ -121,7 +121,7 @@ func TestEveryPrefixOfAContainer(t *testing.T) {
 			if len(value) > 2000 && n%16 != 0 && !bytes.HasSuffix(value[:n], value[len(value)-syncBytes:]) {
 				continue // a large one: where blocks end, and here and there
 			}
-			b, err := d.Decode(value[:n:n])
+			b, err := d.Decode(value[:n:n], nil)
 			if err != nil {
 				continue
 			}
@@ -198,7 +198,7 @@ func TestWhatIsAtALimitIsRead(t *testing.T) {
 		"rows":           {Rows: 2},
 		"values":         {Values: 2},
 	} {
-		b, err := NewDecoder(Config{Limits: l}, nil).Decode(value)
+		b, err := NewDecoder(Config{Limits: l}, nil).Decode(value, nil)
 		if err != nil || b.Len() != 2 {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -211,7 +211,7 @@ func blockOf(t *testing.T, count int64, content []byte) []byte {
 }
 
 func TestTextThatIsNotUTF8(t *testing.T) {
-	b, err := NewDecoder(Config{}, nil).Decode(container(`{"type":"map","values":"string"}`, 1, long(1), data("k\xff"), data("a\xc3(\xff"), long(0)))
+	b, err := NewDecoder(Config{}, nil).Decode(container(`{"type":"map","values":"string"}`, 1, long(1), data("k\xff"), data("a\xc3(\xff"), long(0)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestTextThatIsNotUTF8(t *testing.T) {
 }
 
 func TestDuplicateKeysOfAMap(t *testing.T) {
-	b, err := NewDecoder(Config{}, nil).Decode(container(`{"type":"map","values":"int"}`, 1, long(2), data("a"), long(1), data("b"), long(2), long(1), data("a"), long(3), long(0)))
+	b, err := NewDecoder(Config{}, nil).Decode(container(`{"type":"map","values":"int"}`, 1, long(2), data("a"), long(1), data("b"), long(2), long(1), data("a"), long(3), long(0)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func TestDecodeErrorsDoNotPrintRows(t *testing.T) {
 	row := join(data("secret"), []byte{1}, data("secret"))
 	for n := range row {
 		for _, bad := range [][]byte{row[:n], join(row[:n], []byte{0xff, 0xff, 0x03}, row[n:])} {
-			_, err := NewDecoder(Config{}, nil).Decode(container(schema, 1, bad))
+			_, err := NewDecoder(Config{}, nil).Decode(container(schema, 1, bad), nil)
 			if err != nil && strings.Contains(err.Error(), "secret") {
 				t.Errorf("%v", err)
 			}
@@ -251,22 +251,22 @@ func TestDecodeErrorsDoNotPrintRows(t *testing.T) {
 func TestDecoderIsGoodAfterAnError(t *testing.T) {
 	d := NewDecoder(Config{}, nil)
 	good := schemastest.Container(schemastest.Survey, "deflate", schemastest.SurveyRow(1), schemastest.SurveyRow(2))
-	first, err := d.Decode(good)
+	first, err := d.Decode(good, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := jsonOf(t, first.Row(1))
 	for n := 0; n < len(good); n += 7 {
-		if _, err := d.Decode(good[:n]); err == nil {
+		if _, err := d.Decode(good[:n], nil); err == nil {
 			continue
 		}
-		b, err := d.Decode(good)
+		b, err := d.Decode(good, nil)
 		if err != nil || b.Len() != 2 || jsonOf(t, b.Row(1)) != want || b.Row(1).RecordType() == nil {
 			t.Fatalf("after a value cut at %d: %v", n, err)
 		}
 	}
 	d.Release()
-	if b, err := d.Decode(good); err != nil || jsonOf(t, b.Row(1)) != want {
+	if b, err := d.Decode(good, nil); err != nil || jsonOf(t, b.Row(1)) != want {
 		t.Fatalf("after Release: %v", err)
 	}
 }
@@ -276,12 +276,12 @@ func TestMemoryOfALargeValueIsGivenBack(t *testing.T) {
 	d := NewDecoder(Config{}, nil)
 	large := join(header(`"bytes"`, "deflate"), blockOf(t, 1, join(long(8<<20), make([]byte, 8<<20))))
 	small := join(header(`"bytes"`, "deflate"), blockOf(t, 1, data("x")))
-	if _, err := d.Decode(large); err != nil {
+	if _, err := d.Decode(large, nil); err != nil {
 		t.Fatal(err)
 	}
 	held := cap(d.inflated)
 	for range 40 {
-		if _, err := d.Decode(small); err != nil {
+		if _, err := d.Decode(small, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -308,7 +308,7 @@ func FuzzDecode(f *testing.F) {
 		// New Decoders for every value: what one remembers would make coverage a matter of chance, and the fuzzer get stuck on it.
 		for _, logicalText := range []bool{false, true} {
 			d := NewDecoder(Config{Limits: limits, LogicalText: logicalText}, nil)
-			b, err := d.Decode(value)
+			b, err := d.Decode(value, nil)
 			if err != nil {
 				var de *DecodeError
 				if !errors.As(err, &de) || de.Problem == "" {

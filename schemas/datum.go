@@ -60,6 +60,9 @@ func (r *datumReader) read(o *op, key string) *DecodeError {
 		if err != nil {
 			return err
 		}
+		if o.logical == jsonText {
+			return r.json(s, key)
+		}
 		r.doc.leaf(key, String).str = s
 		return nil
 	case opBytes, opFixed:
@@ -234,6 +237,20 @@ func (r *datumReader) text() (string, *DecodeError) {
 		return "", err
 	}
 	return r.doc.mended(view(b)), nil
+}
+
+// json reads a string that holds a JSON document.
+func (r *datumReader) json(s, key string) *DecodeError {
+	p := jsonParser{doc: r.doc, src: s, limits: r.limits}
+	p.space()
+	err := p.value(key)
+	if p.space(); err == nil && p.at < len(s) {
+		err = p.unexpected("the end")
+	}
+	if err != nil && err.Setting == "" {
+		err.Problem = "a field of JSON text: " + err.Problem
+	}
+	return err
 }
 
 func (r *datumReader) integer(o *op, key string) *DecodeError {

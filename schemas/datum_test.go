@@ -138,7 +138,7 @@ func compareWithGoavro(t *testing.T, schema any, datum []byte, valid bool) {
 	if err != nil {
 		t.Fatalf("the test made a wrong schema: %v: %s", err, text)
 	}
-	s, derr := compileSchema(string(text))
+	s, derr := compileSchema([]string{string(text)})
 	if derr != nil {
 		t.Fatalf("%v: %s", derr, text)
 	}

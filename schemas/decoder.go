@@ -16,14 +16,27 @@ type Decoder struct {
 
 	doc      Doc
 	rows     []int32
+	events   []int32 // of the rows, in a batch of events
 	inflated []byte
 	source   bytes.Reader
 	flate    io.ReadCloser
 	batch    Batch
 	// last is the schema of the last container: the next one's, nearly always.
 	last *Schema
+	// registered are the schemas of the ids met last; known, once needed, those that can be had by fingerprint.
+	registered map[int]kept
+	known      map[uint64]*Schema
+	// waits is why the value cannot be read yet.
+	waits *UnavailableError
 	// idle counts values in a row that needed little of the memory held.
 	idle int
+}
+
+// Headers are a record's.
+type Headers interface {
+	Len() int
+	// Header gives the header at i, 0 ≤ i < Len.
+	Header(i int) (name string, value []byte)
 }
 
 // NewDecoder gives a Decoder. c has passed Validate; cache may be shared with other Decoders, nil means one of its own.
@@ -41,8 +54,9 @@ func NewDecoder(c Config, cache *Cache) *Decoder {
 type Batch struct {
 	doc    *Doc
 	rows   []int32
+	events []int32
 	schema *Schema
-	format Format
+	found  Found
 }
 
 // Len is the number of rows; a container may have none.
@@ -56,32 +70,75 @@ func (b *Batch) Row(i int) Value {
 	return Value{b.doc, b.rows[i]}
 }
 
-// Schema is the writer's schema of a container, nil for every other format.
+// Event gives the attributes of the CloudEvent that row i is the data of, extensions among them; Absent if it is none's. Those of binary
+// mode are text, and content-type is there as datacontenttype, as in structured mode.
+func (b *Batch) Event(i int) Value {
+	switch {
+	case i < 0 || i >= len(b.rows) || b.found <= foundData:
+		return Value{}
+	case b.found&^foundData == FoundBatch:
+		return Value{b.doc, b.events[i]}
+	}
+	return Value{b.doc, 0}
+}
+
+// Schema is the writer's schema of Avro data, nil for every other.
 func (b *Batch) Schema() *Schema { return b.schema }
 
-// Format is what the value was found to be: FormatAether for a container, FormatJSON, or FormatBytes for text and bytes.
-func (b *Batch) Format() Format { return b.format }
+// Found is what the value was found to be.
+func (b *Batch) Found() Found { return b.found }
 
-// Decode reads one record value, whole, before it gives any of it. The error is a *DecodeError, the same at every try; the Batch
-// is then nil. A nil value is an error, and so is one of no bytes, but with FormatBytes that is one row of empty text. The Batch's strings lie in value, which must
-// not be written while the Batch is in use.
-func (d *Decoder) Decode(value []byte) (*Batch, error) {
+// Format is the format by which the value was read: FormatBytes for text and bytes.
+func (b *Batch) Format() Format { return b.found.Format() }
+
+// Decode reads one record value, whole, before it gives any of it; h are the record's headers, nil for none. The error is a *DecodeError,
+// the same at every try, or an *UnavailableError: then the same value is to be tried again later. The Batch is nil then. A nil
+// value is an error, and so is one of no bytes, but that is one row of empty text with FormatBytes, and a CloudEvent without data where
+// headers have one. The Batch's strings lie in value and in h, which must not be written while the Batch is in use.
+func (d *Decoder) Decode(value []byte, h Headers) (*Batch, error) {
 	d.settle()
-	format, schema, err := d.decode(value)
+	return d.done(d.decode(value, h))
+}
+
+// Tombstone gives what a record without a value is: one row of null, with the attributes of the CloudEvent that its headers may have. The
+// error is that of Decode.
+func (d *Decoder) Tombstone(h Headers) (*Batch, error) {
+	d.settle()
+	found, err := FoundNothing, (*DecodeError)(nil)
+	if d.config.Format == FormatAuto || d.config.Format == FormatCloudEvent {
+		if mode, _ := modeOf(h); mode == FoundBinary {
+			found, err = FoundBinary, d.attributes(h)
+		}
+	}
+	d.nothing()
+	return d.done(found, err)
+}
+
+// done makes the Batch of what was read, or the error.
+func (d *Decoder) done(found Found, err *DecodeError) (*Batch, error) {
 	if err != nil {
+		if d.waits != nil {
+			return nil, d.waits
+		}
 		if err.Format == "" {
-			err.Format = format
+			err.Format = found.Format()
 		}
 		return nil, err
 	}
-	d.batch = Batch{doc: &d.doc, rows: d.rows, schema: schema, format: format}
+	d.batch.doc, d.batch.rows, d.batch.events, d.batch.found = &d.doc, d.rows, d.events, found
 	return &d.batch, nil
+}
+
+// nothing adds a row of null.
+func (d *Decoder) nothing() {
+	d.rows = append(d.rows, int32(len(d.doc.nodes)))
+	d.doc.leaf("", Null)
 }
 
 // Release ends the life of the last Batch and gives back the memory held for the next one; the Decoder can still be used. For a Decoder
 // that has nothing to do for a while: a large record may have left it with many times the record's size.
 func (d *Decoder) Release() {
-	*d = Decoder{config: d.config, limits: d.limits, cache: d.cache, last: d.last}
+	*d = Decoder{config: d.config, limits: d.limits, cache: d.cache, last: d.last, registered: d.registered, known: d.known}
 }
 
 // settle forgets the last value, and its memory too when it was large and the last values needed little of it.
@@ -102,18 +159,28 @@ func (d *Decoder) settle() {
 		return
 	}
 	d.doc.reset()
-	d.rows = d.rows[:0]
+	d.rows, d.events = d.rows[:0], d.events[:0]
 	d.inflated = d.inflated[:0]
+	d.batch, d.waits = Batch{}, nil
 }
 
 // decode gives what the value was read as, also when it fails.
-func (d *Decoder) decode(value []byte) (Format, *Schema, *DecodeError) {
+func (d *Decoder) decode(value []byte, h Headers) (Found, *DecodeError) {
 	format := d.config.Format
+	asked := format.found()
 	if size := int64(len(value)); size > d.limits.RecordBytes {
-		return format, nil, tooMuch("bytes of record value", settingRecordBytes, size, d.limits.RecordBytes)
+		return asked, tooMuch("bytes of record value", settingRecordBytes, size, d.limits.RecordBytes)
 	}
-	if value == nil || len(value) == 0 && format != FormatBytes {
-		return format, nil, problem("the value is empty")
+	if value == nil {
+		return asked, problem("the value is empty")
+	}
+	if format == FormatAuto || format == FormatCloudEvent {
+		if mode, contentType := modeOf(h); mode != 0 || format == FormatCloudEvent {
+			return d.cloudEvent(value, h, mode, contentType)
+		}
+	}
+	if len(value) == 0 && format != FormatBytes {
+		return asked, problem("the value is empty")
 	}
 	switch format {
 	case FormatAuto:
@@ -122,68 +189,78 @@ func (d *Decoder) decode(value []byte) (Format, *Schema, *DecodeError) {
 		if !isContainer(value) {
 			e := problem("no Avro object container file: the value begins like %s", kindOf(value)).atByte(0)
 			e.Mend = mendFor(value, "use format: auto")
-			return format, nil, e
+			return asked, e
 		}
-		schema, err := d.container(value)
-		return format, schema, err
+		return d.container(value)
+	case FormatAvro:
+		return d.avro(value)
 	case FormatJSON:
-		return format, nil, d.json(value)
-	case FormatBytes:
-		d.whole(value)
-		return format, nil, nil
+		return d.json(value)
+	default:
+		return d.whole(value)
 	}
-	return format, nil, problem("format %s is not in this version", quote(string(format)))
 }
 
 func isContainer(value []byte) bool { return bytes.HasPrefix(value, []byte(magic)) }
 
-// framed says whether value begins as schema-registry framing does: a zero byte and a schema id of four. Ids are small, so what follows
-// is often valid UTF-8; but no text begins with a zero byte.
-func framed(value []byte) bool { return len(value) >= 5 && value[0] == 0 }
-
 // auto tells the formats apart by the bytes. What begins like a JSON object or list must be one; a scalar that is no JSON is text.
-func (d *Decoder) auto(value []byte) (Format, *Schema, *DecodeError) {
-	if isContainer(value) {
-		schema, err := d.container(value)
-		return FormatAether, schema, err
+func (d *Decoder) auto(value []byte) (Found, *DecodeError) {
+	found, err := d.sniffed(value)
+	if err == nil && found == FoundJSON && d.isEvent(0) {
+		d.rows = d.rows[:0]
+		found, err = d.event(0)
+		if found |= FoundStructured; err != nil && err.Setting == "" {
+			err.Mend = joined(err.Mend, "use format: json to take it as it is")
+		}
 	}
-	if framed(value) {
-		return FormatAvro, nil, notHere()
+	return found, err
+}
+
+// sniffed is auto, without a look at what a JSON document says.
+func (d *Decoder) sniffed(value []byte) (Found, *DecodeError) {
+	switch {
+	case isContainer(value):
+		return d.container(value)
+	case framed(value):
+		return d.framed(value)
+	case isSingleObject(value):
+		return d.singleObject(value)
 	}
 	start := jsonParser{src: view(bytes.TrimPrefix(value, []byte(byteOrderMark)))}
 	start.space()
 	if start.at < len(start.src) {
 		switch c := start.src[start.at]; {
 		case c == '{' || c == '[':
-			err := d.json(value)
+			found, err := d.json(value)
 			if err != nil && err.Setting == "" {
 				err.Mend = "use format: bytes if the value is text that only begins like JSON"
 			}
-			return FormatJSON, nil, err
+			return found, err
 		case strings.IndexByte(`"-0123456789tfn`, c) >= 0:
-			if err := d.json(value); err == nil {
-				return FormatJSON, nil, nil
+			before := len(d.doc.nodes)
+			if found, err := d.json(value); err == nil {
+				return found, nil
 			}
-			d.doc.reset()
+			d.doc.nodes = d.doc.nodes[:before]
 		}
 	}
 	if !utf8.Valid(value) {
-		e := problem("neither a container file nor JSON nor UTF-8 text: the value begins like %s", kindOf(value)).atByte(0)
+		e := problem("neither Avro nor JSON nor UTF-8 text: the value begins like %s", kindOf(value)).atByte(0)
 		e.Mend = mendFor(value, "use format: bytes to take it as it is")
-		return FormatAuto, nil, e
+		return FoundNothing, e
 	}
-	d.whole(value)
-	return FormatBytes, nil, nil
+	return d.whole(value)
 }
 
 const byteOrderMark = "\ufeff"
 
 // json takes the value as one document, one row.
-func (d *Decoder) json(value []byte) *DecodeError {
+func (d *Decoder) json(value []byte) (Found, *DecodeError) {
 	skipped := 0
 	if bytes.HasPrefix(value, []byte(byteOrderMark)) {
 		skipped = len(byteOrderMark)
 	}
+	row := int32(len(d.doc.nodes))
 	if err := parseJSON(&d.doc, view(value[skipped:]), d.limits); err != nil {
 		if err.Byte >= 0 {
 			err.Byte += int64(skipped)
@@ -191,20 +268,21 @@ func (d *Decoder) json(value []byte) *DecodeError {
 		if err.Byte == int64(skipped) && err.Setting == "" {
 			err.Mend = mendFor(value, "")
 		}
-		return err
+		return FoundJSON, err
 	}
-	d.rows = append(d.rows, 0)
-	return nil
+	d.rows = append(d.rows, row)
+	return FoundJSON, nil
 }
 
 // whole takes the value as it is: text if it can be, else bytes.
-func (d *Decoder) whole(value []byte) {
-	kind := Bytes
+func (d *Decoder) whole(value []byte) (Found, *DecodeError) {
+	found, kind := FoundBytes, Bytes
 	if utf8.Valid(value) {
-		kind = String
+		found, kind = FoundText, String
 	}
+	d.rows = append(d.rows, int32(len(d.doc.nodes)))
 	d.doc.leaf("", kind).str = view(value)
-	d.rows = append(d.rows, 0)
+	return found, nil
 }
 
 // lookUp gives the schema of a container's header: the last one's if the text is the same, else the cache's.

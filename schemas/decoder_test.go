@@ -32,7 +32,7 @@ func TestAutoTellsFormatsApart(t *testing.T) {
 		"one zero byte":           {"\x00", FormatBytes, `"\u0000"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, err := NewDecoder(Config{}, nil).Decode([]byte(c.value))
+			b, err := NewDecoder(Config{}, nil).Decode([]byte(c.value), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -54,15 +54,15 @@ func TestValuesThatAFormatRefuses(t *testing.T) {
 		says   string
 		at     int64
 	}{
-		"framing under auto":            {FormatAuto, framed, "schema-registry framing (a zero byte and a schema id), and this version reads no schema registry; have the producer", 0},
+		"framing under auto":            {FormatAuto, framed, "schema-registry framing (a zero byte and a schema id), and there is no schema registry; set STREAMER_SCHEMA_REGISTRY_URL", 0},
 		"framing under aether":          {FormatAether, framed, "begins like schema-registry framing", 0},
-		"framing under json":            {FormatJSON, framed, "have the producer write container files", 0},
+		"framing under json":            {FormatJSON, framed, "use format: auto or avro", 0},
 		"cut object under auto":         {FormatAuto, ` {"a":1`, "found the end; use format: bytes", 7},
 		"two objects under auto":        {FormatAuto, `{}{}`, "expected the end", 2},
 		"cut list after a BOM":          {FormatAuto, "\ufeff[", "expected a value, found the end", 4},
 		"gzip under auto":               {FormatAuto, "\x1f\x8b\x08\x00", "begins like gzip; use format: bytes", 0},
 		"UTF-16 under auto":             {FormatAuto, "\xff\xfe{\x00", "begins like UTF-16 text", 0},
-		"single object under auto":      {FormatAuto, "\xc3\x01abcdefgh", "an Avro single object", 0},
+		"single object under auto":      {FormatAuto, "\xc3\x01abcdefgh", "no schema with the fingerprint 6867666564636261 is known; put the schema that the value was written by into the job's schemas", -1},
 		"other bytes under auto":        {FormatAuto, "\x01\xff", "unknown binary data", 0},
 		"text with one wrong byte":      {FormatAuto, "some text that is long enough\xff", "begins like text", 0},
 		"text under aether":             {FormatAether, "secret", "begins like text; use format: auto", 0},
@@ -72,7 +72,12 @@ func TestValuesThatAFormatRefuses(t *testing.T) {
 		"empty under auto":              {FormatAuto, "", "the value is empty", -1},
 		"empty under aether":            {FormatAether, "", "the value is empty", -1},
 		"empty under json":              {FormatJSON, "", "the value is empty", -1},
-		"format of a later version":     {FormatAvro, "x", `format "avro" is not in this version`, -1},
+		"text under avro":               {FormatAvro, "secret", "no Avro with the id or the fingerprint of its schema: the value begins like text; use format: auto", 0},
+		"container under avro":          {FormatAvro, "Obj\x01", "use format: auto or aether", 0},
+		"half a frame under avro":       {FormatAvro, "\x00\x00\x00\x01", "no Avro with the id", 0},
+		"text under cloudevent":         {FormatCloudEvent, "secret", "no JSON", 0},
+		"JSON under cloudevent":         {FormatCloudEvent, `{"id":"secret","type":7}`, "no CloudEvent: it has no specversion, source, type", -1},
+		"list under cloudevent":         {FormatCloudEvent, `[1]`, "no CloudEvent: a JSON list, and no object", -1},
 		"magic without more under auto": {FormatAuto, "Obj\x01", "ends within an integer", 4},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +87,7 @@ func TestValuesThatAFormatRefuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewDecoder(Config{Format: FormatBytes}, nil).Decode(nil); err == nil {
+	if _, err := NewDecoder(Config{Format: FormatBytes}, nil).Decode(nil, nil); err == nil {
 		t.Error("nil is a value under bytes")
 	}
 }
@@ -96,7 +101,7 @@ func TestBytesTakesAnything(t *testing.T) {
 		"\x00\x00\x00\x00": `"\u0000\u0000\u0000\u0000"`,
 		"Obj\x01":          `"Obj\u0001"`,
 	} {
-		b, err := NewDecoder(Config{Format: FormatBytes}, nil).Decode([]byte(value))
+		b, err := NewDecoder(Config{Format: FormatBytes}, nil).Decode([]byte(value), nil)
 		if err != nil {
 			t.Errorf("%q: %v", value, err)
 			continue
@@ -120,7 +125,7 @@ func TestOneDecoderReadsOneFormatAfterAnother(t *testing.T) {
 			{[]byte("text"), 1},
 			{schemastest.Container(schemastest.Survey, "null"), 0},
 		} {
-			b, err := d.Decode(c.value)
+			b, err := d.Decode(c.value, nil)
 			if err != nil || b.Len() != c.rows {
 				t.Fatalf("%d rows, %v; want %d", b.Len(), err, c.rows)
 			}
@@ -140,7 +145,7 @@ func TestARepeatedContainerAllocatesNothing(t *testing.T) {
 	for _, codec := range []string{"null", "deflate", "snappy"} {
 		value := schemastest.Container(schemastest.Household, codec, schemastest.HouseholdRow(1))
 		decode := func() {
-			if _, err := d.Decode(value); err != nil {
+			if _, err := d.Decode(value, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -51,7 +51,7 @@ func checkRows(t *testing.T, d *Decoder, file string, expected []string) {
 		expected = nil
 	}
 	value := readFile(t, file)
-	b, err := d.Decode(value)
+	b, err := d.Decode(value, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func readFile(t testing.TB, file string) []byte {
 }
 
 func TestNotANumberIsAValueWithoutJSON(t *testing.T) {
-	b, err := NewDecoder(Config{}, nil).Decode(readFile(t, "testdata/python/not-a-number.avro"))
+	b, err := NewDecoder(Config{}, nil).Decode(readFile(t, "testdata/python/not-a-number.avro"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestNotANumberIsAValueWithoutJSON(t *testing.T) {
 
 func TestSchemaIsKeptAsWritten(t *testing.T) {
 	value := readFile(t, "testdata/aether/survey-form.avro")
-	b, err := NewDecoder(Config{}, nil).Decode(value)
+	b, err := NewDecoder(Config{}, nil).Decode(value, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func keysAt(v Value) []string {
 
 // Masking keeps its plans by record type, so one record must be one type wherever it stands.
 func TestARecordIsOneTypeWhereverItStands(t *testing.T) {
-	b, err := NewDecoder(Config{}, nil).Decode(readFile(t, "testdata/python/names.avro"))
+	b, err := NewDecoder(Config{}, nil).Decode(readFile(t, "testdata/python/names.avro"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

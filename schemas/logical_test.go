@@ -44,7 +44,7 @@ func TestLogicalTypes(t *testing.T) {
 		"duration stays bytes":         {`{"type":"fixed","name":"D","size":12,"logicalType":"duration"}`, make([]byte, 12), `"AAAAAAAAAAAAAAAA"`, `"AAAAAAAAAAAAAAAA"`},
 	} {
 		for text, want := range map[bool]string{false: c.raw, true: c.text} {
-			b, err := NewDecoder(Config{LogicalText: text}, nil).Decode(container(c.schema, 1, c.datum))
+			b, err := NewDecoder(Config{LogicalText: text}, nil).Decode(container(c.schema, 1, c.datum), nil)
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 				continue

@@ -51,33 +51,62 @@ const (
 	schemaValues = 500_000
 )
 
-// compileSchema reads a schema's text into a program. The text must not change afterwards.
+// compileSchema reads the text of a schema, the last of sources, into a program; those before it are what it refers to, each after those
+// that it refers to itself. The texts must not change afterwards.
 //
-// Whether it is a schema at all is goavro's to say, on a reduced copy (see appendReduced).
-func compileSchema(source string) (*Schema, *DecodeError) {
+// Whether they are schemas at all is goavro's to say, on a reduced copy (see appendReduced).
+func compileSchema(sources []string) (*Schema, *DecodeError) {
+	s := &Schema{source: sources[len(sources)-1]}
+	texts := make([]Value, len(sources))
+	for i, source := range sources {
+		v, err := parseSchema(source)
+		if err != nil {
+			return nil, err
+		}
+		texts[i], s.json = v, v
+		s.bytes += int64(len(source)) + int64(cap(v.doc.nodes))*nodeBytes + int64(cap(v.doc.text))
+	}
+	if err := checkSchema(reducedTogether(texts)); err != nil {
+		return nil, problem("the schema is no valid Avro schema: %s", cut(err.Error()))
+	}
+	c := compiler{named: map[string]*op{}}
+	for _, v := range texts {
+		program, err := c.compile(v, "")
+		if err != nil {
+			return nil, problem("the schema is no valid Avro schema: %s", cut(err.Error()))
+		}
+		s.program = program
+	}
+	s.records = c.records
+	s.bytes += c.bytes + int64(unsafe.Sizeof(*s))
+	return s, nil
+}
+
+// parseSchema reads a schema's JSON into a Doc that is never written again.
+func parseSchema(source string) (Value, *DecodeError) {
 	d := &Doc{}
 	limits := Limits{RecordBytes: schemaBytes, Nesting: schemaNesting, Values: schemaValues}
 	if err := parseJSON(d, source, limits.withDefaults()); err != nil {
-		e := problem("the embedded schema is unusable: %s", err.Problem)
+		e := problem("the schema is unusable: %s", err.Problem)
 		if err.Setting != "" {
-			e.Problem = fmt.Sprintf("the embedded schema has too many %s: %d, at most %d", err.Problem, err.Found, err.Limit)
+			e.Problem = fmt.Sprintf("the schema has too many %s: %d, at most %d", err.Problem, err.Found, err.Limit)
 		}
-		return nil, e
+		return Value{}, e
 	}
 	d.frozen = true
-	root := Value{d, 0}
-	reduced := appendReduced(nil, root)
-	if err := checkSchema(reduced); err != nil {
-		return nil, problem("the embedded schema is no valid Avro schema: %s", cut(err.Error()))
+	return Value{d, 0}, nil
+}
+
+// reducedTogether gives the reduced copy of one schema; several become the fields of a record, in which later ones may name earlier ones.
+func reducedTogether(texts []Value) []byte {
+	if len(texts) == 1 {
+		return appendReduced(nil, texts[0])
 	}
-	c := compiler{named: map[string]*op{}}
-	program, err := c.compile(root, "")
-	if err != nil {
-		return nil, problem("the embedded schema is no valid Avro schema: %s", cut(err.Error()))
+	out := []byte(`{"type":"record","name":"together","fields":[`)
+	for i, v := range texts {
+		out = append(appendReduced(fmt.Appendf(out, `{"name":"f%d","type":`, i), v), "},"...)
 	}
-	s := &Schema{source: source, json: root, records: c.records, program: program}
-	s.bytes = int64(len(source)) + int64(cap(d.nodes))*nodeBytes + int64(cap(d.text)) + c.bytes + int64(unsafe.Sizeof(*s))
-	return s, nil
+	return append(closed(out, ']'), '}')
 }
 
 // checkSchema asks goavro. A panic in it, on a schema that a stranger wrote, is an answer too.

@@ -39,20 +39,21 @@ func kindOf(value []byte) string {
 	return "text"
 }
 
-// notHere is the error for schema-registry framing.
-func notHere() *DecodeError {
-	e := problem("the value has schema-registry framing (a zero byte and a schema id), and this version reads no schema registry").atByte(0)
-	e.Mend = "have the producer write container files or JSON, or use format: bytes to take the value as it is"
-	return e
-}
-
 // mendFor gives the advice for what was found, or the given one.
 func mendFor(value []byte, otherwise string) string {
 	switch {
-	case framed(value):
-		return notHere().Mend
+	case framed(value), isSingleObject(value):
+		return "use format: auto or avro"
 	case isContainer(value):
 		return "use format: auto or aether"
 	}
 	return otherwise
+}
+
+// joined puts a second advice behind a first one.
+func joined(first, second string) string {
+	if first == "" {
+		return second
+	}
+	return first + "; or " + second
 }

@@ -83,7 +83,9 @@ func TestCompileFaults(t *testing.T) {
 		{"instances: none", []string{"instances: 0"}, []string{"instances:"}},
 		{"instances: a word", []string{"instances: two"}, []string{"instances:"}},
 		{"instances", []string{"instances: 2"}, nil},
-		{"format of a later version", []string{"format: avro"}, []string{"format: avro is not in this version"}},
+		{"format that is none", []string{"format: avroo"}, []string{`format: unknown value "avroo"; did you mean avro?`}},
+		{"schemas that are no list", []string{"schemas: {}"}, []string{"schemas: is an object, not a list of Avro schemas"}},
+		{"a schema that is none", []string{"schemas: ['\"int\"', {type: record, name: A}]"}, []string{"schemas[1]: the schema is no valid Avro schema"}},
 		{"format is misspelt", []string{"format: jsno"}, []string{`format: unknown value "jsno"; did you mean json?`}},
 		{"tombstone is misspelt", []string{"tombstone: drop"}, []string{`tombstone: unknown value "drop"; write one of skip, deliver, reject`}},
 		{"logical is misspelt", []string{"logical: texts"}, []string{"logical: unknown value"}},
@@ -138,7 +140,7 @@ func TestCompileFaults(t *testing.T) {
 		{"three ways to log in", []string{"auth: {mtls: {cert: a, key: b}, bearer: c, oauth2: {token_url: 'https://idp.example.org/', client_id: a, client_secret: b}}"}, []string{"auth: says more than one way", "auth.mtls.cert: is with"}},
 		{"a masked secret", []string{"token: '********'"}, []string{"token: ******** is what streamer shows in place of a secret"}},
 
-		{"faults of five fields at once", []string{"id: a b", "topic: []", "order: keys", "format: avro", "delivery: {timeout: 3}"},
+		{"faults of five fields at once", []string{"id: a b", "topic: []", "order: keys", "format: avroo", "delivery: {timeout: 3}"},
 			[]string{"id:", "topic:", "order:", "format:", "delivery.timeout:"}},
 	}
 	for _, c := range cases {

@@ -36,7 +36,7 @@ var keys = map[string][]key{
 		{"basic_auth", aether}, {"token", aether}, {"ratelimit", aether}, {"modified", aether}, {"hash", aether},
 		{"auth", ours}, {"format", ours}, {"logical", ours}, {"start", ours}, {"group", ours}, {"filter", ours}, {"emit", ours},
 		{"mask", ours}, {"order", ours}, {"headers", ours}, {"payload", ours}, {"tombstone", ours}, {"delivery", ours},
-		{"dead_letter", ours}, {"limits", ours}, {"instances", ours},
+		{"dead_letter", ours}, {"limits", ours}, {"schemas", ours}, {"instances", ours},
 		{"connection", ours}, {"routes", ours}, {"events", ours}, {"steps", later}, {"callback", later}, {"response", later},
 	},
 	"routes": {{"name", ours}, {"when", ours}, {"type", ours}, {"url", ours}, {"headers", ours}, {"query_params", ours}, {"json_body", ours},

@@ -250,6 +250,19 @@ func (c *compilation) schemas() schemas.Config {
 	if format, ok := c.word("format", "auto", "aether", "avro", "json", "cloudevent", "bytes"); ok {
 		cfg.Format = schemas.Format(format)
 	}
+	switch list, path, given := c.given("schemas"); {
+	case !given:
+	case list.Kind() != schemas.Array:
+		c.faults.Add(path, "is "+kindName(list)+", not a list of Avro schemas", "")
+	default:
+		for schema := range list.Elements() {
+			if text, ok := schema.Str(); ok {
+				cfg.Schemas = append(cfg.Schemas, text)
+			} else {
+				cfg.Schemas = append(cfg.Schemas, string(appendJSON(schema)))
+			}
+		}
+	}
 	logical, _ := c.word("logical", "raw", "text")
 	cfg.LogicalText = logical == "text"
 	if l, ok := c.sub("limits", false); ok {

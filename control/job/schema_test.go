@@ -160,7 +160,8 @@ func TestSchemaAgrees(t *testing.T) {
 		{"negative concurrency", []string{"delivery: {concurrency: -1}"}, false},
 		{"a class that is none", []string{"delivery: {statuses: {lost: [404]}}"}, false},
 		{"dead_letter on", []string{"dead_letter: on"}, false},
-		{"format of a later version", []string{"format: avro"}, false},
+		{"format avro, and schemas", []string{"format: avro", "schemas: ['\"int\"', {type: record, name: A, fields: []}]"}, true},
+		{"schemas that are no list", []string{"schemas: {}"}, false},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

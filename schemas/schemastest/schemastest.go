@@ -3,6 +3,7 @@ package schemastest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"sync"
@@ -53,4 +54,21 @@ func compiled(schema string) *goavro.Codec {
 	}
 	codecs.Store(schema, c)
 	return c
+}
+
+// Framed writes a row as one datum behind the id of its schema in a registry. It panics when the row does not fit, as Container does.
+func Framed(id uint32, schema string, row any) []byte {
+	c := compiled(schema)
+	text, err := json.Marshal(row)
+	if err != nil {
+		panic(fmt.Sprintf("schemastest: %v", err))
+	}
+	native, _, err := c.NativeFromTextual(text)
+	if err == nil {
+		text, err = c.BinaryFromNative(binary.BigEndian.AppendUint32([]byte{0}, id), native)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("schemastest: %v", err))
+	}
+	return text
 }

@@ -24,7 +24,7 @@ func TestContainersHoldTheirRows(t *testing.T) {
 				for i := range rows {
 					rows[i] = c.row(i)
 				}
-				b, err := schemas.NewDecoder(schemas.Config{Format: schemas.FormatAether}, nil).Decode(schemastest.Container(c.schema, codec, rows...))
+				b, err := schemas.NewDecoder(schemas.Config{Format: schemas.FormatAether}, nil).Decode(schemastest.Container(c.schema, codec, rows...), nil)
 				if err != nil {
 					t.Fatalf("%s, %s: %v", name, codec, err)
 				}
