@@ -56,6 +56,7 @@ func newDeadLetters(r *Runner, cfg Config) *deadLetters {
 
 // bury gives a row up: with a dead letter, or, where they are off, by keeping its lane waiting.
 func (p *partition) bury(r *row, o sink.Outcome) {
+	o.Reason = atStep(r.step, o.Reason)
 	what := "row given up"
 	dead := p.runner.now().dead
 	if dead.topic == "" {
@@ -85,6 +86,14 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 	p.letters++
 	p.mu.Unlock()
 	dead.write(&letter{row: r, outcome: o})
+}
+
+// atStep names the step at which something went wrong.
+func atStep(step, reason string) string {
+	if step == "" {
+		return reason
+	}
+	return "step " + step + ": " + reason
 }
 
 // write hands a letter to the Kafka client; what comes of it reaches written.

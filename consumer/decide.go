@@ -181,7 +181,7 @@ func (p *partition) decided(r *row, o sink.Outcome) bool {
 }
 
 func endedBy(o sink.Outcome, by string) sink.Outcome {
-	if o.Class == "" || o.Class == sink.Interrupted {
+	if o.Class == "" || o.Class == sink.Interrupted || o.Class == sink.Delivered { // a step was
 		o.Class = sink.Target
 	}
 	why := "given up by " + by

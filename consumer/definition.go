@@ -15,6 +15,7 @@ type definition struct {
 	outlet  *outlet
 	dead    *deadLetters
 	parking *parking // nil: keys go on after a dead letter
+	recent  *recentAnswers
 	routes  []string
 	counted uint32 // what the parts of a record are counted in; see track.Parts
 }
@@ -41,7 +42,7 @@ func newDefinition(cfg Config) *definition {
 	if cfg.Program != nil { // a Runner that only looks something up may do without
 		routes = cfg.Program.Routes()
 	}
-	return &definition{Config: cfg, routes: routes, counted: track.Parts(routes)}
+	return &definition{Config: cfg, recent: &recentAnswers{}, routes: routes, counted: track.Parts(routes)}
 }
 
 // define makes cfg the definition, without a sink of its own yet: what was keeps the dead letters, unless they go elsewhere now.

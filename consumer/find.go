@@ -83,6 +83,8 @@ type Found struct {
 	Counted  int        `json:"counted,omitempty"`
 	Last     string     `json:"last,omitempty"`
 	Next     *time.Time `json:"next,omitempty"`
+	// Step is the one whose request it makes, or waits to make; empty: its own.
+	Step string `json:"step,omitempty"`
 	// Behind is the row that it waits for, BehindLetter the dead letter that its key is parked behind.
 	Behind       *Position      `json:"behind,omitempty"`
 	BehindLetter *LetterAddress `json:"behind_letter,omitempty"`
@@ -282,7 +284,7 @@ func (p *partition) findKey(key []byte, limit int) (found []Found) {
 func (p *partition) describe(r *row) Found {
 	p.mu.Lock()
 	polled := r.record.Polled
-	f := Found{Position: r.position(), Polled: &polled, Committed: p.committed, HighWatermark: p.highWater}
+	f := Found{Position: r.position(), Polled: &polled, Step: r.step, Committed: p.committed, HighWatermark: p.highWater}
 	at := r.stage
 	switch at {
 	case behind:

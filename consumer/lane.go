@@ -61,7 +61,9 @@ type row struct {
 	sibling   *row  // another row of its record
 	stage     stage // guarded by the partition's lock
 	bytes     int64
-	payload   error // why it can make no request; nil for a row that is delivered
+	payload   error  // why it can make no request; nil for a row that is delivered
+	way       *way   // through the steps of the job; nil: it has none
+	step      string // whose request it makes; empty: its own. Written under the partition's lock by who has the row in hand
 	// endBy is who gave it up while it was in somebody's hands; see partition.endBy. It is set under the partition's lock, while the stage
 	// is delivering, and stays.
 	endBy atomic.Pointer[string]

@@ -22,15 +22,12 @@ import (
 
 // Words of streamer-outcome.
 const (
-	outcomeWordClaim      = "claim" // a redrive begins; outcomes of an earlier one that come behind it are void
-	outcomeWordRedriven   = "redriven"
-	outcomeWordFiltered   = "filtered"
-	outcomeWordNotEmit    = "not emitted"
-	outcomeWordUnmatched  = "unmatched"
-	outcomeWordSuppressed = "suppressed"
-	outcomeWordTombstone  = "tombstone"
-	outcomeWordGivenUp    = "given up"
-	outcomeWordVoid       = "void"
+	outcomeWordClaim     = "claim" // a redrive begins; outcomes of an earlier one that come behind it are void
+	outcomeWordRedriven  = "redriven"
+	outcomeWordFiltered  = "filtered"
+	outcomeWordTombstone = "tombstone"
+	outcomeWordGivenUp   = "given up"
+	outcomeWordVoid      = "void"
 )
 
 // original is the record that a dead letter carries.

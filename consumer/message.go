@@ -33,6 +33,7 @@ type extraction struct {
 	build     *schemas.Builder
 	routes    []string // of the job
 	parts     []mapping.Part
+	recent    *recentAnswers
 	out       []extracted
 }
 
@@ -50,6 +51,7 @@ type extracted struct {
 	lane    laneValue
 	verdict mapping.Verdict
 	request sink.Request
+	way     *way // nil: request is all there is to do
 	err     error
 }
 
@@ -63,6 +65,7 @@ func newExtraction(cfg *Config, cache *schemas.Cache, from address) extraction {
 		decoder:   schemas.NewDecoder(reads, cache),
 		mapper:    cfg.Program.NewMapper(),
 		routes:    cfg.Program.Routes(),
+		recent:    &recentAnswers{},
 		build:     schemas.NewBuilder(),
 	}
 }
@@ -207,29 +210,66 @@ func keyLane(rec *kgo.Record) laneValue {
 	return laneValue{value: string(rec.Key), own: rec.Key == nil}
 }
 
-// request makes the request of a row: what the mapping gave, the idempotency key, and where the row comes from.
-func (x *extraction) request(rec *kgo.Record, offset string, of part, r *mapping.Request) sink.Request {
-	header := make([]sink.Header, len(r.Header), len(r.Header)+7)
+// stamp is what all requests of a row's part carry beside what the mapping gives: where it comes from, and its trace.
+type stamp struct {
+	cfg     *Config
+	address address
+	part    part
+	offset  string
+	record  *kgo.Record // begins the trace
+	trace   string      // empty: not begun
+}
+
+// request makes a request: what the mapping gave, the idempotency key, and where the row comes from. step is empty for the row's own one.
+func (s *stamp) request(step string, r *mapping.Request) sink.Request {
+	header := make([]sink.Header, len(r.Header), len(r.Header)+8)
 	for i, h := range r.Header {
 		header[i] = sink.Header(h)
 	}
-	if x.cfg.IdempotencyHeader != "" {
-		header = append(header, sink.Header{Name: x.cfg.IdempotencyHeader, Value: x.address.idempotencyKey(offset, of)})
+	if s.cfg.IdempotencyHeader != "" {
+		header = append(header, sink.Header{Name: s.cfg.IdempotencyHeader, Value: s.address.idempotencyKey(s.offset, s.part, step)})
 	}
 	if !slices.ContainsFunc(header, func(h sink.Header) bool { return strings.EqualFold(h.Name, "traceparent") }) {
-		header = append(header, sink.Header{Name: "traceparent", Value: traceparent(rec)})
+		header = append(header, sink.Header{Name: "traceparent", Value: s.span()})
 	}
-	if x.cfg.PositionHeaders {
+	if s.cfg.PositionHeaders {
 		header = append(header,
-			sink.Header{Name: "Streamer-Topic", Value: x.address.topic},
-			sink.Header{Name: "Streamer-Partition", Value: x.address.partition},
-			sink.Header{Name: "Streamer-Offset", Value: offset},
-			sink.Header{Name: "Streamer-Row", Value: strconv.Itoa(int(of.row))})
-		if of.route != "" {
-			header = append(header, sink.Header{Name: "Streamer-Route", Value: of.route})
+			sink.Header{Name: "Streamer-Topic", Value: s.address.topic},
+			sink.Header{Name: "Streamer-Partition", Value: s.address.partition},
+			sink.Header{Name: "Streamer-Offset", Value: s.offset},
+			sink.Header{Name: "Streamer-Row", Value: strconv.Itoa(int(s.part.row))})
+		if s.part.route != "" {
+			header = append(header, sink.Header{Name: "Streamer-Route", Value: s.part.route})
+		}
+		if step != "" {
+			header = append(header, sink.Header{Name: "Streamer-Step", Value: step})
 		}
 	}
 	return sink.Request{Method: r.Method, URL: r.URL, Header: header, Body: r.Body, User: r.User}
+}
+
+// span gives the traceparent of the next request: the same trace for all, and a span for each.
+func (s *stamp) span() string {
+	if s.trace == "" {
+		s.trace = traceparent(s.record)
+		return s.trace
+	}
+	out := appendHex(append(make([]byte, 0, 55), s.trace[:36]...), rand.Uint64()|1)
+	return string(append(out, s.trace[52:]...))
+}
+
+// way begins that of a part with steps, whose first request was made with s.
+func (s *stamp) way(p *mapping.Part, recent *recentAnswers) *way {
+	if p.Flow == nil {
+		return nil
+	}
+	if s.trace == "" {
+		s.trace = traceparent(s.record)
+	}
+	w := &way{flow: p.Flow, stamp: *s, recent: recent}
+	w.stamp.record = nil // would keep its whole fetch
+	w.take(p.Call)
+	return w
 }
 
 // traceparent names a span of the request in the record's trace (W3C Trace Context), the same on every attempt. A record without

@@ -19,13 +19,12 @@ const (
 	outcomeGivenUp      = "given_up" // by an operator, without a dead letter
 	outcomeFiltered     = "filtered"
 	outcomeNotEmitted   = "not_emitted"
-	outcomeUnmatched    = "unmatched" // by any route
-	outcomeSuppressed   = "suppressed"
+	outcomeUnmatched    = "unmatched"  // by any route
+	outcomeSuppressed   = "suppressed" // the echo of an own write
 	outcomeTombstone    = "tombstone"
 )
 
-var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeParked, outcomeGivenUp, outcomeFiltered, outcomeNotEmitted, outcomeUnmatched, outcomeSuppressed,
-	outcomeTombstone}
+var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeParked, outcomeGivenUp, outcomeFiltered, outcomeNotEmitted, outcomeUnmatched, outcomeSuppressed, outcomeTombstone}
 
 func verdictOutcome(v mapping.Verdict) string {
 	switch v {
@@ -182,7 +181,7 @@ func (o observer) Waiting(d *sink.Delivery, out sink.Outcome, until time.Time) {
 	o.r.status.note(&o.r.status.delivery, cause)
 	if o.r.said.first(cause, time.Now()) {
 		o.r.log.Warn("a row waits for its next attempt", "topic", row.partition.topic, "partition", row.partition.id, "offset", row.record.Offset,
-			"row", row.row, "route", row.route, "class", string(out.Class), "status", out.Status, "attempts", out.Attempts, "counted", out.Counted, "reason", out.Reason, "until", until.Format(time.RFC3339))
+			"row", row.row, "route", row.route, "step", row.step, "class", string(out.Class), "status", out.Status, "attempts", out.Attempts, "counted", out.Counted, "reason", out.Reason, "until", until.Format(time.RFC3339))
 	}
 }
 

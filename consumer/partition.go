@@ -104,7 +104,7 @@ func (r *Runner) newPartition(topic string, id int32) *partition {
 		lanes:      map[string]*lane{},
 		committed:  -1, highWater: -1,
 	}
-	p.scopeOf = p.scope
+	p.scopeOf, p.recent = p.scope, d.recent
 	p.extraction.formats = &r.formats
 	d.parking.await(p)
 	ctx, stop := context.WithCancel(context.Background()) // ends with close, whose caller waits for the worker
@@ -218,7 +218,7 @@ func (p *partition) dequeue() (own *record, rec *kgo.Record) {
 	p.mu.Unlock()
 	if p.scopeOf != scope {
 		p.adopt(&d.Config, p.runner.instance.schemas)
-		p.scopeOf = scope
+		p.scopeOf, p.recent = scope, d.recent
 	}
 	return own, rec
 }
@@ -357,10 +357,13 @@ type address struct {
 	suffix                    string // its end, after a reset and when a dead letter is sent again
 }
 
-func (a address) idempotencyKey(offset string, of part) string {
+func (a address) idempotencyKey(offset string, of part, step string) string {
 	key := a.key + offset + "/" + strconv.Itoa(int(of.row))
 	if of.route != "" {
 		key += "/" + of.route
+	}
+	if step != "" {
+		key += "/" + step
 	}
 	return boundKey(key + a.suffix)
 }

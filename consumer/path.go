@@ -87,7 +87,10 @@ func (p *partition) mapped(rec *kgo.Record, own *record, final func(row int32) b
 		}
 		row := &row{partition: p, scope: p.scopeOf, record: own, part: x.part, index: x.index, payload: x.err}
 		row.Request, row.Final, row.Row = x.request, p.runner.final, row
-		row.bytes = requestBytes(&row.Request)
+		if row.way = x.way; row.way != nil {
+			row.Accept, row.Keep, row.step = row.way.call.Accept, row.way.call.Keep, row.way.call.Step
+		}
+		row.bytes = row.size()
 		rows, lanes = append(rows, row), append(lanes, x.lane)
 	}
 	p.rows, p.lanesOf = rows, lanes
@@ -125,7 +128,9 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 		for j := range x.parts {
 			one := extracted{part: part{i, x.routes[x.parts[j].Route]}, index: whole.index + int32(x.parts[j].Route), lane: whole.lane, err: x.parts[j].Err}
 			if one.err == nil {
-				one.request = x.request(rec, offset, one.part, &x.parts[j].Call.Request)
+				s := stamp{cfg: x.cfg, address: x.address, part: one.part, offset: offset, record: rec}
+				one.request = s.request(x.parts[j].Call.Step, &x.parts[j].Call.Request)
+				one.way = s.way(&x.parts[j], x.recent)
 			}
 			x.out = append(x.out, one)
 		}
@@ -178,6 +183,9 @@ func (p *partition) deliver(r *row) {
 	case r.payload != nil:
 		p.giveUp(r, sink.Outcome{Class: sink.Payload, Reason: r.payload.Error()})
 	case p.runner.now().parking.takes(r): // behind a dead letter of its key
+	case !p.recalled(r):
+	case r.payload != nil: // of an answer that was kept
+		p.giveUp(r, sink.Outcome{Class: sink.Payload, Reason: r.payload.Error()})
 	default:
 		r.scope.Deliver(&r.Delivery)
 	}
@@ -191,6 +199,8 @@ func (r *Runner) final(d *sink.Delivery, o sink.Outcome) {
 	row := d.Row.(*row)
 	row.Made = o.Attempts
 	switch {
+	case o.Class == sink.Delivered && row.step != "":
+		row.partition.stepped(row, o)
 	case o.Class == sink.Delivered:
 		r.guard.delivered(time.Now())
 		row.partition.ack(row, outcomeDelivered)

@@ -71,6 +71,7 @@ func (s *redriveSender) extraction(l *Letter) *extraction {
 		partition := fmt.Sprint(l.Source.Partition)
 		made := newExtraction(&r.d.cfg, r.d.instance.schemas, address{topic: id.topic, topicID: id.topicID, partition: partition,
 			key: fmt.Sprintf("%s/%s/%s/%s/%s/", r.cluster, r.d.cfg.Namespace, r.d.cfg.Group, id.topicID, partition)})
+		made.recent = s.recent
 		x, s.sources[id] = &made, &made
 	}
 	x.address.suffix = r.suffix(l)
@@ -85,33 +86,70 @@ func (s *redriveSender) nextRow(l *sending) {
 		switch {
 		case x.err != nil:
 			s.failRow(l, x.part, sink.Outcome{Class: sink.Payload, Reason: x.err.Error()})
-		case x.verdict == mapping.NotEmitted:
-			l.dropped = outcomeWordNotEmit
-		case x.verdict == mapping.Filtered:
-			l.dropped = outcomeWordFiltered
-		case x.verdict == mapping.Unmatched:
-			l.dropped = outcomeWordUnmatched
-		case x.verdict == mapping.Suppressed:
-			l.dropped = outcomeWordSuppressed
+		case x.verdict != mapping.Send:
+			l.dropped = x.verdict.String()
 		default:
-			l.d = sink.Delivery{Request: x.request, Final: func(_ *sink.Delivery, o sink.Outcome) { s.finals <- redriveFinal{l, o} }}
-			s.scope.Deliver(&l.d)
-			return
+			if s.deliver(l, x) {
+				return
+			}
 		}
 	}
 	s.conclude(l)
 }
 
+// deliver makes the request of a row, of one with steps the first that no kept answer stands for; false: it cannot.
+func (s *redriveSender) deliver(l *sending, x *extracted) bool {
+	l.d = sink.Delivery{Final: func(_ *sink.Delivery, o sink.Outcome) { s.finals <- redriveFinal{l, o} }}
+	for w := x.way; w != nil; {
+		a := w.recent.of(w.call.CacheKey)
+		if a == nil {
+			l.d.Accept, l.d.Keep = w.call.Accept, w.call.Keep
+			break
+		}
+		if !s.step(l, x, a) {
+			return false
+		}
+	}
+	l.d.Request = x.request
+	s.scope.Deliver(&l.d)
+	return true
+}
+
+// step takes the answer to a step's request; false: it makes the row fail.
+func (s *redriveSender) step(l *sending, x *extracted, a *mapping.Response) bool {
+	at := x.way.call.Step
+	request, err := x.way.next(a)
+	if err != nil {
+		s.failRow(l, x.part, sink.Outcome{Class: sink.Payload, Reason: atStep(at, err.Error())})
+		return false
+	}
+	x.request = request
+	return true
+}
+
 // final takes what became of a row. A letter whose record has more of them stays open when the redrive is being stopped.
 func (s *redriveSender) final(f redriveFinal) {
 	l := f.l
-	switch f.o.Class {
-	case sink.Delivered:
+	x := &l.rows[l.next-1]
+	step := ""
+	if x.way != nil {
+		step = x.way.call.Step
+	}
+	switch {
+	case f.o.Class == sink.Delivered && step != "":
+		if s.stopping {
+			return // as for an interrupted one
+		}
+		if s.step(l, x, x.way.answered(f.o.Response)) && s.deliver(l, x) {
+			return
+		}
+	case f.o.Class == sink.Delivered:
 		l.sent++
-	case sink.Interrupted: // our own stop: the letter stays open
+	case f.o.Class == sink.Interrupted: // our own stop: the letter stays open
 		return
 	default:
-		s.failRow(l, l.rows[l.next-1].part, f.o)
+		f.o.Reason = atStep(step, f.o.Reason)
+		s.failRow(l, x.part, f.o)
 	}
 	if !s.stopping || l.next == len(l.rows) {
 		s.nextRow(l)

@@ -30,6 +30,7 @@ type redriveSender struct {
 	unlimit func() // takes sink out of the job's limit
 	scope   *sink.Scope
 	sources map[sourcePartition]*extraction
+	recent  *recentAnswers
 	watch   redriveObserver
 
 	finals  chan redriveFinal // room for every letter of the window
@@ -71,7 +72,7 @@ type redriveWritten struct {
 }
 
 func newRedriveSender(r *redrive) (*redriveSender, error) {
-	s := &redriveSender{r: r, sources: map[sourcePartition]*extraction{}, finals: make(chan redriveFinal, redriveWindow),
+	s := &redriveSender{r: r, sources: map[sourcePartition]*extraction{}, recent: &recentAnswers{}, finals: make(chan redriveFinal, redriveWindow),
 		written: make(chan redriveWritten, redriveWindow), window: redriveRoom{freed: make(chan struct{}, 1)}}
 	s.watch = redriveObserver{metrics: r.d.instance.metrics, job: r.d.cfg.Job}
 	c := r.sinkConfig()

@@ -230,7 +230,9 @@ func (p *partition) inherit(own *record) {
 	}
 	for _, r := range p.rows {
 		if old := before[r.part]; old != nil {
-			r.Made = max(old.Made, old.scope.Look(&old.Delivery).Attempts)
+			if r.step == old.step {
+				r.Made = max(old.Made, old.scope.Look(&old.Delivery).Attempts)
+			}
 			r.endBy.Store(old.endBy.Load())
 		}
 	}

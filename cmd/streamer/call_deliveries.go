@@ -106,6 +106,9 @@ func foundText(w io.Writer, page control.FoundPage) {
 		if f.Reason != "" {
 			line("reason", "%s", f.Reason)
 		}
+		if f.Step != "" {
+			line("step", "%s", f.Step)
+		}
 		if f.Behind != nil {
 			line("behind", "%s", *f.Behind)
 		}
