@@ -48,7 +48,13 @@ func readDocs(t *testing.T, name string) string {
 	return string(text)
 }
 
-// Every example is a job without a fault, and the pages show it as it is.
+// examplePages are those that show examples.
+func examplePages(t *testing.T) string {
+	t.Helper()
+	return readDocs(t, "jobs.md") + readDocs(t, "record-events.md")
+}
+
+// Every example is a job without a fault, and a page shows it as it is.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	set, err := Load(filepath.Join(docsDir, "examples"))
@@ -67,8 +73,8 @@ func TestExamples(t *testing.T) {
 			t.Fatal(err)
 		}
 		shown := strings.TrimPrefix(filepath.Ext(c.File), ".") + "\n" + string(src) + "```"
-		if !strings.Contains(readDocs(t, "jobs.md"), shown) {
-			t.Errorf("docs/jobs.md does not show %s as it is", c.File)
+		if !strings.Contains(examplePages(t), shown) {
+			t.Errorf("neither docs/jobs.md nor docs/record-events.md shows %s as it is", c.File)
 		}
 		if c.ID == "people" && !strings.Contains(readDocs(t, "../README.md"), shown) {
 			t.Errorf("README.md does not show %s as it is", c.File)
@@ -108,7 +114,7 @@ func TestReadmeRequest(t *testing.T) {
 
 var update = flag.Bool("update", false, "write what examples make of their records beside them")
 
-// An example that has records beside it (.jsonl) makes of them what stands in the text beside it, which docs/jobs.md shows as it is.
+// An example that has records beside it (.jsonl) makes of them what stands in the text beside it, and a page shows both as they are.
 func TestExampleRequests(t *testing.T) {
 	t.Parallel()
 	set, err := Load(filepath.Join(docsDir, "examples"))
@@ -141,8 +147,8 @@ func TestExampleRequests(t *testing.T) {
 		if got.String() != string(want) {
 			t.Errorf("%s: got\n%s", c.File, got.String())
 		}
-		if shown := "```json\n" + string(records) + "```\n\nit makes these requests:\n\n```\n" + string(want) + "```\n"; !strings.Contains(readDocs(t, "jobs.md"), shown) {
-			t.Errorf("docs/jobs.md does not show the records of %s and their requests as they are", c.File)
+		if shown := "```json\n" + string(records) + "```\n\nit makes these requests:\n\n```\n" + string(want) + "```\n"; !strings.Contains(examplePages(t), shown) {
+			t.Errorf("no page shows the records of %s and their requests as they are", c.File)
 		}
 	}
 	if found < 2 {
