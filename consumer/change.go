@@ -222,6 +222,7 @@ func (r *Runner) changer(work, member context.Context) {
 			end()
 			end = begin
 			r.status.note(&r.status.dead, "")
+			r.status.note(&r.status.told, "")
 			r.status.note(&r.status.parked, "")
 		}
 		if d.outlet != old.outlet {

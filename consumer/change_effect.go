@@ -57,9 +57,9 @@ func (c Config) Effect(next Config) Effect {
 	return EffectNone
 }
 
-// otherLetters says that dead letters go elsewhere, or keys wait behind them otherwise.
+// otherLetters says that dead letters, or what tells of answers, go elsewhere, or keys wait behind them otherwise.
 func (c Config) otherLetters(next Config) bool {
-	return c.DeadLetterTopic != next.DeadLetterTopic || c.DeadLetterTopic != "" && c.DeadLetterPark != next.DeadLetterPark
+	return c.Callback != next.Callback || c.Response != next.Response || c.DeadLetterTopic != next.DeadLetterTopic || c.DeadLetterTopic != "" && c.DeadLetterPark != next.DeadLetterPark
 }
 
 func sameSink(c, next Config) bool {

@@ -68,10 +68,10 @@ func TestAChangeWaitsUntilALetterIsReadBack(t *testing.T) {
 	close(p.workerDone)
 	l := &letter{row: x, outcome: sink.Outcome{Class: sink.Rejected}}
 	k.begins(l)
-	rec := l.record(k.topic)
+	rec := l.record(k.topic, false)
 	rec.Partition, rec.Offset = 0, 0
 	p.letters = 1
-	k.dead.written(l, rec, nil)
+	k.dead.written(k.dead.post(l), rec, nil)
 	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	rested := make(chan struct{})

@@ -40,6 +40,9 @@ type Config struct {
 	DeadLetterShare float64
 	// DeadLetterPark sends later rows of a key after its dead letter, until that is redriven or given up; else the key goes on.
 	DeadLetterPark bool
+	// Callback and Response say who is told of answers; the Program is to be compiled with mapping.Config.Told where one of them has a topic.
+	Callback Callback
+	Response Capture
 	// Instances is the most instances that run the job; 0: as many as it has partitions.
 	Instances int
 	// Drain is how long revoke and stop wait for attempts in flight. Default: Sink.Timeout, at most 5m.

@@ -73,6 +73,8 @@ func (p *partition) undecidable(r *row, at Position, d Decision, over map[*row]b
 	switch {
 	case r.stage == done:
 		return fmt.Errorf("%s: the row is final", at)
+	case r.stage == telling:
+		return fmt.Errorf("%s: the row is delivered; what tells of that is on its way", at)
 	case r.stage == burying || r.endBy.Load() != nil:
 		return fmt.Errorf("%s: the row is given up already; its dead letter is on its way", at)
 	case r.stage == shelving:
@@ -195,8 +197,21 @@ func endedBy(o sink.Outcome, by string) sink.Outcome {
 // end makes a row final that somebody has decided about: the guard is not asked.
 func (p *partition) end(r *row, o sink.Outcome) {
 	if p.runner.now().dead.topic == "" {
-		p.ack(r, outcomeGivenUp)
+		p.endUnwritten(r, o)
 		return
 	}
 	p.bury(r, o)
+}
+
+// endUnwritten makes a row final that gets no dead letter.
+func (p *partition) endUnwritten(r *row, o sink.Outcome) {
+	p.mu.Lock()
+	if p.life == closed || p.past(r) {
+		p.mu.Unlock()
+		return
+	}
+	r.stage = burying
+	p.letters++
+	p.mu.Unlock()
+	p.captured(r, o, func() { p.ack(r, outcomeGivenUp); p.wrote() })
 }

@@ -14,7 +14,8 @@ type definition struct {
 	Config
 	outlet  *outlet
 	dead    *deadLetters
-	parking *parking // nil: keys go on after a dead letter
+	parking *parking  // nil: keys go on after a dead letter
+	told    []*outbox // what tells of answers
 	recent  *recentAnswers
 	routes  []string
 	counted uint32 // what the parts of a record are counted in; see track.Parts
@@ -52,9 +53,9 @@ func (r *Runner) define(cfg Config) *definition {
 		d.outlet = old.outlet
 	}
 	if old != nil && !old.otherLetters(cfg) {
-		d.dead, d.parking = old.dead, old.parking
+		d.dead, d.parking, d.told = old.dead, old.parking, old.told
 	} else {
-		d.dead, d.parking = newDeadLetters(r, cfg), newParking(r, cfg)
+		d.dead, d.parking, d.told = newDeadLetters(r, cfg), newParking(r, cfg), newTold(r, &cfg)
 		d.dead.parking = d.parking
 		if d.parking != nil {
 			d.parking.dead = d.dead
@@ -82,11 +83,14 @@ func (o *outlet) close() {
 	})
 }
 
-// serve runs what dead letters need until end is called, which waits for it. It may be called once per session.
+// serve runs what dead letters, and what tells of answers, need until end is called, which waits for it. It may be called once per session.
 func (d *definition) serve() (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	all.Go(func() { d.dead.run(ctx) })
+	for _, b := range d.told {
+		all.Go(func() { b.run(ctx) })
+	}
 	if d.parking != nil {
 		all.Go(func() { d.parking.follow(ctx) })
 		all.Go(func() { d.parking.settler(ctx) })

@@ -55,6 +55,7 @@ const (
 	FoundParked       FoundState = "parked" // in the dead-letter topic, behind a dead letter of its key
 	FoundParking      FoundState = "being parked"
 	FoundNoRoom       FoundState = "waiting for room to be parked"
+	FoundTelling      FoundState = "delivered, being told of"
 	FoundBurying      FoundState = "dead letter on its way"
 	FoundStuck        FoundState = "waiting for an operator"
 	FoundKept         FoundState = "kept by the guard"
@@ -299,6 +300,8 @@ func (p *partition) describe(r *row) Found {
 		f.State, f.Reason = FoundKept, "it would be given up, but the dead-letter guard holds the job; it is delivered again when the job is resumed"
 	case burying:
 		f.State, f.Reason = FoundBurying, "it is final when the broker has its dead letter"
+	case telling:
+		f.State, f.Reason = FoundTelling, "it is final when the broker has what tells of its answer"
 	case shelving:
 		f.State, f.Reason = FoundParking, "its key has a dead letter that is neither redriven nor given up; it is final when its own letter stands behind that"
 	case stuck:

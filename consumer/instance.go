@@ -56,7 +56,7 @@ type Instance struct {
 // NewInstance makes an instance. memoryBytes ≤ 0 means DefaultMemoryBytes. Nothing is dialled before the first job runs. Close it
 // after its runners have ended. The error names what is wrong with the client's settings.
 func NewInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *slog.Logger) (*Instance, error) {
-	return newInstance(c, memoryBytes, reg, log, deadLetterTimeout)
+	return newInstance(c, memoryBytes, reg, log, outboxTimeout)
 }
 
 func newInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *slog.Logger, writeTimeout time.Duration) (*Instance, error) {
@@ -73,12 +73,12 @@ func newInstance(c Client, memoryBytes int64, reg prometheus.Registerer, log *sl
 	}
 	i.producer, err = kgo.NewClient(append(opts,
 		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.ProducerBatchMaxBytes(deadLetterBatchBytes),
+		kgo.ProducerBatchMaxBytes(outboxBatchBytes),
 		kgo.ProducerLinger(0),
-		kgo.RecordPartitioner(letterPartitioner()),
+		kgo.RecordPartitioner(letterPartitioner{}),
 		kgo.UnknownTopicRetries(0),
 		kgo.RecordDeliveryTimeout(writeTimeout),
-		kgo.MaxBufferedBytes(2*deadLetterBatchBytes),
+		kgo.MaxBufferedBytes(2*outboxBatchBytes),
 	)...)
 	if err != nil {
 		return nil, err

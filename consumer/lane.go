@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"streamer/consumer/track"
+	"streamer/mapping"
 	"streamer/sink"
 )
 
@@ -61,9 +62,11 @@ type row struct {
 	sibling   *row  // another row of its record
 	stage     stage // guarded by the partition's lock
 	bytes     int64
-	payload   error  // why it can make no request; nil for a row that is delivered
-	way       *way   // through the steps of the job; nil: it has none
-	step      string // whose request it makes; empty: its own. Written under the partition's lock by who has the row in hand
+	payload   error         // why it can make no request; nil for a row that is delivered
+	told      *mapping.Told // what is told of it with an answer; nil: nobody is told
+	said      *notice       // of its answer, since it is delivered
+	way       *way          // through the steps of the job; nil: it has none
+	step      string        // whose request it makes; empty: its own. Written under the partition's lock by who has the row in hand
 	// endBy is who gave it up while it was in somebody's hands; see partition.endBy. It is set under the partition's lock, while the stage
 	// is delivering, and stays.
 	endBy atomic.Pointer[string]
@@ -77,6 +80,7 @@ const (
 	delivering              // the sink has it, or is about to; or it finds no room among the parked rows
 	kept                    // it would be given up, but the guard holds the job
 	burying                 // its dead letter is on its way
+	telling                 // it is delivered, and final when the broker has what tells of that
 	shelving                // its letter is, behind a dead letter of its lane
 	stuck                   // it cannot be delivered, and dead letters are off
 	replaced                // its record is mapped anew, by another definition: the row is nobody's any more

@@ -52,6 +52,7 @@ type extracted struct {
 	verdict mapping.Verdict
 	request sink.Request
 	way     *way // nil: request is all there is to do
+	told    *mapping.Told
 	err     error
 }
 

@@ -169,7 +169,7 @@ func (k *parking) takes(r *row) bool {
 	r.stage = shelving
 	p.letters++
 	p.mu.Unlock()
-	k.dead.write(&letter{row: r, behind: at.String(), outcome: sink.Outcome{Class: ClassParked,
+	k.dead.bury(&letter{row: r, behind: at.String(), outcome: sink.Outcome{Class: ClassParked,
 		Reason: "its key has a dead letter before it that is neither redriven nor given up: " + at.String()}})
 	return true
 }

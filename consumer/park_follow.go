@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"time"
 
@@ -195,21 +196,40 @@ func (k *parking) cameTo(ends map[int32]int64) bool {
 	return true
 }
 
-// letterPartitioner keeps the letters of a lane in one partition of their topic, and outcomes in that of their letter.
-func letterPartitioner() kgo.Partitioner {
-	return kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
-		return func(r *kgo.Record, n int) int {
-			h := fnv.New32a()
-			for _, header := range r.Headers {
-				switch {
-				case strings.HasPrefix(header.Key, "streamer-outcome"):
-					return int(r.Partition)
-				case header.Key == "streamer-topic-id", header.Key == "streamer-partition", header.Key == "streamer-lane":
-					h.Write(header.Value)
-					h.Write([]byte{0})
-				}
-			}
-			return int(h.Sum32() % uint32(n))
+// letterPartitioner keeps the letters of a lane in one partition of their topic, and outcomes in that of their letter. What is neither has
+// the partition of its key, as all producers have it.
+type letterPartitioner struct{}
+
+func (letterPartitioner) ForTopic(topic string) kgo.TopicPartitioner {
+	return letterTopicPartitioner{kgo.StickyKeyPartitioner(nil).ForTopic(topic)}
+}
+
+type letterTopicPartitioner struct{ kgo.TopicPartitioner }
+
+func (p letterTopicPartitioner) RequiresConsistency(r *kgo.Record) bool {
+	return ofLetters(r) || p.TopicPartitioner.RequiresConsistency(r)
+}
+
+func (p letterTopicPartitioner) Partition(r *kgo.Record, n int) int {
+	if !ofLetters(r) {
+		return p.TopicPartitioner.Partition(r, n)
+	}
+	h := fnv.New32a()
+	for _, header := range r.Headers {
+		switch {
+		case strings.HasPrefix(header.Key, "streamer-outcome"):
+			return int(r.Partition)
+		case header.Key == "streamer-topic-id", header.Key == "streamer-partition", header.Key == "streamer-lane":
+			h.Write(header.Value)
+			h.Write([]byte{0})
 		}
+	}
+	return int(h.Sum32() % uint32(n))
+}
+
+// ofLetters says that a record is a dead letter, or an outcome of one.
+func ofLetters(r *kgo.Record) bool {
+	return slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool {
+		return h.Key == "streamer-job" || strings.HasPrefix(h.Key, "streamer-outcome")
 	})
 }

@@ -33,7 +33,7 @@ func parker(f *fixture) *Runner {
 
 // readBack gives the letter to the follower as it stands in the topic.
 func (k *parking) readBack(l *letter, offset int64) {
-	rec := l.record(k.topic)
+	rec := l.record(k.topic, false)
 	rec.Partition, rec.Offset = 0, offset
 	k.apply(rec)
 }
@@ -48,9 +48,9 @@ func TestALetterThatWasWrittenInSpiteOfItsErrorIsNotWrittenAgain(t *testing.T) {
 	if !r.now().parking.begins(l) { // the write itself is left out: its answer is told below
 		t.Fatal("the letter is not begun")
 	}
-	r.now().dead.written(l, &kgo.Record{}, errors.New("not enough replicas after append"))
+	r.now().dead.written(r.now().dead.post(l), &kgo.Record{}, errors.New("not enough replicas after append"))
 	r.now().parking.readBack(l, 0)
-	for _, again := range r.now().dead.take(func(*letter) bool { return true }) {
+	for _, again := range r.now().dead.take(func(*post) bool { return true }) {
 		r.now().dead.write(again)
 	}
 	r.now().parking.mu.Lock()

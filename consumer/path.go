@@ -88,8 +88,10 @@ func (p *partition) mapped(rec *kgo.Record, own *record, final func(row int32) b
 		row := &row{partition: p, scope: p.scopeOf, record: own, part: x.part, index: x.index, payload: x.err}
 		row.Request, row.Final, row.Row = x.request, p.runner.final, row
 		if row.way = x.way; row.way != nil {
-			row.Accept, row.Keep, row.step = row.way.call.Accept, row.way.call.Keep, row.way.call.Step
+			row.Accept, row.step = row.way.call.Accept, row.way.call.Step
 		}
+		row.told = x.told
+		row.Keep = row.told != nil || row.step != ""
 		row.bytes = row.size()
 		rows, lanes = append(rows, row), append(lanes, x.lane)
 	}
@@ -114,7 +116,7 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 	if x.usesKafka {
 		message.Kafka = x.kafka(rec)
 	}
-	offset := strconv.FormatInt(rec.Offset, 10)
+	offset, loop := strconv.FormatInt(rec.Offset, 10), x.cfg.tells() && hops(rec) >= maxHops
 	for i := range int32(batch.Len()) {
 		message.Msg, message.Event = batch.Row(int(i)), batch.Event(int(i))
 		whole := extracted{part: part{row: i}, index: i * int32(len(x.routes))}
@@ -131,6 +133,9 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 				s := stamp{cfg: x.cfg, address: x.address, part: one.part, offset: offset, record: rec}
 				one.request = s.request(x.parts[j].Call.Step, &x.parts[j].Call.Request)
 				one.way = s.way(&x.parts[j], x.recent)
+			}
+			if one.told = x.parts[j].Told; loop && one.err == nil {
+				one.err = errLoop
 			}
 			x.out = append(x.out, one)
 		}
@@ -176,7 +181,11 @@ func (p *partition) line(own *record, rows []*row, lanes []laneValue) []*row {
 
 // deliver starts what a row needs to become final. It never waits.
 func (p *partition) deliver(r *row) {
-	if p.decided(r, sink.Outcome{Attempts: r.Made}) { // somebody gave it up before it came here
+	switch {
+	case r.said != nil: // by the definition before
+		p.tell(r)
+		return
+	case p.decided(r, sink.Outcome{Attempts: r.Made}): // somebody gave it up before it came here
 		return
 	}
 	switch {
@@ -203,7 +212,7 @@ func (r *Runner) final(d *sink.Delivery, o sink.Outcome) {
 		row.partition.stepped(row, o)
 	case o.Class == sink.Delivered:
 		r.guard.delivered(time.Now())
-		row.partition.ack(row, outcomeDelivered)
+		row.partition.delivered(row, o)
 	case row.partition.decided(row, o): // somebody gave it up meanwhile
 	case o.Class == sink.Interrupted: // our own stop: the row is not final, and the next owner sends it
 	default:

@@ -101,9 +101,9 @@ func (l *lease) join(ctx context.Context, d *DeadLetters) error {
 		kgo.WithHooks(l.fence),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.ProducerBatchMaxBytes(deadLetterBatchBytes),
+		kgo.ProducerBatchMaxBytes(outboxBatchBytes),
 		kgo.ProducerLinger(0),
-		kgo.RecordDeliveryTimeout(deadLetterTimeout),
+		kgo.RecordDeliveryTimeout(outboxTimeout),
 	)...)
 	if err == nil {
 		l.client.PauseFetchTopics(d.cfg.DeadLetterTopic)

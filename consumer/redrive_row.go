@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"streamer/mapping"
 	"streamer/sink"
 )
@@ -21,10 +19,11 @@ type sending struct {
 
 	rows    []extracted // to be sent, one after the other
 	next    int
-	sent    int      // delivered
-	dropped string   // outcome word of rows that make no request
-	failed  []Letter // rows given up again
-	writes  []*kgo.Record
+	sent    int            // delivered
+	dropped string         // outcome word of rows that make no request
+	failed  []Letter       // rows given up again
+	told    []redriveWrite // tell of answers
+	writes  []redriveWrite
 	d       sink.Delivery
 }
 
@@ -103,7 +102,7 @@ func (s *redriveSender) deliver(l *sending, x *extracted) bool {
 	for w := x.way; w != nil; {
 		a := w.recent.of(w.call.CacheKey)
 		if a == nil {
-			l.d.Accept, l.d.Keep = w.call.Accept, w.call.Keep
+			l.d.Accept, l.d.Keep = w.call.Accept, w.call.Step != ""
 			break
 		}
 		if !s.step(l, x, a) {
@@ -111,6 +110,7 @@ func (s *redriveSender) deliver(l *sending, x *extracted) bool {
 		}
 	}
 	l.d.Request = x.request
+	l.d.Keep = l.d.Keep || x.told != nil
 	s.scope.Deliver(&l.d)
 	return true
 }
@@ -145,14 +145,29 @@ func (s *redriveSender) final(f redriveFinal) {
 		}
 	case f.o.Class == sink.Delivered:
 		l.sent++
+		s.tellOf(l, x, "", f.o)
 	case f.o.Class == sink.Interrupted: // our own stop: the letter stays open
 		return
 	default:
 		f.o.Reason = atStep(step, f.o.Reason)
 		s.failRow(l, x.part, f.o)
+		s.tellOf(l, x, step, f.o)
 	}
 	if !s.stopping || l.next == len(l.rows) {
 		s.nextRow(l)
+	}
+}
+
+// tellOf notes what tells of an outcome: it is written before what became of the letter.
+func (s *redriveSender) tellOf(l *sending, x *extracted, step string, o sink.Outcome) {
+	if x.told == nil {
+		return
+	}
+	cfg, from := &s.r.d.cfg, l.letter.Source
+	t := teller{told: x.told, key: l.orig.key, hops: hops(sourceRecord(&l.letter, l.orig))}
+	n := t.of(cfg, Position{from.Topic, from.Partition, from.Offset, x.row, x.route}, step, &x.request, o)
+	for _, topic := range cfg.tellers(o.Class == sink.Delivered) {
+		l.told = append(l.told, redriveWrite{n.record(topic, false), n.record(topic, true)})
 	}
 }
 
@@ -173,10 +188,11 @@ func (s *redriveSender) failRow(l *sending, of part, o sink.Outcome) {
 func (s *redriveSender) conclude(l *sending) {
 	topic := s.r.d.cfg.DeadLetterTopic
 	replaced := false
+	l.writes = l.told
 	for i := range l.failed {
 		rec := envelope(topic, &l.failed[i], l.orig)
 		rec.Partition = l.folded.at.Partition
-		l.writes = append(l.writes, rec)
+		l.writes = append(l.writes, redriveWrite{Record: rec})
 		replaced = replaced || l.failed[i].Source.part() == l.letter.Source.part()
 	}
 	if !replaced {
@@ -188,7 +204,7 @@ func (s *redriveSender) conclude(l *sending) {
 		if len(l.rows) > 1 || l.letter.Source.Row == wholeRecord && len(l.rows) > 0 {
 			o.reason = fmt.Sprintf("%d rows: %d delivered, %d given up again", len(l.rows), l.sent, len(l.failed))
 		}
-		l.writes = append(l.writes, o.record(topic))
+		l.writes = append(l.writes, redriveWrite{Record: o.record(topic)})
 	}
 	s.write(l)
 }

@@ -66,6 +66,12 @@ type redriveFinal struct {
 	o sink.Outcome
 }
 
+// redriveWrite is a record to be written.
+type redriveWrite struct {
+	*kgo.Record
+	bare *kgo.Record // instead of one that is larger than its topic takes; nil: it cannot be made smaller
+}
+
 type redriveWritten struct {
 	l   *sending
 	err error
@@ -278,26 +284,36 @@ func (s *redriveSender) nextOf(lane *sendingLane) {
 	}
 }
 
-// write records the letter's next line. Its lines are in one partition, and each waits for the one before.
+// write records the letter's next line. Its lines are in one partition, and each waits for the one before. What tells of answers is written
+// before them.
 func (s *redriveSender) write(l *sending) {
 	s.writing++
-	// No deadline of the caller's: deadLetterTimeout bounds the write, and one that was begun is better waited for.
-	s.r.lease.client.Produce(context.Background(), l.writes[0], func(_ *kgo.Record, err error) { s.written <- redriveWritten{l, err} })
+	// No deadline of the caller's: outboxTimeout bounds the write, and one that was begun is better waited for.
+	done := func(_ *kgo.Record, err error) { s.written <- redriveWritten{l, err} }
+	if rec := l.writes[0].Record; rec.Topic == s.r.d.cfg.DeadLetterTopic {
+		s.r.lease.client.Produce(context.Background(), rec, done)
+	} else {
+		s.r.d.instance.producer.TryProduce(context.Background(), rec, done)
+	}
 }
 
 // recorded takes the answer to a write. What is not written is tried again, and its lane waits.
 func (s *redriveSender) recorded(w redriveWritten) {
 	s.writing = max(0, s.writing-1)
 	l := w.l
-	switch {
+	switch at := &l.writes[0]; {
+	case errors.Is(w.err, kerr.MessageTooLarge) && at.bare != nil:
+		*at = redriveWrite{Record: at.bare}
+		s.write(l)
+		return
 	case errors.Is(w.err, kerr.MessageTooLarge):
 		s.leaveOpen(l, "it failed again, and its new dead letter is larger than the topic takes")
 		return
 	case errors.Is(w.err, kerr.UnknownTopicID):
-		s.broken = fmt.Errorf("dead-letter topic %s was deleted meanwhile: %w", s.r.d.cfg.DeadLetterTopic, w.err)
+		s.broken = fmt.Errorf("topic %s was deleted meanwhile: %w", at.Topic, w.err)
 		return
 	case w.err != nil:
-		s.problem = fmt.Sprintf("what became of a letter cannot be written to %s: %v; tried again", s.r.d.cfg.DeadLetterTopic, w.err)
+		s.problem = fmt.Sprintf("what became of a letter cannot be written to %s: %v; tried again", at.Topic, w.err)
 		s.again = append(s.again, l)
 		return
 	}

@@ -113,6 +113,9 @@ func (r *Runner) Run(soft, hard context.Context) error {
 			return err
 		}
 		r.now().dead.ensureTopic(soft)
+		for _, b := range r.now().told {
+			b.ensureTopic(soft)
+		}
 		if err := r.session(soft, hard); err != nil || soft.Err() != nil {
 			return err
 		}

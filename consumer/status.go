@@ -101,6 +101,7 @@ type status struct {
 	group    string // what the group answered last, if that was an error
 	marks    string // why what was begun is not remembered
 	commits  string // what the last commit was refused with
+	told     string // why nobody can be told of answers
 	dead     string // why dead letters cannot be written
 	parked   string // why rows of parked keys wait
 	delivery string // why rows wait at the target
@@ -131,7 +132,7 @@ func (s *status) read() (State, string, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var causes []string
-	for _, c := range []string{s.cause, s.topics, s.group, s.marks, s.commits, s.dead, s.parked, s.delivery, s.change} {
+	for _, c := range []string{s.cause, s.topics, s.group, s.marks, s.commits, s.dead, s.told, s.parked, s.delivery, s.change} {
 		if c != "" {
 			causes = append(causes, c)
 		}

@@ -61,6 +61,9 @@ func (r *row) size() int64 {
 	if r.way != nil {
 		n += int64(r.way.flow.Bytes())
 	}
+	if r.told != nil {
+		n += int64(r.told.Bytes())
+	}
 	return n
 }
 
@@ -88,7 +91,8 @@ func (p *partition) advance(r *row, a *mapping.Response) bool {
 		r.payload = err
 		return true
 	}
-	r.Request, r.Accept, r.Keep, r.step = request, r.way.call.Accept, r.way.call.Keep, r.way.call.Step
+	r.Request, r.Accept, r.step = request, r.way.call.Accept, r.way.call.Step
+	r.Keep = r.told != nil || r.step != ""
 	before := r.bytes
 	r.bytes = r.size()
 	p.held += r.bytes - before

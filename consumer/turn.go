@@ -52,7 +52,10 @@ func (p *partition) rest(ctx context.Context) {
 	case <-t.quiet:
 	case <-p.workerDone:
 	}
-	d.dead.take(func(*letter) bool { return false }) // drops those of p that have failed
+	d.dead.forget() // drops those of p that have failed
+	for _, b := range d.told {
+		b.forget()
+	}
 	for over := false; ; over = !sleep(ctx, restLook) {
 		if over || p.lettersArrived() && !d.parking.reading(p) { // in this order: an arrival is to be read
 			if p.seal(over) {
@@ -234,6 +237,7 @@ func (p *partition) inherit(own *record) {
 				r.Made = max(old.Made, old.scope.Look(&old.Delivery).Attempts)
 			}
 			r.endBy.Store(old.endBy.Load())
+			r.said = old.said
 		}
 	}
 }

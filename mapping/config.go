@@ -17,6 +17,8 @@ type Config struct {
 	Routes schemas.Value
 	// Events says which record events become which requests, in place of Routes, Type and URL; Absent: the job is none of record events.
 	Events schemas.Value
+	// Told asks for Part.Told.
+	Told bool
 	// Reference gives the text behind ${env:NAME} and ${file:NAME} in headers, once, when the job is compiled; kind is env or file.
 	// It is never asked about what comes from a row. Without it such a header is refused.
 	Reference func(kind, name string) (string, error)
@@ -42,6 +44,8 @@ type Part struct {
 	Call Call
 	// Flow gives the requests after it; nil: there is none.
 	Flow *Flow
+	// Told is what a callback says of the row; nil unless Config.Told asks for it.
+	Told *Told
 	// Err, an *Error, says why the route cannot be mapped. The other parts of the row are not concerned.
 	Err error
 }

@@ -54,17 +54,24 @@ func (m *Mapper) Map(msg *Message, out []Part) ([]Part, Verdict, error) {
 			return out, v, err
 		}
 	}
+	before, verdict, err := len(out), Send, error(nil)
 	if m.prog.events != nil {
-		return m.eventParts(msg, out)
+		out, verdict, err = m.eventParts(msg, out)
+	} else {
+		for i := range m.prog.routes {
+			out = m.part(i, out)
+		}
+		if len(out) == before {
+			verdict = Unmatched
+		}
 	}
-	before := len(out)
-	for i := range m.prog.routes {
-		out = m.part(i, out)
+	if m.prog.told && len(out) > before {
+		told := m.told(msg.Msg)
+		for i := range out[before:] {
+			out[before+i].Told = told
+		}
 	}
-	if len(out) == before {
-		return out, Unmatched, nil
-	}
-	return out, Send, nil
+	return out, verdict, err
 }
 
 // part appends what route i makes of the row, if it matches it.

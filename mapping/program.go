@@ -29,6 +29,8 @@ type Program struct {
 
 	// jqReads is what the programs under $jq read of the message.
 	jqReads reach
+	// told: parts have Part.Told.
+	told bool
 }
 
 // slot is one expression whose value the request needs; each is evaluated at most once for a row.
@@ -64,7 +66,7 @@ type compiler struct {
 // Program is nil if the list has an error, and good to use if it has warnings only.
 func Compile(c Config) (*Program, fault.List) {
 	c = c.owned()
-	k := &compiler{prog: &Program{}, mapped: map[string]int{}, inline: map[string]int{}, config: c}
+	k := &compiler{prog: &Program{told: c.Told}, mapped: map[string]int{}, inline: map[string]int{}, config: c}
 	k.isEvents = c.Events.Kind() != schemas.Absent
 	k.constant(c.Constant)
 	k.dataMap(c.DataMap)

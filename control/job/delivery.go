@@ -184,7 +184,9 @@ func (c *compilation) deadLetter(cfg *consumer.Config) {
 		return
 	}
 	if topic, ok := s.text("topic"); ok {
-		c.checkDeadLetterTopic(topic, own, cfg)
+		if topic != own || c.def.ID == "" {
+			c.checkProduced("dead_letter.topic", topic, own, cfg)
+		}
 		cfg.DeadLetterTopic = topic
 	}
 	if d, ok := s.duration("retention", time.Minute, 10*year); ok {
@@ -197,21 +199,6 @@ func (c *compilation) deadLetter(cfg *consumer.Config) {
 		if cfg.DeadLetterPark = word == "park"; cfg.DeadLetterPark && cfg.Order.By == consumer.OrderNone {
 			c.faults.Warn("dead_letter.key", "nothing waits for a row with order: none, so nothing is parked", "give the job an order, or leave key out")
 		}
-	}
-}
-
-func (c *compilation) checkDeadLetterTopic(topic, own string, cfg *consumer.Config) {
-	out := c.process.Namespace + ".out."
-	list := c.grant.Produce
-	switch {
-	case topic == own && c.def.ID != "":
-	case !topicName.MatchString(topic) || topic == "." || topic == ".." || c.closed(topic) || list == nil && !strings.HasPrefix(topic, out):
-		c.faults.Add("dead_letter.topic", fmt.Sprintf("topic %q may not be written by a job", clip(topic)),
-			fmt.Sprintf("leave it out for %s, or name one of %s*", own, out))
-	case list != nil && !has(list, topic):
-		c.faults.Add("dead_letter.topic", fmt.Sprintf("topic %q is not granted to %s", topic, c.def.Owner), "leave it out for "+own+"; "+c.granted("produce"))
-	case readsItself(cfg, topic):
-		c.faults.Add("dead_letter.topic", fmt.Sprintf("the job reads topic %q itself", topic), "its dead letters would come back without end")
 	}
 }
 

@@ -37,7 +37,7 @@ var keys = map[string][]key{
 		{"auth", ours}, {"format", ours}, {"logical", ours}, {"start", ours}, {"group", ours}, {"filter", ours}, {"emit", ours},
 		{"mask", ours}, {"order", ours}, {"headers", ours}, {"payload", ours}, {"tombstone", ours}, {"delivery", ours},
 		{"dead_letter", ours}, {"limits", ours}, {"schemas", ours}, {"instances", ours},
-		{"connection", ours}, {"routes", ours}, {"events", ours}, {"steps", later}, {"callback", later}, {"response", later},
+		{"connection", ours}, {"routes", ours}, {"events", ours}, {"steps", later}, {"callback", ours}, {"response", ours},
 	},
 	"routes": {{"name", ours}, {"when", ours}, {"type", ours}, {"url", ours}, {"headers", ours}, {"query_params", ours}, {"json_body", ours},
 		{"form_body", ours}, {"payload", ours}, {"connection", ours}, {"auth", ours}},
@@ -60,6 +60,8 @@ var keys = map[string][]key{
 	"delivery.retry":      {{"initial", ours}, {"max", ours}, {"max_after", ours}, {"attempts", ours}},
 	"delivery.breaker":    {{"failures", ours}, {"open", ours}, {"health", ours}},
 	"limits":              {{"record_bytes", ours}, {"inflated_bytes", ours}, {"rows", ours}, {"nesting", ours}, {"values", ours}},
+	"callback":            {{"topic", ours}},
+	"response":            {{"topic", ours}, {"on", ours}},
 	"dead_letter":         {{"topic", ours}, {"hold_share", ours}, {"key", ours}, {"retention", ours}},
 }
 

@@ -124,6 +124,7 @@ func (c *compilation) config() consumer.Config {
 	cfg.Schemas = c.schemas()
 	c.delivery(&cfg)
 	c.deadLetter(&cfg)
+	c.told(&cfg)
 	cfg.Sink.Guard = c.process.Guard
 	own := c.auth()
 	url := c.connect(&cfg, &own)
@@ -131,7 +132,7 @@ func (c *compilation) config() consumer.Config {
 	if own.cert != "" || own.key != "" {
 		cfg.Sink.TLS.Cert, cfg.Sink.TLS.Key = own.cert, own.key
 	}
-	cfg.Program = c.program(url, own.user)
+	cfg.Program = c.program(url, own.user, cfg.Callback.Topic != "" || cfg.Response.Topic != "")
 	c.settle(&cfg)
 	whole := cfg.Sink
 	whole.Places = nil // each was looked at where it stands
@@ -278,7 +279,7 @@ func (c *compilation) schemas() schemas.Config {
 }
 
 // program compiles what makes a row a request, which goes to url, with the token of user.
-func (c *compilation) program(url schemas.Value, user string) *mapping.Program {
+func (c *compilation) program(url schemas.Value, user string, told bool) *mapping.Program {
 	get := c.object.Field
 	headers := c.headers()
 	for _, name := range []string{"constant", "payload"} {
@@ -288,7 +289,7 @@ func (c *compilation) program(url schemas.Value, user string) *mapping.Program {
 		Type: get("type"), URL: url, DataMap: get("datamap"), Constant: get("constant"),
 		QueryParams: get("query_params"), JSONBody: get("json_body"), FormBody: get("form_body"),
 		User: textValue(user), Headers: headers, Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
-		Routes: c.routes(), Events: c.events(), Reference: c.reference,
+		Routes: c.routes(), Events: c.events(), Told: told, Reference: c.reference,
 	})
 	c.add(faults)
 	c.address("url", url)

@@ -1,0 +1,238 @@
+package consumer
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamer/mapping"
+	"streamer/sink"
+)
+
+// Callback is the topic that is told of each answer to a row that was delivered; without a topic nobody is.
+type Callback struct{ Topic string }
+
+// Capture is the topic that gets answers; without a topic none does. On says which.
+type Capture struct {
+	Topic string
+	On    CaptureOn
+}
+
+// CaptureOn says which answers a Capture is about.
+type CaptureOn uint8
+
+// CaptureAll are all of them, CaptureFailures those of rows that are given up.
+const (
+	CaptureAll CaptureOn = iota
+	CaptureFailures
+)
+
+const (
+	// hopsHeader counts how many jobs have told of a record, each by a record that the next one delivered.
+	hopsHeader = "streamer-hops"
+	// maxHops ends loops of jobs that tell each other.
+	maxHops = 8
+)
+
+var errLoop = fmt.Errorf("it came through %d jobs that tell each other of answers: that is a loop; look where callback and response of these jobs go", maxHops)
+
+// tells says that somebody is told of answers.
+func (c *Config) tells() bool { return c.Callback.Topic != "" || c.Response.Topic != "" }
+
+// tellers are the topics that are told of an answer, delivered or not.
+func (c *Config) tellers(delivered bool) (topics []string) {
+	if c.Callback.Topic != "" && delivered {
+		topics = append(topics, c.Callback.Topic)
+	}
+	if c.Response.Topic != "" && (!delivered || c.Response.On == CaptureAll) {
+		topics = append(topics, c.Response.Topic)
+	}
+	return topics
+}
+
+// hops is how many jobs have told of rec so far; what is no number is none.
+func hops(rec *kgo.Record) int {
+	for _, h := range rec.Headers {
+		if n, err := strconv.Atoi(string(h.Value)); h.Key == hopsHeader && err == nil && n > 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// notice is a record that tells of an answer.
+type notice struct {
+	key   []byte
+	hops  int
+	value toldValue
+}
+
+type toldValue struct {
+	*mapping.Callback
+	Source   toldSource `json:"source"`
+	Attempts int        `json:"attempts"`
+	// Of a row that is given up: the step that failed, if it was one, and why.
+	Step   string     `json:"step,omitempty"`
+	Class  sink.Class `json:"class,omitempty"`
+	Reason string     `json:"reason,omitempty"`
+}
+
+type toldSource struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	Row       int32  `json:"row"`
+	Route     string `json:"route,omitempty"`
+}
+
+// teller is what makes a notice of an outcome, of one part of a record.
+type teller struct {
+	told *mapping.Told
+	key  []byte
+	hops int
+}
+
+func (t *teller) of(cfg *Config, at Position, step string, r *sink.Request, o sink.Outcome) *notice {
+	var secret []string
+	if key := cfg.Sink.AuthOf(r.URL).APIKey; key != nil {
+		secret = append(secret, strings.ToLower(key.Header))
+	}
+	var answer *mapping.Response
+	if o.Response != nil {
+		answer = answerOf(o.Response)
+	}
+	v := toldValue{Callback: t.told.Callback(r.URL, r.Body, answer, secret...), Source: toldSource(at), Attempts: o.Attempts}
+	if o.Class != sink.Delivered {
+		v.Step, v.Class, v.Reason = step, o.Class, o.Reason
+	}
+	return &notice{key: t.key, hops: t.hops, value: v}
+}
+
+// record makes the record; bare without what makes it large: the record and what was sent and answered.
+func (t *notice) record(topic string, bare bool) *kgo.Record {
+	v := t.value
+	headers := []kgo.RecordHeader{{Key: hopsHeader, Value: []byte(strconv.Itoa(t.hops + 1))}, {Key: "content-type", Value: []byte("application/json")}}
+	if bare {
+		c := *v.Callback
+		c.ResponseJSON, c.Payload, c.PayloadObject, c.Record, c.Draft, c.Data = nil, nil, nil, nil, nil, nil
+		if c.Response != nil {
+			r := *c.Response
+			r.Body, r.Truncated = nil, true
+			c.Response = &r
+		}
+		v.Callback = &c
+		headers = append(headers, kgo.RecordHeader{Key: "streamer-value", Value: []byte("bodies and record left out: larger than this topic takes")})
+	}
+	value, err := json.Marshal(v)
+	if err != nil { // all of it is text, numbers and JSON that was looked at
+		value = fmt.Appendf(nil, `{"reason": %q}`, "it cannot be written as JSON: "+err.Error())
+	}
+	return &kgo.Record{Topic: topic, Key: t.key, Value: value, Headers: headers}
+}
+
+func (t *notice) bytes() int64 {
+	n := len(t.key) + len(t.value.ResponseJSON)
+	if r := t.value.Response; r != nil {
+		body, _ := r.Body.(string)
+		n += len(body)
+	}
+	return int64(n)
+}
+
+// teller is that of a row; its told is nil where nobody is to be told.
+func (r *row) teller() *teller {
+	t := &teller{told: r.told, key: r.record.key}
+	for _, h := range r.record.headers {
+		if n, err := strconv.Atoi(string(h.value)); h.key == hopsHeader && err == nil {
+			t.hops = n
+			break
+		}
+	}
+	return t
+}
+
+// delivered makes a row final whose own request was answered: at once, or when those have been told who are to be.
+func (p *partition) delivered(r *row, o sink.Outcome) {
+	if d := p.runner.now(); r.told != nil && len(d.tellers(true)) > 0 {
+		r.said = r.teller().of(&d.Config, r.position(), "", &r.Request, o)
+	}
+	p.tell(r)
+}
+
+// tell makes a row final that is delivered, when the broker has all that tells of its answer. The request is not made again for a record
+// that cannot be written: that is tried again alone, also by another definition of the job. Only a crash, or another owner, makes it again.
+func (p *partition) tell(r *row) {
+	d := p.runner.now()
+	boxes := d.boxes(true)
+	if r.said == nil || len(boxes) == 0 {
+		p.ack(r, outcomeDelivered)
+		return
+	}
+	p.mu.Lock()
+	if p.life == closed || p.past(r) {
+		p.mu.Unlock()
+		return
+	}
+	r.stage = telling
+	p.letters++
+	more := r.said.bytes()
+	r.bytes += more
+	p.held += more
+	p.mu.Unlock()
+	p.runner.account.add(more)
+	p.post(r, r.said, boxes, func() { p.ack(r, outcomeDelivered); p.wrote() })
+}
+
+// post writes a notice into one box after the other and then calls over. The partition counts one record on its way when it is called, and
+// when it calls over.
+func (p *partition) post(r *row, n *notice, boxes []*outbox, over func()) {
+	if len(boxes) == 0 {
+		over()
+		return
+	}
+	boxes[0].write(&post{row: r, record: n.record, taken: func(LetterAddress) {
+		p.mu.Lock()
+		p.letters++
+		p.mu.Unlock()
+		p.post(r, n, boxes[1:], over)
+	}})
+}
+
+// captured tells of a row that is given up, if that is wanted, and then calls over: both as post.
+func (p *partition) captured(r *row, o sink.Outcome, over func()) {
+	d := p.runner.now()
+	boxes := d.boxes(false)
+	if r.told == nil || len(boxes) == 0 {
+		over()
+		return
+	}
+	p.post(r, r.teller().of(&d.Config, r.position(), r.step, &r.Request, o), boxes, over)
+}
+
+// boxes are the outboxes of those that are told of an answer.
+func (d *definition) boxes(delivered bool) (boxes []*outbox) {
+	topics := d.tellers(delivered)
+	for _, b := range d.told {
+		if slices.Contains(topics, b.topic) {
+			boxes = append(boxes, b)
+		}
+	}
+	return boxes
+}
+
+// newTold gives the outboxes of the topics that cfg wants told.
+func newTold(r *Runner, cfg *Config) (boxes []*outbox) {
+	for _, t := range []struct{ topic, kind, what string }{{cfg.Callback.Topic, "callback", "callbacks"}, {cfg.Response.Topic, "response", "responses"}} {
+		if t.topic == "" || slices.ContainsFunc(boxes, func(b *outbox) bool { return b.topic == t.topic }) {
+			continue
+		}
+		// A body stands twice in it, as a text and as what its JSON says, and what was sent may have been made of the record.
+		boxes = append(boxes, &outbox{runner: r, topic: t.topic, kind: t.kind, what: t.what, said: &r.status.told, copies: 5,
+			room: 3*cfg.Sink.ResponseBytes + outboxHeadroom, again: make(chan struct{}, 1)})
+	}
+	return boxes
+}

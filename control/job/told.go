@@ -1,0 +1,51 @@
+package job
+
+import (
+	"fmt"
+	"strings"
+
+	"streamer/consumer"
+)
+
+// told says who is told of answers.
+func (c *compilation) told(cfg *consumer.Config) {
+	own := c.process.Namespace + ".out." + c.def.ID
+	if s, ok := c.sub("callback", false); ok {
+		cfg.Callback.Topic = c.toldTopic(s, "callback", own, cfg)
+	}
+	if s, ok := c.sub("response", false); ok {
+		cfg.Response.Topic = c.toldTopic(s, "response", own+".responses", cfg)
+		if word, ok := s.word("on", "all", "failures"); ok && word == "failures" {
+			cfg.Response.On = consumer.CaptureFailures
+		}
+	}
+}
+
+func (c *compilation) toldTopic(s reader, field, own string, cfg *consumer.Config) string {
+	topic, given := s.text("topic")
+	if !given {
+		topic = own
+	}
+	switch at := field + ".topic"; {
+	case c.def.ID == "": // which has its fault
+	case topic == cfg.DeadLetterTopic && topic != "":
+		c.faults.Add(at, fmt.Sprintf("topic %q has the job's dead letters", clip(topic)), "leave it out for "+own)
+	default:
+		c.checkProduced(at, topic, own, cfg)
+	}
+	return topic
+}
+
+// checkProduced refuses a topic that the job may not write, or reads itself. own is what it is without a setting.
+func (c *compilation) checkProduced(at, topic, own string, cfg *consumer.Config) {
+	out := c.process.Namespace + ".out."
+	list := c.grant.Produce
+	switch {
+	case !topicName.MatchString(topic) || topic == "." || topic == ".." || c.closed(topic) || list == nil && !strings.HasPrefix(topic, out):
+		c.faults.Add(at, fmt.Sprintf("topic %q may not be written by a job", clip(topic)), fmt.Sprintf("leave it out for %s, or name one of %s*", own, out))
+	case list != nil && !has(list, topic):
+		c.faults.Add(at, fmt.Sprintf("topic %q is not granted to %s", topic, c.def.Owner), "leave it out for "+own+"; "+c.granted("produce"))
+	case readsItself(cfg, topic):
+		c.faults.Add(at, fmt.Sprintf("the job reads topic %q itself", topic), "what it writes there would come back to it without end")
+	}
+}
