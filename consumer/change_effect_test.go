@@ -43,11 +43,18 @@ func TestEffect(t *testing.T) {
 		"instances":                  {EffectNone, func(c *Config) { c.Instances = 1 }},
 		"concurrency":                {EffectNextAttempt, func(c *Config) { c.Sink.Concurrency = 1 }},
 		"a secret":                   {EffectNextAttempt, func(c *Config) { c.Sink.Auth.Bearer = "b" }},
-		"statuses":                   {EffectNextAttempt, func(c *Config) { c.Sink.Statuses = map[sink.Class][]int{sink.Delivered: {404}} }},
-		"no more authorities":        {EffectNextAttempt, func(c *Config) { c.Sink.RootCAs = nil }},
-		"another dead-letter topic":  {EffectNextAttempt, func(c *Config) { c.DeadLetterTopic = "d" }},
-		"dead letters off":           {EffectNextAttempt, func(c *Config) { c.DeadLetterTopic = "" }},
-		"parked keys":                {EffectNextAttempt, func(c *Config) { c.DeadLetterPark = true }},
+		"a login elsewhere": {EffectNextAttempt, func(c *Config) {
+			c.Sink.Places = []sink.Place{{Origin: "https://a.test:443", Auth: sink.Auth{Bearer: "b"}}}
+		}},
+		"OAuth 2": {EffectNextAttempt, func(c *Config) {
+			c.Sink.Auth.OAuth2 = &sink.OAuth2{TokenURL: "https://a.test", ClientID: "a", ClientSecret: "b"}
+		}},
+		"success":                   {EffectNextAttempt, func(c *Config) { c.Sink.Success = &sink.Success{Else: sink.Rejected} }},
+		"statuses":                  {EffectNextAttempt, func(c *Config) { c.Sink.Statuses = map[sink.Class][]int{sink.Delivered: {404}} }},
+		"no more authorities":       {EffectNextAttempt, func(c *Config) { c.Sink.RootCAs = nil }},
+		"another dead-letter topic": {EffectNextAttempt, func(c *Config) { c.DeadLetterTopic = "d" }},
+		"dead letters off":          {EffectNextAttempt, func(c *Config) { c.DeadLetterTopic = "" }},
+		"parked keys":               {EffectNextAttempt, func(c *Config) { c.DeadLetterPark = true }},
 		"another URL": {EffectRemap, func(c *Config) {
 			c.Program = f.program(`{"id": "$.msg.id", "n": "$.msg.n"}`, f.api.URL()+"/v2/{id}", `["n"]`, "")
 		}},

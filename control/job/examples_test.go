@@ -337,6 +337,9 @@ func TestDocsOfLogins(t *testing.T) {
 		checkFaults(t, faults, nil)
 		for way := range parseOne(t, "job.yaml", text).value.Field("auth").Members() {
 			shown[way] = true
+			if tls := cfg.Sink.TLS; way == "mtls" && (!strings.HasPrefix(tls.Cert, "-----BEGIN CERTIFICATE") || !strings.HasPrefix(tls.Key.Reveal(), "-----BEGIN PRIVATE KEY")) {
+				t.Errorf("%s: the certificate is not used", field)
+			}
 		}
 		s, err := sink.New(cfg.Sink, nil, nil)
 		if err != nil {
