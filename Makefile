@@ -40,7 +40,7 @@ kafka: ## only the tests on a real Kafka
 
 oidc: ## the tests on a real OpenID Connect provider (Keycloak), which it installs and starts
 	@up=$$(test/realparts/keycloak.sh up $(CACHE)/keycloak); trap 'test/realparts/keycloak.sh down $(CACHE)/keycloak' EXIT; \
-	env $$up go test -count=1 -v -run '^TestRealKeycloak' ./control/people ./sink
+	env $$up go test -count=1 -v -run '^TestRealKeycloak' ./control/people ./sink ./cmd/streamer
 
 chaos: ## kill, freeze, cut and slow everything while CHAOS_ROWS (200000) rows are delivered; STREAMER_SEED=n replays a run
 	@test/realparts/setup.sh

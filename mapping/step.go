@@ -53,9 +53,9 @@ type entityRule struct {
 	create, update *stepRequest
 	// selects finds the entity in the answer to read; -1: the answer is the entity. id finds what it is called; -1: its id, or Location.
 	selects, id int
-	// createWhen is the slot that says whether a missing one is created; -1: always.
-	createWhen int
-	missing    []part
+	// createWhen is the slot that says whether a missing one is created, updateWhen whether one that differs is changed; -1: always.
+	createWhen, updateWhen int
+	missing                []part
 }
 
 const (
@@ -115,9 +115,10 @@ func (k *compiler) step(at string, v schemas.Value) {
 				k.faults.Add(placed(at, name), "stands beside read_or_create", "write it into read, create or update")
 			}
 		}
-		s.entity = k.entity(placed(at, "read_or_create"), entity)
+		user := field{placed(at, "auth.token_storage.user"), v.Field("auth").Field("token_storage").Field("user")}
+		s.entity = k.entity(placed(at, "read_or_create"), entity, wording{user: user})
 	} else {
-		r := k.stepRequest(at, v, "GET")
+		r := k.stepRequest(wording{}, at, v, "GET")
 		s.plain = &r
 	}
 	s.cache = k.cacheRule(placed(at, "cache"), v.Field("cache"))
@@ -142,8 +143,8 @@ func (k *compiler) stepName(at string, v schemas.Value) string {
 }
 
 // stepRequest compiles the request of the object v; method is what its type is if it says none.
-func (k *compiler) stepRequest(at string, v schemas.Value, method string) stepRequest {
-	w := wording{}.inherit(at, v)
+func (k *compiler) stepRequest(base wording, at string, v schemas.Value, method string) stepRequest {
+	w := base.inherit(at, v)
 	if w.method.v.Kind() == schemas.Absent {
 		w.method.v = textValue(method)
 	}
@@ -233,14 +234,14 @@ func (k *compiler) cacheRule(at string, v schemas.Value) *cacheRule {
 	return c
 }
 
-func (k *compiler) entity(at string, v schemas.Value) *entityRule {
+func (k *compiler) entity(at string, v schemas.Value, base wording) *entityRule {
 	const form = "write {read: {url: …}, create: {url: …, payload: …}, update: {url: …}}"
 	if v.Kind() != schemas.Object {
 		k.faults.Add(at, "found "+kindOf(v)+", not an object", form)
 		return nil
 	}
 	unknownKeys(&k.faults, at, v, "read", "create", "update", "id", "missing")
-	e := &entityRule{at: at, createWhen: -1}
+	e := &entityRule{at: at, createWhen: -1, updateWhen: -1}
 	part := func(name, method string, more ...string) (*stepRequest, schemas.Value) {
 		part := v.Field(name)
 		switch part.Kind() {
@@ -252,14 +253,14 @@ func (k *compiler) entity(at string, v schemas.Value) *entityRule {
 			return nil, part
 		}
 		unknownKeys(&k.faults, placed(at, name), part, append(more, requestKeys...)...)
-		r := k.stepRequest(placed(at, name), part, method)
+		r := k.stepRequest(base, placed(at, name), part, method)
 		return &r, part
 	}
 	read, doc := part("read", "GET", "accept", "select")
 	if read != nil {
 		e.read = *read
 		k.scope |= areaAnswer
-		e.selects = k.when(placed(at, "read.select"), doc.Field("select"))
+		e.selects = k.finds(placed(at, "read.select"), doc.Field("select"))
 	} else if v.Field("read").Kind() == schemas.Absent {
 		k.faults.Add(placed(at, "read"), "missing", form)
 	}
@@ -276,15 +277,35 @@ func (k *compiler) entity(at string, v schemas.Value) *entityRule {
 		}
 	}
 	k.scope |= areaFound
-	e.update, _ = part("update", "PUT")
+	e.update, doc = part("update", "PUT", "when")
+	if e.update != nil {
+		e.updateWhen = k.when(placed(at, "update.when"), doc.Field("when"))
+	}
 	if u := e.update; u != nil && u.body.form != nil {
 		k.faults.Add(placed(at, "update.form_body"), "cannot be compared with what was read", "write a payload")
 	}
 	if u := e.update; u != nil && u.body.empty() && (e.create == nil || e.create.body.empty() || e.create.body.form != nil) {
 		k.faults.Add(placed(at, "update"), "has no payload, and create has none that is JSON", "write what the entity should be")
 	}
-	e.id = k.when(placed(at, "id"), v.Field("id"))
+	e.id = k.finds(placed(at, "id"), v.Field("id"))
 	return e
+}
+
+// finds compiles an expression whose value is wanted; -1 for none.
+func (k *compiler) finds(at string, v schemas.Value) int {
+	if !given(v) {
+		return -1
+	}
+	text, ok := v.Str()
+	if !ok {
+		k.faults.Add(at, "found "+kindOf(v)+", not a JSONPath", "write a text such as $.found.uuid")
+		return -1
+	}
+	slot, ok := k.inlinePath(at, text)
+	if !ok {
+		return -1
+	}
+	return slot
 }
 
 func (b *body) empty() bool { return b.object == nil && b.form == nil && b.payload == nil }

@@ -202,7 +202,7 @@ func TestAttackPlantADeadLetter(t *testing.T) {
 	}
 	// Answers go where dead letters may.
 	for _, line := range []string{"callback: {topic: streamer.jobs}", "callback: {topic: streamer.dead-letters.villages}", "callback: {topic: 'streamer.out.a b'}",
-		"response: {topic: streamer.audit}", "response: {topic: payments}", "steps: []", "events: {}", "routes: []"} {
+		"response: {topic: streamer.audit}", "response: {topic: payments}", "events: {}", "routes: []"} {
 		if _, _, err := admitted(t, nil, line); err == nil {
 			t.Errorf("%s is taken", line)
 		}
@@ -339,7 +339,7 @@ func TestAttackMoveAMaskedSecret(t *testing.T) {
 		branch("https://evil.example.org/"), "url: {when: $.msg.id, then: 'https://evil.example.org/', else: 'https://api.example.org/'}",
 		"url: {when: $.msg.id, then: {when: $.msg.a, then: 'https://evil.example.org/', else: 'https://api.example.org/'}, else: 'https://api.example.org/'}",
 		health("https://evil.example.org/up"), health("http://api.example.org/up"), health("https://api.example.org:1/up"), health("https://api.example.org@evil.org/"), health(`https://evil.org\@api.example.org/`),
-		"routes: [{url: 'https://evil.example.org/'}]", "steps: [{request: {url: 'https://evil.example.org/'}}]", "events: {records: {'https://evil.example.org': {create: {http_method: POST}}}}",
+		"routes: [{url: 'https://evil.example.org/'}]", "steps: [{name: a, url: 'https://evil.example.org/'}]", "events: {records: {'https://evil.example.org': {create: {http_method: POST}}}}",
 		"connection: evil", "id: villages2",
 	} {
 		for i := range secrets {

@@ -35,7 +35,6 @@ func TestCompileFaults(t *testing.T) {
 		{"misspelt key", []string{"delivry: {}", "order: key"}, []string{"delivry: unknown key; did you mean delivery?"}},
 		{"unknown key of delivery", []string{"delivery: {time_out: 3s}"}, []string{"delivery.time_out: unknown key; did you mean timeout?"}},
 		{"unknown key of basic_auth, Aether's keys only", []string{"basic_auth: {user: a, password: b, realm: c}"}, []string{"warning: basic_auth.realm: unknown key"}},
-		{"key of a later version", []string{"steps: crm"}, []string{"steps: steps is not in this version"}},
 		{"a callback to the topic that is read", []string{"topic: [streamer.out.a]", "callback: {topic: streamer.out.a}"}, []string{`callback.topic: the job reads topic "streamer.out.a" itself`}},
 		{"a callback to its own default", []string{"topic: [streamer.out.villages]", "callback: {}"}, []string{`callback.topic: the job reads topic "streamer.out.villages" itself`}},
 		{"a callback to a topic of others", []string{"callback: {topic: payments}", "response: {topic: __consumer_offsets}"}, []string{`callback.topic: topic "payments" may not be written by a job`, "response.topic: topic"}},
@@ -58,6 +57,10 @@ func TestCompileFaults(t *testing.T) {
 			[]string{`.publish.http_metod: unknown key; did you mean http_method?`, `.publish.http_method: missing`}},
 		{"tokens of events differ at one host", []string{"-url", "-type", "events: {rdm_record: {'https://a.example.org/': {publish: {http_method: POST, auth_token: a}, edit: {http_method: PUT, auth_token: b}}}}"},
 			[]string{`.edit: logs in at https://a.example.org:443 otherwise than another part of the job`}},
+		{"steps are no list", []string{"steps: {}"}, []string{"steps: found an object, not a list"}},
+		{"faults of all steps", []string{"steps: [{name: a, url: '/x'}, {nmae: b, url: 'https://a.example.org/{$.steps.c.body}'}]"},
+			[]string{"steps[0].url: does not begin with http", "steps[1].nmae: unknown key", "steps[1].name: missing", `steps[1].url: "$.steps.c.body": no step before it is called "c"`}},
+		{"a reference that is missing in a step's header", []string{"steps: [{name: a, url: 'https://a.example.org/', headers: {X-Key: '${env:STREAMER_VALUE_NO}'}}]"}, []string{"steps[0].headers.X-Key: environment variable STREAMER_VALUE_NO is not set"}},
 		{"written by streamer", []string{"modified: '2020-01-01'", "hash: abc"}, nil},
 
 		{"topic is text", []string{"topic: village"}, []string{"topic: is text, not a list"}},

@@ -2,6 +2,7 @@ package job
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,11 +15,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"streamer/consumer"
+	"streamer/mapping"
+	"streamer/schemas"
 	"streamer/sink"
 )
 
@@ -204,6 +208,55 @@ func TestSearchDocument(t *testing.T) {
 	}
 	if got := string(rows[0].Request.Body); got != want.String() {
 		t.Errorf("makes %s (%v); the page says %s", got, rows[0].Problem, want.String())
+	}
+}
+
+// docs/jobs.md shows the requests that the steps of its example make, with the answers they get.
+func TestStepsOnThePage(t *testing.T) {
+	t.Parallel()
+	set, err := Load(filepath.Join(docsDir, "examples", "keycloak-groups.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := set.Compile(inExamples(t))[0].Config.Program
+	_, page, found := strings.Cut(readDocs(t, "jobs.md"), "\nOf the record `")
+	record, page, _ := strings.Cut(page, "`")
+	tables := strings.Split(page, "| call | request | body | answered |\n|---|---|---|---|\n")
+	if !found || len(tables) != 3 {
+		t.Fatal("docs/jobs.md has lost the steps of the example")
+	}
+	row, err := schemas.ParseJSON([]byte(record), schemas.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables[1:] {
+		parts, _, err := program.NewMapper().Map(&mapping.Message{Msg: row}, nil)
+		if err != nil || len(parts) != 1 {
+			t.Fatal(parts, err)
+		}
+		call, done, err := parts[0].Call, false, parts[0].Err
+		for line := range strings.Lines(table) {
+			if !strings.HasPrefix(line, "|") {
+				break
+			}
+			cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+			for i := range cells {
+				cells[i] = strings.Trim(cells[i], " `")
+			}
+			got := fmt.Sprint(cmp.Or(call.Step, "the row's own"), " ", call.Method, " ", strings.TrimPrefix(call.URL, "https://sso.example.org/admin/realms/portal"), " ", string(call.Body))
+			if want := cells[0] + " " + cells[1] + " " + cells[2]; err != nil || done || got != want {
+				t.Fatalf("makes %s, %v; the page says %s", got, err, want)
+			}
+			status, body, _ := strings.Cut(cells[3], " ")
+			r := mapping.Response{Body: []byte(body)}
+			if r.Status, err = strconv.Atoi(status); err != nil {
+				t.Fatal(err)
+			}
+			call, done, err = parts[0].Flow.Next(&r)
+		}
+		if !done || err != nil {
+			t.Errorf("goes on with %s, %v", call.Step, err)
+		}
 	}
 }
 

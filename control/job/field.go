@@ -1,7 +1,6 @@
 package job
 
 import (
-	"fmt"
 	"slices"
 
 	"streamer/internal/fault"
@@ -17,8 +16,6 @@ const (
 	ours standing = iota
 	// aether: a key that the Aether REST consumer knew; a job of only these may carry keys that nobody knows.
 	aether
-	// later: a key of the contract that this version cannot act on, so it refuses it.
-	later
 )
 
 // A key is one name that may stand in an object of a job.
@@ -28,7 +25,7 @@ type key struct {
 }
 
 // The keys of each object of a job, by the object's path; "" is the job itself. Objects whose keys the mapping checks (emit, mask,
-// payload) are not here. job.schema.json tells the same, with descriptions; a test holds them together.
+// payload, steps) are not here. job.schema.json tells the same, with descriptions; a test holds them together.
 var keys = map[string][]key{
 	"": {
 		{"id", aether}, {"owner", aether}, {"type", aether}, {"topic", aether}, {"datamap", aether}, {"url", aether},
@@ -37,7 +34,7 @@ var keys = map[string][]key{
 		{"auth", ours}, {"format", ours}, {"logical", ours}, {"start", ours}, {"group", ours}, {"filter", ours}, {"emit", ours},
 		{"mask", ours}, {"order", ours}, {"headers", ours}, {"payload", ours}, {"tombstone", ours}, {"delivery", ours},
 		{"dead_letter", ours}, {"limits", ours}, {"schemas", ours}, {"instances", ours},
-		{"connection", ours}, {"routes", ours}, {"events", ours}, {"steps", later}, {"callback", ours}, {"response", ours},
+		{"connection", ours}, {"routes", ours}, {"events", ours}, {"steps", ours}, {"callback", ours}, {"response", ours},
 	},
 	"routes": {{"name", ours}, {"when", ours}, {"type", ours}, {"url", ours}, {"headers", ours}, {"query_params", ours}, {"json_body", ours},
 		{"form_body", ours}, {"payload", ours}, {"connection", ours}, {"auth", ours}},
@@ -83,14 +80,12 @@ var connectionKeys = map[string][]key{
 	"limits.rate_limit": keys["delivery.rate_limit"],
 }
 
-// checkKeys refuses the keys of the object at path that are unknown or of a later version. lenient says the job is written for the
+// checkKeys refuses the keys of the object at path that are unknown. lenient says the job is written for the
 // Aether consumer, which ignored what it did not know: there an unknown key only warns.
 func checkKeys(faults *fault.List, object schemas.Value, path string, known []key, lenient bool) {
 	for name := range object.Members() {
 		at := slices.IndexFunc(known, func(k key) bool { return k.name == name })
 		switch {
-		case at >= 0 && known[at].standing == later:
-			faults.Add(member(path, name), fmt.Sprintf("%s is not in this version", name), "leave it out")
 		case at >= 0:
 		case lenient:
 			faults.Warn(member(path, name), "unknown key, it has no effect", meant(name, known))

@@ -289,7 +289,7 @@ func (c *compilation) program(url schemas.Value, user string, told bool) *mappin
 		Type: get("type"), URL: url, DataMap: get("datamap"), Constant: get("constant"),
 		QueryParams: get("query_params"), JSONBody: get("json_body"), FormBody: get("form_body"),
 		User: textValue(user), Headers: headers, Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
-		Routes: c.routes(), Events: c.events(), Told: told, Reference: c.reference,
+		Routes: c.routes(), Events: c.events(), Steps: c.steps(), Told: told, Reference: c.reference,
 	})
 	c.add(faults)
 	c.address("url", url)

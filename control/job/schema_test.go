@@ -72,8 +72,8 @@ func TestSchemaHasEveryKey(t *testing.T) {
 			if p["description"] == nil {
 				t.Errorf("%s has no description", member(path, k.name))
 			}
-			if _, refused := p["not"].(map[string]any); refused != (k.standing == later) && k.name != "id" {
-				t.Errorf("%s: refused by the schema: %v, by the compiler: %v", member(path, k.name), refused, k.standing == later)
+			if _, refused := p["not"].(map[string]any); refused && k.name != "id" {
+				t.Errorf("%s is refused by the schema", member(path, k.name))
 			}
 		}
 		for name := range properties {

@@ -2,10 +2,13 @@ package job
 
 import (
 	"encoding/base64"
+	"reflect"
 	"strings"
 	"testing"
 
 	"streamer/control/secret"
+	"streamer/mapping"
+	"streamer/sink"
 )
 
 // keyring is one of a key that counts up from each of first.
@@ -181,6 +184,20 @@ func TestSealedSecretsAreOpened(t *testing.T) {
 	}
 	if got := sent(t, p, stored).Get("X-Plain"); got != "a" {
 		t.Errorf("sent as %q", got)
+	}
+	steps := sealText(t, p.Secrets.Keyring, jobText("steps: [{name: a, url: 'https://a.example.org/', headers: {X-Api-Key: hunter2}}, {name: b, read_or_create: {read: {url: 'https://api.example.org/', headers: {Cookie: hunter3}}}}]"))
+	cfg, faults := steps.Compile(p)
+	checkFaults(t, faults, nil)
+	parts, _, err := cfg.Program.NewMapper().Map(&mapping.Message{Msg: parseOne(t, "row.json", `{"id": 7}`).value}, nil)
+	if err != nil || len(parts) != 1 || parts[0].Flow == nil || parts[0].Call.Header[0].Value != "hunter2" {
+		t.Fatalf("%+v, %v", parts, err)
+	}
+	if call, _, err := parts[0].Flow.Next(&mapping.Response{Status: 200}); err != nil || call.Header[0].Value != "hunter3" {
+		t.Errorf("%+v, %v", call, err)
+	}
+	// Where the job itself does not go, it does not log in.
+	if want := []sink.Place{{Origin: "https://a.example.org:443"}}; !reflect.DeepEqual(cfg.Sink.Places, want) {
+		t.Errorf("places %+v", cfg.Sink.Places)
 	}
 	p.Secrets.Masked = true
 	if got := sent(t, p, stored).Get("X-Api-Key"); got != "********" {

@@ -46,43 +46,70 @@ func (c *compilation) place(s reader, url schemas.Value) (under schemas.Value, u
 	return under, user
 }
 
-// stepPlace is place for a step: one that says nothing logs in as the job does only where the job itself goes, and nowhere else.
-func (c *compilation) stepPlace(s reader, url schemas.Value) (under schemas.Value, user string) {
-	under, user, said := c.placeSaid(s, url)
-	if !said {
+// stepPlace is place for one request of a step, whose URL stands at a path: one that says nothing logs in as the job does only where the
+// job itself goes, and nowhere else.
+func (c *compilation) stepPlace(s reader, how siteLogin, path string, url schemas.Value) (under schemas.Value) {
+	under = c.loggedIn(s, how, path, url)
+	if !how.said {
 		for _, origin := range originsOf(under, 0) {
 			c.silent = append(c.silent, site{s.path, sink.Place{Origin: origin}})
 		}
 	}
-	return under, user
+	return under
 }
 
 func (c *compilation) placeSaid(s reader, url schemas.Value) (under schemas.Value, user string, said bool) {
-	at := member(s.path, "url")
+	how := c.siteLogin(s)
+	return c.loggedIn(s, how, member(s.path, "url"), url), how.user, how.said
+}
+
+// siteLogin is what a route or step says of how it logs in: by a connection, by itself, or nothing.
+type siteLogin struct {
+	said, connected, known bool
+	target                 Target
+	login                  login
+	user                   string
+}
+
+// siteLogin reads connection and auth of s. What says nothing of a connection is below the job's.
+func (c *compilation) siteLogin(s reader) (how siteLogin) {
 	if name, ok := s.text("connection"); ok {
 		if _, path, given := s.given("auth"); given {
 			c.faults.Add(path, "stands beside connection, which says how to log in", "put it into the connection")
 		}
 		c.noOwnSecrets("/headers/", s.field+"/headers/")
-		target, known := c.targetAt(member(s.path, "connection"), name)
-		if known {
-			c.said = append(c.said, site{s.path, sink.Place{Origin: target.Origin, Target: target.Name, Auth: target.Auth, TLS: target.TLS, Success: target.Success, Shared: target.Shared}})
-		}
-		return c.belowAll(at, url, target.Base), target.User, true
+		how.said, how.connected = true, true
+		how.target, how.known = c.targetAt(member(s.path, "connection"), name)
+		how.user = how.target.User
+		return how
 	}
 	if l, ok := c.login(s); ok {
 		c.loginFaults(s, l)
-		for _, origin := range originsOf(url, 0) {
-			c.said = append(c.said, site{s.path, sink.Place{Origin: origin, Auth: l.auth, TLS: sink.TLS{Cert: l.cert, Key: l.key}}})
-		}
-		return url, l.user, true
+		return siteLogin{said: true, login: l, user: l.user}
 	}
 	if name, ok := c.text("connection"); ok {
 		// The job's own: where else it goes needs a login of its own, or a connection.
-		target, _ := c.target(name)
-		return c.belowAll(at, url, target.Base), target.User, false
+		how.target, _ = c.target(name)
+		how.connected, how.user = true, how.target.User
 	}
-	return url, "", false
+	return how
+}
+
+// loggedIn notes that requests of s, to the URL at a path, log in so, and gives the URL below that of the connection.
+func (c *compilation) loggedIn(s reader, how siteLogin, path string, url schemas.Value) (under schemas.Value) {
+	switch {
+	case how.connected && how.said && how.known:
+		t := how.target
+		c.said = append(c.said, site{s.path, sink.Place{Origin: t.Origin, Target: t.Name, Auth: t.Auth, TLS: t.TLS, Success: t.Success, Shared: t.Shared}})
+	case how.said && !how.connected:
+		for _, origin := range originsOf(url, 0) {
+			c.said = append(c.said, site{s.path, sink.Place{Origin: origin, Auth: how.login.auth, TLS: sink.TLS{Cert: how.login.cert, Key: how.login.key}}})
+		}
+	}
+	if how.connected {
+		return c.belowAll(path, url, how.target.Base)
+	}
+	return url
 }
 
 // loginFaults adds what the sink says of a login that stands in s, by its paths.

@@ -36,7 +36,10 @@ func placed(t *testing.T, p Process, own string, routes, steps string) (cfg cons
 			}
 			place := c.place
 			if list == "steps" {
-				place = c.stepPlace
+				place = func(s reader, url schemas.Value) (schemas.Value, string) {
+					how := c.siteLogin(s)
+					return c.stepPlace(s, how, member(s.path, "url"), url), how.user
+				}
 			}
 			under, user := place(s, e.Field("url"))
 			urls, users = append(urls, textOf(under)), append(users, user)

@@ -3,9 +3,10 @@
 # usage: keycloak.sh up|down|status DIR
 # env: KEYCLOAK_VERSION (26.5.0), KEYCLOAK_PORT (28080; its management listens one higher)
 # up prints OIDC_ISSUER, OIDC_CLIENT_ID, OIDC_CLIENT_SECRET and OIDC_USER_PASSWORD. The realm has the roles viewer, operator and admin, a user of
-# the same name for each, and tokens for the audience streamer-api with the roles in the claim roles. Secrets are made anew for every DIR.
+# the same name for each, and tokens for the audience streamer-api with the roles in the claim roles. The client people may change users and
+# groups. Secrets are made anew for every DIR.
 set -euo pipefail
-usage() { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
+usage() { sed -n '2,7s/^# //p' "$0" >&2; exit 2; }
 [ $# -eq 2 ] || usage
 mkdir -p "$2"
 dir=$(cd "$2" && pwd) version=${KEYCLOAK_VERSION:-26.5.0} port=${KEYCLOAK_PORT:-28080}
@@ -42,7 +43,8 @@ realm() {
   cat << JSON
 {"realm":"streamer","enabled":true,"sslRequired":"none","accessTokenLifespan":300,
  "roles":{"realm":[{"name":"viewer"},{"name":"operator"},{"name":"admin"}]},
- "users":[$users{"username":"service-account-streamer-api","enabled":true,"serviceAccountClientId":"streamer-api","realmRoles":["operator"]}],
+ "users":[$users{"username":"service-account-streamer-api","enabled":true,"serviceAccountClientId":"streamer-api","realmRoles":["operator"]},
+  {"username":"service-account-people","enabled":true,"serviceAccountClientId":"people","clientRoles":{"realm-management":["manage-users"]}}],
  "clients":[
   {"clientId":"streamer-api","secret":"$OIDC_CLIENT_SECRET","enabled":true,"protocol":"openid-connect","publicClient":false,
    "serviceAccountsEnabled":true,"directAccessGrantsEnabled":true,"standardFlowEnabled":true,"redirectUris":["http://127.0.0.1:*"],
@@ -58,6 +60,7 @@ realm() {
      "config":{"included.client.audience":"streamer-api","access.token.claim":"true","id.token.claim":"false"}},
     {"name":"roles","protocol":"openid-connect","protocolMapper":"oidc-usermodel-realm-role-mapper",
      "config":{"claim.name":"roles","jsonType.label":"String","multivalued":"true","access.token.claim":"true","id.token.claim":"true"}}]},
+  {"clientId":"people","secret":"$OIDC_CLIENT_SECRET","enabled":true,"protocol":"openid-connect","publicClient":false,"serviceAccountsEnabled":true},
   {"clientId":"another-api","secret":"$OIDC_CLIENT_SECRET","enabled":true,"protocol":"openid-connect","publicClient":false,"serviceAccountsEnabled":true}]}
 JSON
 }
