@@ -73,7 +73,7 @@ func Compile(c Config) (*Program, fault.List) {
 	k.emit(c.Emit)
 	k.filter(c.Filter)
 	k.mask(c.Mask)
-	k.steps(c.Steps)
+	k.steps(c)
 	if len(k.prog.steps) > 0 {
 		k.scope |= areaSteps
 	}

@@ -71,7 +71,8 @@ var (
 )
 
 // steps compiles the list of steps. Each sees the answers to those before it.
-func (k *compiler) steps(v schemas.Value) {
+func (k *compiler) steps(c Config) {
+	v := c.Steps
 	if !given(v) {
 		return
 	}
@@ -81,7 +82,7 @@ func (k *compiler) steps(v schemas.Value) {
 	}
 	i := 0
 	for e := range v.Elements() {
-		k.step(element("steps", i), e)
+		k.step(element("steps", i), wording{user: c.wording().user}, e)
 		i++
 	}
 }
@@ -93,7 +94,7 @@ func listedKind(v schemas.Value) string {
 	return kindOf(v)
 }
 
-func (k *compiler) step(at string, v schemas.Value) {
+func (k *compiler) step(at string, base wording, v schemas.Value) {
 	if v.Kind() != schemas.Object {
 		k.faults.Add(at, "found "+kindOf(v)+", not an object", "write {name: owner, url: https://example.org/users/{$.msg.owner}}")
 		return
@@ -115,10 +116,13 @@ func (k *compiler) step(at string, v schemas.Value) {
 				k.faults.Add(placed(at, name), "stands beside read_or_create", "write it into read, create or update")
 			}
 		}
-		user := field{placed(at, "auth.token_storage.user"), v.Field("auth").Field("token_storage").Field("user")}
-		s.entity = k.entity(placed(at, "read_or_create"), entity, wording{user: user})
+		own := wording{user: base.user}
+		if auth := v.Field("auth"); auth.Kind() != schemas.Absent {
+			own.user = field{placed(at, "auth.token_storage.user"), auth.Field("token_storage").Field("user")}
+		}
+		s.entity = k.entity(placed(at, "read_or_create"), entity, own)
 	} else {
-		r := k.stepRequest(wording{}, at, v, "GET")
+		r := k.stepRequest(base, at, v, "GET")
 		s.plain = &r
 	}
 	s.cache = k.cacheRule(placed(at, "cache"), v.Field("cache"))
