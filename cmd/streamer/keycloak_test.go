@@ -42,9 +42,7 @@ func realKeycloak(t *testing.T) *keycloak {
 		t.Fatal(err)
 	}
 	k := &keycloak{t: t, secret: os.Getenv("OIDC_CLIENT_SECRET")}
-	proxy := httputil.NewSingleHostReverseProxy(behind)
-	direct := proxy.Director
-	proxy.Director = func(r *http.Request) { direct(r); r.Host = behind.Host }
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(behind) }}
 	proxy.ModifyResponse = func(r *http.Response) error {
 		if r.Request.Method == http.MethodGet || strings.HasSuffix(r.Request.URL.Path, "/token") {
 			return nil
@@ -269,7 +267,9 @@ func TestRealKeycloakGroupsAndUsers(t *testing.T) {
 			t.Fatalf("%s was never asked", kind)
 		}
 		p.hard()
-		<-p.ended
+		if err := <-p.ended; err != nil {
+			t.Log("killed: ", err)
+		}
 		k.losing(nil)
 		p = run()
 		done(communities)

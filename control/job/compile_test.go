@@ -58,8 +58,8 @@ func TestCompileFaults(t *testing.T) {
 		{"tokens of events differ at one host", []string{"-url", "-type", "events: {rdm_record: {'https://a.example.org/': {publish: {http_method: POST, auth_token: a}, edit: {http_method: PUT, auth_token: b}}}}"},
 			[]string{`.edit: logs in at https://a.example.org:443 otherwise than another part of the job`}},
 		{"steps are no list", []string{"steps: {}"}, []string{"steps: found an object, not a list"}},
-		{"faults of all steps", []string{"steps: [{name: a, url: '/x'}, {nmae: b, url: 'https://a.example.org/{$.steps.c.body}'}]"},
-			[]string{"steps[0].url: does not begin with http", "steps[1].nmae: unknown key", "steps[1].name: missing", `steps[1].url: "$.steps.c.body": no step before it is called "c"`}},
+		{"faults of all steps", []string{"steps: [{name: a, url: '/x'}, {nam: b, url: 'https://a.example.org/{$.steps.c.body}'}]"},
+			[]string{"steps[0].url: does not begin with http", "steps[1].nam: unknown key", "steps[1].name: missing", `steps[1].url: "$.steps.c.body": no step before it is called "c"`}},
 		{"a reference that is missing in a step's header", []string{"steps: [{name: a, url: 'https://a.example.org/', headers: {X-Key: '${env:STREAMER_VALUE_NO}'}}]"}, []string{"steps[0].headers.X-Key: environment variable STREAMER_VALUE_NO is not set"}},
 		{"written by streamer", []string{"modified: '2020-01-01'", "hash: abc"}, nil},
 
