@@ -39,8 +39,8 @@ func (e *Effect) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Effect says how a change from c to next takes effect; Runner.Change says which field does what. Programs and paths are compared by what
-// they were compiled to: in doubt they differ. Neither c nor next needs its defaults filled in.
+// Effect says how a change from c to next takes effect; Runner.Change says which field does what. Programs are compared by what
+// they were compiled of, paths by what they were compiled to: in doubt they differ. Neither c nor next needs its defaults filled in.
 func (c Config) Effect(next Config) Effect {
 	c, next = c.Defaults(), next.Defaults()
 	switch {
@@ -49,7 +49,7 @@ func (c Config) Effect(next Config) Effect {
 		return EffectRejoin
 	case c.Order.By != next.Order.By, !c.Schemas.Equal(next.Schemas), c.Tombstone != next.Tombstone,
 		c.IdempotencyHeader != next.IdempotencyHeader, c.PositionHeaders != next.PositionHeaders,
-		!reflect.DeepEqual(c.Order.Path, next.Order.Path), !reflect.DeepEqual(c.Program, next.Program):
+		!reflect.DeepEqual(c.Order.Path, next.Order.Path), !c.Program.Same(next.Program):
 		return EffectRemap
 	case !sameSink(c, next), c.otherLetters(next):
 		return EffectNextAttempt

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/textproto"
 	"slices"
+	"strconv"
 	"strings"
 
 	"streamer/schemas"
@@ -132,6 +133,7 @@ func (k *compiler) headerParts(at, s string) ([]part, bool) {
 			err = errors.New("the reference is not closed with }")
 		} else if k.config.Reference != nil {
 			text, err = k.config.Reference(kind, name)
+			k.prog.source = append(strconv.AppendQuote(k.prog.source, text), '\n')
 		}
 		if err != nil {
 			k.faults.Add(at, "${"+kind+":"+name+"}: "+err.Error(), "")

@@ -333,3 +333,35 @@ func mapOne(m *Mapper, msg *Message, out *Request) (Verdict, error) {
 	*out = parts[0].Call.Request
 	return verdict, nil
 }
+
+// Programs of the same texts are the same, also after one was used, and whatever is behind $jq; those of other texts are not.
+func TestSame(t *testing.T) {
+	t.Parallel()
+	const job = `{"type":"POST","url":"https://a.example.org/","datamap":{},"payload":{"$jq":".msg.a"},"headers":{"X-A":"${env:STREAMER_VALUE_A}"},
+		"steps":[{"name":"s","url":"https://a.example.org/{$.msg.a}"}]}`
+	compile := func(text, reference string) *Program {
+		c := configOf(parseJSON(t, text))
+		c.Reference = func(string, string) (string, error) { return reference, nil }
+		p, faults := Compile(c)
+		if p == nil {
+			t.Fatal(faults)
+		}
+		return p
+	}
+	p := compile(job, "r")
+	parts, _, err := p.NewMapper().Map(&Message{Msg: parseJSON(t, `{"a":1}`)}, nil)
+	if err != nil || len(parts) != 1 || parts[0].Flow == nil {
+		t.Fatal(parts, err)
+	}
+	if _, _, err := parts[0].Flow.Next(&Response{Status: 200}); err != nil {
+		t.Fatal(err)
+	}
+	if !p.Same(compile(job, "r")) {
+		t.Error("the same texts give another program")
+	}
+	for what, other := range map[string]*Program{"reference": compile(job, "s"), "program": compile(strings.Replace(job, ".msg.a", ".msg.b", 1), "r"), "nothing": nil} {
+		if p.Same(other) || other.Same(p) {
+			t.Errorf("another %s is the same", what)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"bytes"
 	"sync"
 
 	"streamer/internal/fault"
@@ -24,6 +25,9 @@ type Program struct {
 
 	// reads are the parts of the message that anything in the job reads.
 	reads area
+	// source is all that it was compiled of, the texts of references included.
+	source []byte
+
 	// mappers are for flows, which have none of their own.
 	mappers sync.Pool
 
@@ -67,6 +71,7 @@ type compiler struct {
 func Compile(c Config) (*Program, fault.List) {
 	c = c.owned()
 	k := &compiler{prog: &Program{told: c.Told}, mapped: map[string]int{}, inline: map[string]int{}, config: c}
+	k.prog.source = c.source()
 	k.isEvents = c.Events.Kind() != schemas.Absent
 	k.constant(c.Constant)
 	k.dataMap(c.DataMap)
@@ -87,6 +92,14 @@ func Compile(c Config) (*Program, fault.List) {
 		return nil, k.faults
 	}
 	return k.prog, k.faults
+}
+
+// Same says whether p makes what other makes: they were compiled of the same texts. In doubt they differ. A nil Program is only the same as nil.
+func (p *Program) Same(other *Program) bool {
+	if p == nil || other == nil {
+		return p == other
+	}
+	return bytes.Equal(p.source, other.source)
 }
 
 // UsesKafka says whether any expression can reach $.kafka, so that the caller builds Message.Kafka.

@@ -3,6 +3,7 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"unsafe"
 
 	"streamer/schemas"
@@ -187,9 +188,25 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // owned gives c with memory of its own, so that a Program outlives the document it was made of.
 func (c Config) owned() Config {
-	for _, v := range []*schemas.Value{&c.Type, &c.URL, &c.DataMap, &c.Constant, &c.QueryParams, &c.JSONBody, &c.FormBody, &c.Headers,
-		&c.Payload, &c.Filter, &c.Emit, &c.Mask, &c.User, &c.Steps, &c.Routes, &c.Events} {
+	for _, v := range c.values() {
 		*v = v.Clone()
 	}
 	return c
+}
+
+// source gives all of c as text, a value a line.
+func (c Config) source() []byte {
+	out := strconv.AppendBool(nil, c.Told)
+	for _, v := range c.values() {
+		out = append(out, '\n')
+		if given(*v) {
+			out, _ = v.AppendJSON(out) // a document of a file has neither NaN nor nothing
+		}
+	}
+	return append(out, '\n')
+}
+
+func (c *Config) values() []*schemas.Value {
+	return []*schemas.Value{&c.Type, &c.URL, &c.DataMap, &c.Constant, &c.QueryParams, &c.JSONBody, &c.FormBody, &c.Headers,
+		&c.Payload, &c.Filter, &c.Emit, &c.Mask, &c.User, &c.Steps, &c.Routes, &c.Events}
 }
