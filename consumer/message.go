@@ -35,6 +35,7 @@ type extraction struct {
 	parts     []mapping.Part
 	recent    *recentAnswers
 	out       []extracted
+	misses    map[int32][]mapping.Miss // of each row, in a dry run; else nil
 }
 
 // part says which part of a record is meant: that which a route makes of a row. Without a route it is the row as a whole.

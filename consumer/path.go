@@ -123,6 +123,9 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 		x.parts = x.parts[:0]
 		if whole.lane, whole.err = x.rowLane(rec, batch, &message); whole.err == nil { // before masking hides what it may need
 			x.parts, whole.verdict, whole.err = x.mapper.Map(&message, x.parts)
+			if x.misses != nil {
+				x.misses[i] = x.mapper.Misses()
+			}
 		}
 		if len(x.parts) == 0 {
 			x.out = append(x.out, whole)

@@ -42,8 +42,16 @@ type Rendered struct {
 	Lane string
 	// Request is what would be sent, without authentication; only when Verdict is send.
 	Request sink.Request
+	// Misses say why routes make nothing of the row. They stand with what is rendered of it last.
+	Misses []Miss
 
 	index int32
+}
+
+// Miss says why a route makes nothing of a row; an empty Route: why none does.
+type Miss struct {
+	Route string `json:"route,omitempty"`
+	Why   string `json:"why"`
 }
 
 func (r Rendered) part() part { return part{int32(r.Row), r.Route} }
@@ -71,9 +79,22 @@ func renderFrom(cfg Config, rec Record, from address) []Rendered {
 	if in.Value == nil && cfg.Tombstone == TombstoneSkip {
 		return nil
 	}
+	x.misses = map[int32][]mapping.Miss{}
+	x.mapper.Explain()
 	var out []Rendered
-	for _, row := range x.extractNow(in) {
-		out = append(out, rendered(row))
+	rows := x.extractNow(in)
+	for i, row := range rows {
+		r := rendered(row)
+		if i+1 == len(rows) || rows[i+1].row != row.row {
+			for _, miss := range x.misses[row.row] {
+				why := Miss{Why: miss.Why}
+				if miss.Route >= 0 {
+					why.Route = x.routes[miss.Route]
+				}
+				r.Misses = append(r.Misses, why)
+			}
+		}
+		out = append(out, r)
 	}
 	return out
 }

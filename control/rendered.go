@@ -17,8 +17,10 @@ type RenderedRow struct {
 	Lane    string `json:"lane,omitempty"`
 	Verdict string `json:"verdict"`
 	Problem string `json:"problem,omitempty"`
-	Method  string `json:"method,omitempty"`
-	URL     string `json:"url,omitempty"`
+	// Misses say why routes make nothing of the row; they stand with what is made of it last.
+	Misses []consumer.Miss `json:"misses,omitempty"`
+	Method string          `json:"method,omitempty"`
+	URL    string          `json:"url,omitempty"`
 	// Headers are in the order they are sent in; a name may stand twice.
 	Headers []RenderedHeader `json:"headers,omitempty"`
 	// Body is text; one that is no UTF-8 is in BodyBase64 instead.
@@ -37,7 +39,7 @@ type RenderedHeader struct {
 func Rendered(cfg consumer.Config, rec consumer.Record) []RenderedRow {
 	rows := []RenderedRow{}
 	for _, row := range consumer.Render(cfg, rec) {
-		s := RenderedRow{Row: row.Row, Route: row.Route, Lane: row.Lane, Verdict: row.Verdict, Problem: row.Problem, Method: row.Request.Method, URL: row.Request.URL}
+		s := RenderedRow{Row: row.Row, Route: row.Route, Lane: row.Lane, Verdict: row.Verdict, Problem: row.Problem, Misses: row.Misses, Method: row.Request.Method, URL: row.Request.URL}
 		if s.Method != "" {
 			s.Headers = renderedHeaders(row.Request.Header, cfg.Sink.AttemptHeader, renderedLogin(cfg.Sink.AuthOf(s.URL)))
 		}

@@ -148,7 +148,7 @@ func (m *Mapper) eventParts(msg *Message, out []Part) ([]Part, Verdict, error) {
 	if err != nil {
 		return out, Unmatched, err
 	}
-	before, suppressed := len(out), false
+	before, suppressed, known := len(out), false, false
 	// Routes that may look at the owner come first: what is hidden stays so.
 	for _, owner := range []bool{true, false} {
 		if !owner {
@@ -160,17 +160,23 @@ func (m *Mapper) eventParts(msg *Message, out []Part) ([]Part, Verdict, error) {
 			if e.owner != owner || e.method != method || e.service != service {
 				continue
 			}
+			known = true
 			echo, err := m.echoes(e.suppress)
 			switch {
 			case err != nil:
 				out = append(out, Part{Route: i, Err: err})
 			case echo:
 				suppressed = true
+				m.miss(i, "is suppressed: the event comes within "+e.suppress.within.String()+" of the time at "+m.prog.slots[e.suppress.slot].path.text)
 			default:
 				out = m.part(i, out)
 			}
 		}
 	}
+	if !known {
+		m.miss(-1, "no route is for "+service+"."+method)
+	}
+	slices.SortStableFunc(m.misses, func(a, b Miss) int { return cmp.Compare(a.Route, b.Route) })
 	slices.SortFunc(out[before:], func(a, b Part) int { return cmp.Compare(a.Route, b.Route) })
 	switch {
 	case len(out) > before:

@@ -24,6 +24,9 @@ type Mapper struct {
 	text  []byte
 	check []byte
 	jq    jqState
+	// misses say why routes make no part of the row m is at, if explain is set.
+	explain bool
+	misses  []Miss
 }
 
 // NewMapper makes a Mapper for p.
@@ -79,6 +82,7 @@ func (m *Mapper) part(i int, out []Part) []Part {
 	r := &m.prog.routes[i]
 	matches, err := m.matches(r)
 	if err == nil && !matches {
+		m.missed(i)
 		return out
 	}
 	part := Part{Route: i, Err: err}
@@ -102,6 +106,7 @@ func (m *Mapper) forget() {
 // begin points m at a row.
 func (m *Mapper) begin(msg *Message) {
 	m.forget()
+	m.misses = m.misses[:0]
 	m.msg = message{}
 	p := &m.msg.parts
 	p[0], p[2], p[3], p[4] = msg.Msg, m.prog.constant, msg.Kafka, msg.Event

@@ -262,6 +262,19 @@ func printRequests(w io.Writer, f format, shown []shownRequest) error {
 	return nil
 }
 
+func requestText(b *strings.Builder, r control.RenderedRow) {
+	fmt.Fprintf(b, "%s %s\n", r.Method, r.URL)
+	for _, h := range r.Headers {
+		fmt.Fprintf(b, "%s: %s\n", h.Name, h.Value)
+	}
+	switch {
+	case r.Body != "":
+		b.WriteString("\n" + r.Body + "\n")
+	case len(r.BodyBase64) > 0:
+		fmt.Fprintf(b, "\n(%d bytes that are no text)\n", len(r.BodyBase64))
+	}
+}
+
 // requestsText prints requests as they go over the wire, after a line that says whose they are.
 func requestsText(w io.Writer, shown []shownRequest) error {
 	var b strings.Builder
@@ -269,7 +282,11 @@ func requestsText(w io.Writer, shown []shownRequest) error {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "# job %s, row %d: %s", s.Job, s.Row, s.Verdict)
+		fmt.Fprintf(&b, "# job %s, row %d", s.Job, s.Row)
+		if s.Route != "" {
+			b.WriteString(", route " + s.Route)
+		}
+		b.WriteString(": " + s.Verdict)
 		if s.Lane != "" {
 			b.WriteString(", lane: " + s.Lane)
 		}
@@ -277,18 +294,19 @@ func requestsText(w io.Writer, shown []shownRequest) error {
 			b.WriteString(": " + s.Problem)
 		}
 		b.WriteString("\n")
-		if s.Method == "" {
-			continue
+		if s.Method != "" {
+			requestText(&b, s.RenderedRow)
 		}
-		fmt.Fprintf(&b, "%s %s\n", s.Method, s.URL)
-		for _, h := range s.Headers {
-			fmt.Fprintf(&b, "%s: %s\n", h.Name, h.Value)
-		}
-		switch {
-		case s.Body != "":
-			b.WriteString("\n" + s.Body + "\n")
-		case len(s.BodyBase64) > 0:
-			fmt.Fprintf(&b, "\n(%d bytes that are no text)\n", len(s.BodyBase64))
+		for j, m := range s.Misses {
+			if j == 0 && s.Method != "" {
+				b.WriteString("\n")
+			}
+			if m.Route != "" {
+				b.WriteString("# route " + m.Route + ": ")
+			} else {
+				b.WriteString("# ")
+			}
+			b.WriteString(m.Why + "\n")
 		}
 	}
 	if len(shown) == 0 {
