@@ -338,3 +338,40 @@ func TestDiffOfAConnection(t *testing.T) {
 		}
 	}
 }
+
+// A connection that only a route of a job names is one of the job's: a change of it reaches the job, it is not deleted, and its pause leaves the
+// job running, since the sink sees to it.
+func TestConnectionOfARoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, ctx := newDefined(t), t.Context()
+		d.kafka.parts["a"] = 10
+		defer d.end()
+		c := d.Connections()
+		ok := must[Connection](t)
+		ok(c.Create(ctx, admin, target("crm", "o", "https://crm.test/one", `, "auth": {"bearer": "geheim"}`)))
+		x := d.on("x")
+		must[Definition](t)(d.Create(ctx, admin, []byte(`{"id": "a", "owner": "o", "topic": ["t"], "datamap": {"id": "$.msg.id"}, "type": "PUT",
+			"routes": [{"name": "own", "url": "https://own.test/{id}"}, {"name": "crm", "url": "/{id}", "connection": "crm"}]}`)))
+		time.Sleep(5 * time.Second)
+		d.state(x, "a=running")
+		before, _ := x.Config("a")
+		shared, err := x.options.Definitions.connections.use("o", "crm")
+		if p := before.Sink.Places; err != nil || len(p) != 1 || p[0].Target != "crm" || p[0].Auth.Bearer != "geheim" || p[0].Shared == nil || p[0].Shared != shared.Shared || before.Sink.Shared != nil || before.Sink.Auth.Bearer != "" {
+			t.Errorf("places %+v, %v", p, err)
+		}
+		if got := ok(c.Get(ctx, admin, "crm")); fmt.Sprint(got.Jobs) != "[a]" {
+			t.Errorf("jobs %v", got.Jobs)
+		}
+		if err := c.Delete(ctx, admin, "crm", ""); refusal(t, err) != "409 connection" {
+			t.Error(err)
+		}
+		ok(c.Pause(ctx, admin, "crm"))
+		time.Sleep(2 * time.Second)
+		d.state(x, "a=running")
+		ok(c.Replace(ctx, admin, "crm", "", target("crm", "o", "https://crm.test/one", `, "auth": {"bearer": "geheim-2"}`)))
+		time.Sleep(2 * time.Second)
+		if after, _ := x.Config("a"); after.Sink.Places[0].Auth.Bearer != "geheim-2" {
+			t.Errorf("places %+v", after.Sink.Places)
+		}
+	})
+}

@@ -20,7 +20,9 @@ import (
 
 // login gives the Authorization of requests where it is not fixed. It may be asked from many goroutines.
 type login interface {
-	// authorization gives the value for user (Request.User). It blocks as long as ctx while there is none. The error is ctx's or a
+	// current gives the value for user (Request.User) if there is a good one that nobody has to renew.
+	current(user string) (value string, ok bool)
+	// authorization gives it in any case. It blocks as long as ctx while there is none. The error is ctx's or a
 	// *loginError.
 	authorization(ctx context.Context, user string) (string, error)
 	// refused notes that the target answered 401 to a value: it is not given again.
@@ -94,14 +96,26 @@ func (h *holder) good(now time.Time) bool {
 	return h.token.value != "" && !h.bad && (h.token.good.IsZero() || now.Before(h.token.good))
 }
 
+// rests says that nobody has to renew a token that is good.
+func (h *holder) rests(now time.Time) bool {
+	return h.flight != nil || h.token.renew.IsZero() || now.Before(h.token.renew)
+}
+
+func (t *tokens) current(user string) (value string, ok bool) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.of(user)
+	return h.token.value, h.good(now) && h.rests(now)
+}
+
 func (t *tokens) authorization(ctx context.Context, user string) (string, error) {
 	for {
 		now := time.Now()
 		t.mu.Lock()
 		h := t.of(user)
-		good := h.good(now)
-		value := h.token.value
-		if good && (h.flight != nil || h.token.renew.IsZero() || now.Before(h.token.renew)) {
+		good, value := h.good(now), h.token.value
+		if good && h.rests(now) {
 			t.mu.Unlock()
 			return value, nil
 		}

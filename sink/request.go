@@ -65,6 +65,9 @@ func (s *Sink) request(w *worker, d *Delivery) result {
 
 // logIn gives the Authorization by a's login. A class says that there is none.
 func (s *Sink) logIn(c *wire.Call, a *access, d *Delivery, deadline time.Time) (authorization string, failed result) {
+	if authorization, ok := a.login.current(d.Request.User); ok {
+		return authorization, result{}
+	}
 	var err error
 	c.Under(deadline, func(ctx context.Context) { authorization, err = a.login.authorization(ctx, d.Request.User) })
 	var no *loginError
