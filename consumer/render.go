@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,6 +23,9 @@ type Record struct {
 	Timestamp  time.Time
 	Key, Value []byte
 	Headers    []RecordHeader
+	// Answers gives what a step is answered in the dry run, by its name with item and what is done (groups/2/create); nil for nothing, as
+	// without Answers: there the dry run ends.
+	Answers func(step string) *mapping.Response
 }
 
 // RecordHeader is a header of a Record.
@@ -40,6 +44,9 @@ type Rendered struct {
 	Verdict, Problem string
 	// Lane says for which rows it waits: a value, "the partition" or "nobody".
 	Lane string
+	// Step is the step whose request it is; empty: the row's own. Open says that what comes after it depends on an answer nobody gave.
+	Step string
+	Open bool
 	// Request is what would be sent, without authentication; only when Verdict is send.
 	Request sink.Request
 	// Misses say why routes make nothing of the row. They stand with what is rendered of it last.
@@ -84,7 +91,8 @@ func renderFrom(cfg Config, rec Record, from address) []Rendered {
 	var out []Rendered
 	rows := x.extractNow(in)
 	for i, row := range rows {
-		r := rendered(row)
+		calls := follow(row.way, rendered(row), rec.Answers)
+		r := &calls[len(calls)-1]
 		if i+1 == len(rows) || rows[i+1].row != row.row {
 			for _, miss := range x.misses[row.row] {
 				why := Miss{Why: miss.Why}
@@ -94,9 +102,38 @@ func renderFrom(cfg Config, rec Record, from address) []Rendered {
 				r.Misses = append(r.Misses, why)
 			}
 		}
-		out = append(out, r)
+		out = append(out, calls...)
 	}
 	return out
+}
+
+// follow goes the way of a part whose first request is r, as far as there are answers.
+func follow(w *way, r Rendered, answers func(step string) *mapping.Response) (out []Rendered) {
+	for {
+		if w == nil {
+			return append(out, r)
+		}
+		if r.Step = w.call.Step; r.Step == "" {
+			return append(out, r)
+		}
+		var a *mapping.Response
+		if answers != nil {
+			a = answers(r.Step)
+		}
+		if r.Open = a == nil; r.Open {
+			return append(out, r)
+		}
+		if (a.Status < 200 || a.Status > 299) && !slices.Contains(w.call.Accept, a.Status) {
+			r.Problem = fmt.Sprintf("answered %d, which is a failure: it is tried again, or given up", a.Status)
+			return append(out, r)
+		}
+		out = append(out, r)
+		var err error
+		if r.Request, err = w.next(a); err != nil {
+			r.Verdict, r.Problem, r.Request = payloadError, err.Error(), sink.Request{}
+			return append(out, r)
+		}
+	}
 }
 
 func rendered(x extracted) Rendered {

@@ -35,6 +35,7 @@ type shownRequest struct {
 type recordFlags struct {
 	file, topic, key, job string
 	changed               string // file with the job as it might become
+	answers               string // file with what steps are answered
 	partition             int32
 	offset                int64
 	timeout               time.Duration
@@ -59,6 +60,7 @@ func testCommand(environ []string) *cobra.Command {
 	c.Flags().DurationVar(&r.timeout, "timeout", 30*time.Second, "how long to wait for the record from Kafka")
 	c.Flags().StringVar(&r.job, "job", "", "with FILE: id of the job, if not all of the file are meant")
 	c.Flags().StringVarP(&r.changed, "file", "f", "", "with JOB: file with the job as it might become, - for standard input")
+	c.Flags().StringVar(&r.answers, "answers", "", `with FILE: file with what steps are answered, as in {"owner": {"status": 200, "body": {"id": 7}}}`)
 	output := outputFlag(c)
 	settings.AllFlags(c.Flags())
 	c.ValidArgsFunction = func(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -84,12 +86,17 @@ func testCommand(environ []string) *cobra.Command {
 		if err != nil {
 			return failure{err}
 		}
+		answers, err := readAnswers(r.answers)
+		if err != nil {
+			return failure{err}
+		}
 		var shown []shownRequest
 		for _, cfg := range jobs {
 			rec, err := r.record(ctx, c, s, cfg)
 			if err != nil {
 				return failure{err}
 			}
+			rec.Answers = answers
 			shown = append(shown, shownRequests(cfg.Job, control.Rendered(cfg, rec))...)
 		}
 		return printRequests(c.OutOrStdout(), *output, shown)
@@ -158,6 +165,8 @@ func (r recordFlags) check(c *cobra.Command, arg string) error {
 	switch {
 	case jobFile(arg) && given("file"):
 		return errors.New("--file goes with a JOB of an instance, which it is a change of")
+	case !jobFile(arg) && given("answers"):
+		return errors.New("--answers goes with a FILE, whose steps are answered here")
 	case !jobFile(arg) && given("job"):
 		return fmt.Errorf("--job goes with a FILE; %s is taken for a job of an instance (a file has .yaml or a slash in its name)", arg)
 	case r.file == "-" && r.changed == "-":
@@ -286,6 +295,9 @@ func requestsText(w io.Writer, shown []shownRequest) error {
 		if s.Route != "" {
 			b.WriteString(", route " + s.Route)
 		}
+		if s.Step != "" {
+			b.WriteString(", step " + s.Step)
+		}
 		b.WriteString(": " + s.Verdict)
 		if s.Lane != "" {
 			b.WriteString(", lane: " + s.Lane)
@@ -296,6 +308,9 @@ func requestsText(w io.Writer, shown []shownRequest) error {
 		b.WriteString("\n")
 		if s.Method != "" {
 			requestText(&b, s.RenderedRow)
+		}
+		if s.Open {
+			b.WriteString("# what comes after it depends on the answer; --answers FILE gives one\n")
 		}
 		for j, m := range s.Misses {
 			if j == 0 && s.Method != "" {
