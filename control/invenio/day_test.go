@@ -14,6 +14,8 @@ import (
 
 	"streamer/consumer"
 	"streamer/control/job"
+	"streamer/schemas"
+	"streamer/schemas/schemastest"
 )
 
 // The methods of InvenioRDM's services that a day has all of.
@@ -203,6 +205,19 @@ var records = map[string]func(t *testing.T, n int, e dict) consumer.Record{
 		c := attributes(n, e)
 		c["datacontenttype"], c["data"] = "application/json", e
 		return consumer.Record{Value: encoded(t, c), Headers: []consumer.RecordHeader{{Key: "content-type", Value: []byte("application/cloudevents+json; charset=UTF-8")}}}
+	},
+	"Avro": func(t *testing.T, _ int, e dict) consumer.Record {
+		row := map[string]any{}
+		for _, name := range []string{"record", "draft", "data", "identity", "owner", "errors", "params", "old_slug", "slug", "id", "time"} {
+			row[name] = nil
+		}
+		for name, v := range e {
+			if _, ok := v.(string); !ok {
+				v = string(encoded(t, v)) // documents are JSON texts there
+			}
+			row[name] = v
+		}
+		return consumer.Record{Value: schemastest.Container(schemas.RecordEvent, "deflate", row)}
 	},
 	"CloudEvents binary": func(t *testing.T, n int, e dict) consumer.Record {
 		r := consumer.Record{Value: encoded(t, e), Headers: []consumer.RecordHeader{{Key: "content-type", Value: []byte("application/json")}}}

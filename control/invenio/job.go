@@ -77,9 +77,10 @@ type maker struct {
 // made is a job that is being made.
 type made struct {
 	Job
-	line      int
-	events    *yaml.Node
-	callbacks bool
+	line   int
+	events *yaml.Node
+	// callbacks and methods: of how many the answer is wanted.
+	callbacks, methods int
 }
 
 func (m *maker) tell(line int, format string, args ...any) {
@@ -188,6 +189,7 @@ func (m *maker) method(service string, p pair) *yaml.Node {
 		return m.job.node(shown(p.key), p.value, false)
 	}
 	node := object()
+	m.job.methods++
 	had := map[string]value{}
 	for _, q := range m.members(shown(p.key), p.value) {
 		name := q.key.text
@@ -275,7 +277,7 @@ func (m *maker) callback(p pair) {
 	if p.value.empty() {
 		return
 	}
-	m.job.callbacks = true
+	m.job.callbacks++
 	m.tell(p.value.line, "callback %s: streamer runs no Python; answers are written to %s, where a consumer of the site's can call it", clip(p.value.text), m.out())
 }
 
@@ -308,6 +310,11 @@ func (m *maker) literal(v value) value {
 
 // result finishes the jobs.
 func (m *maker) result() Result {
+	for _, j := range m.jobs {
+		if silent := j.methods - j.callbacks; j.callbacks > 0 && silent > 0 {
+			m.tell(j.line, "%d of the %d methods have no callback; the topic of callbacks has their answers, too, with service_method", silent, j.methods)
+		}
+	}
 	r := Result{Remarks: m.remarks}
 	slices.SortStableFunc(r.Remarks, func(a, b Remark) int { return a.Line - b.Line })
 	for _, j := range m.jobs {
@@ -322,7 +329,7 @@ func (m *maker) result() Result {
 		topics := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle, Content: []*yaml.Node{plain(m.options.Topic)}}
 		put(j.root, plain("topic"), topics)
 		put(j.root, plain("events"), j.events)
-		if j.callbacks {
+		if j.callbacks > 0 {
 			topic := object()
 			put(topic, plain("topic"), plain(m.out()))
 			put(j.root, plain("callback"), topic)
