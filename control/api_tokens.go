@@ -2,9 +2,7 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
-	"time"
 
 	"streamer/control/people"
 	"streamer/control/service"
@@ -32,9 +30,4 @@ func tokensMethods(s TokensService) []service.Method {
 		service.New(service.Method{Service: "tokens", Name: "revoke", Verb: http.MethodDelete, Route: "/tokens/{id}", Permission: service.Admin,
 			Summary: "ends an API token on every instance"}, s.Revoke),
 	}
-}
-
-// AuditOf makes a line of the audit about what is no job's.
-func AuditOf(by, action string, detail map[string]any) ([]byte, error) {
-	return json.Marshal(AuditLine{At: time.Now().UTC(), By: by, Action: action, Detail: detail})
 }

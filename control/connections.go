@@ -107,25 +107,14 @@ func newConnections(d *Definitions) *Connections {
 
 // decodeConnection reads the object of a connection. An error says why it is left alone.
 func decodeConnection(e kafkalog.Entry) (storedConnection, error) {
-	var v struct {
-		Version int `json:"version"`
-	}
 	name := strings.TrimPrefix(e.Key, connectionPrefix)
-	unreadable := func(cause string) (storedConnection, error) {
-		return storedConnection{Name: name}, &UnreadableError{What: "connection " + name, Cause: cause}
+	what := "connection " + name
+	s, err := decodeObject[storedConnection](e, connectionVersion, what)
+	if err == nil && s.Name != name {
+		err = &UnreadableError{What: what, Cause: "it is that of connection " + s.Name}
 	}
-	if err := json.Unmarshal(e.Value, &v); err != nil {
-		return unreadable(err.Error())
-	}
-	if v.Version != connectionVersion {
-		return unreadable(otherVersion(v.Version, connectionVersion))
-	}
-	var s storedConnection
-	if err := strictly(e.Value, &s); err != nil {
-		return unreadable(err.Error())
-	}
-	if s.Name != name {
-		return unreadable("it is that of connection " + s.Name)
+	if err != nil {
+		return storedConnection{Name: name}, err
 	}
 	return s, nil
 }

@@ -112,19 +112,13 @@ func (c *Connections) update(ctx context.Context, by service.Caller, p service.P
 		switch {
 		case err != nil:
 			return nil, nil, err
-		case !remove && reflect.DeepEqual(before, after):
+		case remove:
+			audit, err = AuditLine{Connection: name, By: by.Name, Action: action, DocumentBefore: before.masked()}.now()
+			return nil, audit, err
+		case reflect.DeepEqual(before, after):
 			return e.Value, nil, nil
-		case !remove:
-			if value, err = encode(after); err != nil {
-				return nil, nil, err
-			}
 		}
-		line := AuditLine{At: time.Now().UTC(), Connection: name, By: by.Name, Action: action}
-		if remove {
-			line.DocumentBefore = before.masked()
-		}
-		audit, err = encode(line)
-		return value, audit, err
+		return written(after, AuditLine{Connection: name, By: by.Name, Action: action})
 	})
 }
 
@@ -191,7 +185,7 @@ func (c *Connections) change(by service.Caller, conn *job.Connection, e kafkalog
 	}
 	after := storedConnection{Version: connectionVersion, Name: conn.Name, Owner: conn.Owner, Modified: time.Now().UTC(), By: by.Name,
 		Hash: hashOf(document), Document: document}
-	line := AuditLine{At: after.Modified, Connection: conn.Name, By: by.Name, Action: "create", DocumentAfter: after.masked()}
+	line := AuditLine{Connection: conn.Name, By: by.Name, Action: "create", DocumentAfter: after.masked()}
 	if before != nil {
 		if bytes.Equal(before.Document, document) {
 			return e.Value, nil, nil
@@ -202,11 +196,7 @@ func (c *Connections) change(by service.Caller, conn *job.Connection, e kafkalog
 		after.Paused = before.Paused
 		line.Action, line.DocumentBefore = "change", before.masked()
 	}
-	if value, err = encode(after); err != nil {
-		return nil, nil, err
-	}
-	audit, err = encode(line)
-	return value, audit, err
+	return written(after, line)
 }
 
 // bears refuses a change that a job which can run would not survive: it would go on as it was, with the target and the secrets of before.

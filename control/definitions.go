@@ -147,25 +147,14 @@ type storedDefinition struct {
 
 // decodeDefinition reads the object of a definition. An error says why it is left alone.
 func decodeDefinition(e kafkalog.Entry) (storedDefinition, error) {
-	var v struct {
-		Version int `json:"version"`
-	}
 	id := strings.TrimPrefix(e.Key, definitionPrefix)
-	unreadable := func(cause string) (storedDefinition, error) {
-		return storedDefinition{ID: id}, &UnreadableError{What: "the definition of job " + id, Cause: cause}
+	what := "the definition of job " + id
+	s, err := decodeObject[storedDefinition](e, definitionVersion, what)
+	if err == nil && s.ID != id {
+		err = &UnreadableError{What: what, Cause: "it is that of job " + s.ID}
 	}
-	if err := json.Unmarshal(e.Value, &v); err != nil {
-		return unreadable(err.Error())
-	}
-	if v.Version != definitionVersion {
-		return unreadable(otherVersion(v.Version, definitionVersion))
-	}
-	var s storedDefinition
-	if err := strictly(e.Value, &s); err != nil {
-		return unreadable(err.Error())
-	}
-	if s.ID != id {
-		return unreadable("it is that of job " + s.ID)
+	if err != nil {
+		return storedDefinition{ID: id}, err
 	}
 	return s, nil
 }

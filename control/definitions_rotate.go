@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"time"
 
 	"streamer/consumer/kafkalog"
 	"streamer/control/service"
@@ -109,9 +108,5 @@ func (d *Definitions) rotateConnection(by service.Caller, e kafkalog.Entry, key 
 		return e.Value, nil, nil
 	}
 	s.Document, s.Hash = document, hashOf(document)
-	if value, err = encode(s); err != nil {
-		return nil, nil, err
-	}
-	audit, err = encode(AuditLine{At: time.Now().UTC(), Connection: s.Name, By: by.Name, Action: "secrets.rotate", Detail: map[string]any{"key": key}})
-	return value, audit, err
+	return written(s, AuditLine{Connection: s.Name, By: by.Name, Action: "secrets.rotate", Detail: map[string]any{"key": key}})
 }

@@ -111,7 +111,7 @@ func (d *Definitions) remove(ctx context.Context, id string) error {
 		if err != nil || s.Deleting == nil {
 			return nil, err
 		}
-		line, err := encode(AuditLine{At: time.Now().UTC(), Job: id, By: s.Deleting.By, Action: "deleted"})
+		line, err := AuditLine{Job: id, By: s.Deleting.By, Action: "deleted"}.now()
 		if err != nil {
 			return nil, err
 		}
@@ -213,15 +213,10 @@ func hashOf(document []byte) string {
 
 // write gives the object with its line for the audit.
 func (s storedDefinition) write(line AuditLine) (value, audit []byte, err error) {
-	line.At, line.DocumentAfter = time.Now().UTC(), s.masked()
-	if s.Deleting != nil {
-		line.DocumentAfter = nil
+	if s.Deleting == nil {
+		line.DocumentAfter = s.masked()
 	}
-	if value, err = encode(s); err != nil {
-		return nil, nil, err
-	}
-	audit, err = encode(line)
-	return value, audit, err
+	return written(s, line)
 }
 
 // clashes says what a job may not have in common with the others that are in the log now. Those that the caller may not view are not named.

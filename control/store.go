@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/consumer/kafkalog"
+	"streamer/control/stored"
 )
 
 // Log is what control needs of the log in Kafka. *kafkalog.Log is one.
@@ -75,8 +75,8 @@ func NewStore(log Log) *Store {
 	return &Store{log: log, writes: newBatch(log), looked: map[string]remembered{}}
 }
 
-// stored is the object of a job in the log.
-type stored struct {
+// storedMemory is the object of what is remembered of a job in the log.
+type storedMemory struct {
 	Version int `json:"version"`
 	consumer.Memory
 }
@@ -92,26 +92,22 @@ func (e *UnreadableError) Error() string {
 	return e.What + " cannot be read: " + e.Cause + "; the job is left alone"
 }
 
-func otherVersion(found, read int) string {
-	return fmt.Sprintf("it has version %d, and this streamer reads %d; update this instance", found, read)
-}
-
-// strictly decodes an object whose fields are all known: writing it back would drop others.
-func strictly(text []byte, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	return dec.Decode(into)
-}
-
-// encode gives an object as JSON, documents within it as they are.
-func encode(v any) ([]byte, error) {
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
+// decodeObject reads an object of the log. what names it in the error, an *UnreadableError.
+func decodeObject[T any](e kafkalog.Entry, version int, what string) (T, error) {
+	object, err := stored.Decode[T](e.Value, version)
+	if err != nil {
+		return object, &UnreadableError{What: what, Cause: err.Error()}
 	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+	return object, nil
+}
+
+// written gives an object as the log keeps it, with its line of the audit, of now.
+func written(object any, line AuditLine) (value, audit []byte, err error) {
+	if value, err = stored.Encode(object); err != nil {
+		return nil, nil, err
+	}
+	audit, err = line.now()
+	return value, audit, err
 }
 
 // decode reads the object of a job; none is a Memory of nothing.
@@ -119,21 +115,9 @@ func decode(job string, e kafkalog.Entry, exists bool) (consumer.Memory, error) 
 	if !exists {
 		return consumer.Memory{Log: e.Log}, nil
 	}
-	var v struct {
-		Version int `json:"version"`
-	}
-	unreadable := func(cause string) (consumer.Memory, error) {
-		return consumer.Memory{}, &UnreadableError{What: "what the log remembers of job " + job, Cause: cause}
-	}
-	if err := json.Unmarshal(e.Value, &v); err != nil {
-		return unreadable(err.Error())
-	}
-	if v.Version != stateVersion {
-		return unreadable(otherVersion(v.Version, stateVersion))
-	}
-	var s stored
-	if err := strictly(e.Value, &s); err != nil {
-		return unreadable(err.Error())
+	s, err := decodeObject[storedMemory](e, stateVersion, "what the log remembers of job "+job)
+	if err != nil {
+		return consumer.Memory{}, err
 	}
 	s.Revision, s.Log = revisionOf(e, exists), e.Log
 	return s.Memory, nil
@@ -201,17 +185,13 @@ func (s *Store) Remember(ctx context.Context, job string, a consumer.Audit, chan
 		if err := change(&after); err != nil {
 			return nil, nil, err
 		}
-		line := AuditLine{At: time.Now().UTC(), Job: job, By: a.By, Action: a.Action, Detail: a.Detail}
+		line := AuditLine{Job: job, By: a.By, Action: a.Action, Detail: a.Detail}
 		if same := reflect.DeepEqual(before, after); !same {
 			line.Before, line.After = &before, &after
 		} else if a.By == consumer.BySelf {
 			return e.Value, nil, nil
 		}
-		if value, err = json.Marshal(stored{stateVersion, after}); err != nil {
-			return nil, nil, err
-		}
-		audit, err = json.Marshal(line)
-		return value, audit, err
+		return written(storedMemory{stateVersion, after}, line)
 	})
 	if err != nil {
 		var unreadable *UnreadableError
@@ -241,6 +221,17 @@ type AuditLine struct {
 	// DocumentBefore and DocumentAfter are the job or connection itself, secrets masked; absent if that was not changed.
 	DocumentBefore json.RawMessage `json:"document_before,omitempty"`
 	DocumentAfter  json.RawMessage `json:"document_after,omitempty"`
+}
+
+// now gives the line as the log keeps it, of now.
+func (l AuditLine) now() ([]byte, error) {
+	l.At = time.Now().UTC()
+	return stored.Encode(l)
+}
+
+// AuditOf makes a line of the audit about what is no job's.
+func AuditOf(by, action string, detail map[string]any) ([]byte, error) {
+	return AuditLine{By: by, Action: action, Detail: detail}.now()
 }
 
 // AuditSubject is what lines of the audit are about: a job, or a connection, or (neither is named) anything.

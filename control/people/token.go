@@ -8,7 +8,6 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -19,6 +18,7 @@ import (
 
 	"streamer/consumer/kafkalog"
 	"streamer/control/service"
+	"streamer/control/stored"
 )
 
 const (
@@ -74,8 +74,8 @@ type Token struct {
 	Expires time.Time `json:"expires"`
 }
 
-// stored is a token in the log.
-type stored struct {
+// storedToken is a token in the log.
+type storedToken struct {
 	Version int `json:"version"`
 	Token
 	Hash string `json:"hash"`
@@ -133,7 +133,7 @@ func (t *Tokens) Create(ctx context.Context, by service.Caller, in Creation) (Cr
 		if exists {
 			return nil, nil, errors.New("two tokens got one id; try again")
 		}
-		value, err := json.Marshal(stored{tokenVersion, made, hash(text)})
+		value, err := stored.Encode(storedToken{tokenVersion, made, hash(text)})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -241,14 +241,8 @@ func unkept(err error) error {
 	return service.Unavailable("the change of the token could not be kept: " + err.Error())
 }
 
-func decode(e kafkalog.Entry) (s stored, err error) {
-	if err := json.Unmarshal(e.Value, &s); err != nil {
-		return stored{}, err
-	}
-	if s.Version != tokenVersion {
-		return stored{}, fmt.Errorf("token %s has version %d, and this streamer reads %d", strings.TrimPrefix(e.Key, keyPrefix), s.Version, tokenVersion)
-	}
-	return s, nil
+func decode(e kafkalog.Entry) (storedToken, error) {
+	return stored.Decode[storedToken](e.Value, tokenVersion)
 }
 
 // unread refuses what needs the tokens before the log was read once; nil: it was.
@@ -277,7 +271,7 @@ func (t *Tokens) caller(text string) (service.Caller, *service.Problem) {
 	s, err := decode(e)
 	switch {
 	case err != nil:
-		return service.Caller{}, service.Refuse(http.StatusServiceUnavailable, "", "this instance cannot read the API token: "+err.Error(), "update this instance")
+		return service.Caller{}, service.Refuse(http.StatusServiceUnavailable, "", "this instance cannot read the API token: "+err.Error(), "")
 	case subtle.ConstantTimeCompare([]byte(s.Hash), []byte(hash(text))) != 1:
 		return service.Caller{}, unknownToken()
 	case !t.now().Before(s.Expires):
