@@ -179,7 +179,7 @@ func TestRoutesOfAether(t *testing.T) {
 		"Accept-Language": "de,en;q=0.5"}
 	less := map[service.Permission]string{service.Edit: "operate@health", service.Operate: "view@health"}
 	for _, c := range legacyCalls() {
-		send := func(user string, header ...string) (int, string, Problem) {
+		send := func(user string, header ...string) (int, string, service.Problem) {
 			if c.kind != "" {
 				header = append(header, "Content-Type", c.kind)
 			}

@@ -56,7 +56,7 @@ func (a auditService) List(ctx context.Context, by service.Caller, in AuditIn) (
 	if in.Cursor != "" {
 		var err error
 		if before, err = strconv.ParseInt(in.Cursor, 10, 64); err != nil || before < 1 {
-			return AuditPage{}, refuse(http.StatusBadRequest, "cursor", strconv.Quote(in.Cursor)+" is no number from 1 to "+strconv.FormatInt(math.MaxInt64, 10), "begin without a cursor, and take the next of each page")
+			return AuditPage{}, service.Refuse(http.StatusBadRequest, "cursor", strconv.Quote(in.Cursor)+" is no number from 1 to "+strconv.FormatInt(math.MaxInt64, 10), "begin without a cursor, and take the next of each page")
 		}
 	}
 	lines, next, err := a.Audits.Audit(ctx, AuditSubject{in.Job, in.Connection}, before, in.Limit)

@@ -242,7 +242,7 @@ func TestTheLogWasNotRead(t *testing.T) {
 
 func TestKafkaProblem(t *testing.T) {
 	t.Parallel()
-	refused := refuse(http.StatusPreconditionFailed, "if_match", "changed", "")
+	refused := service.Refuse(http.StatusPreconditionFailed, "if_match", "changed", "")
 	for _, c := range []struct {
 		err  error
 		want string
@@ -259,7 +259,7 @@ func TestKafkaProblem(t *testing.T) {
 		{errAway, "503 doing: unable to dial"},
 	} {
 		got := fmt.Sprint(kafkaProblem("doing", c.err))
-		var p *Problem
+		var p *service.Problem
 		if errors.As(kafkaProblem("doing", c.err), &p) {
 			got = fmt.Sprint(p.Status, " ", p.Error())
 			if (p.Status == http.StatusServiceUnavailable) != (p.RetryAfter > 0) {

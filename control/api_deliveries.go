@@ -83,7 +83,7 @@ func (a deliveriesService) Find(ctx context.Context, by service.Caller, in FindI
 	position := in.Topic != "" || in.Partition != nil || in.Offset != nil || in.Row != nil || in.Route != ""
 	switch {
 	case in.Key != nil && position:
-		return FoundPage{}, refuse(http.StatusBadRequest, "key", "stands beside a position", "give either key, or topic, partition and offset")
+		return FoundPage{}, service.Refuse(http.StatusBadRequest, "key", "stands beside a position", "give either key, or topic, partition and offset")
 	case in.Key != nil:
 		return a.findKey(ctx, by, in)
 	}
@@ -115,7 +115,7 @@ func (a API) findInLedger(ctx context.Context, id string, q consumer.Query, why 
 	var none *consumer.NoPartitionError
 	switch {
 	case errors.As(err, &none):
-		return FoundPage{}, refuse(http.StatusNotFound, none.Field, none.Cause, fmt.Sprintf("streamer jobs show %s names its partitions", id))
+		return FoundPage{}, service.Refuse(http.StatusNotFound, none.Field, none.Cause, fmt.Sprintf("streamer jobs show %s names its partitions", id))
 	case err != nil:
 		return FoundPage{}, kafkaProblem("Kafka does not tell where the record is", err)
 	}
@@ -234,14 +234,14 @@ func (a deliveriesService) decide(ctx context.Context, by service.Caller, in Row
 		case errors.Is(err, consumer.ErrNotAssigned), errors.Is(err, context.DeadlineExceeded):
 			return Decided{}, err
 		case err != nil:
-			return Decided{}, refuse(http.StatusConflict, "", err.Error(), "")
+			return Decided{}, service.Refuse(http.StatusConflict, "", err.Error(), "")
 		}
 		return Decided{Position: at, Decision: d}, nil
 	}, func(why string, missing ...Unreached) (Decided, error) {
 		if len(missing) > 0 {
-			return Decided{}, refuse(http.StatusBadGateway, "", missing[0].Cause, "")
+			return Decided{}, service.Refuse(http.StatusBadGateway, "", missing[0].Cause, "")
 		}
-		return Decided{}, refuse(http.StatusConflict, "partition", fmt.Sprintf("nobody has %s in hand, so there is nothing to decide about: %s", at, why),
+		return Decided{}, service.Refuse(http.StatusConflict, "partition", fmt.Sprintf("nobody has %s in hand, so there is nothing to decide about: %s", at, why),
 			"streamer deliveries find says where it is")
 	})
 }

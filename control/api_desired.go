@@ -56,7 +56,7 @@ func (a jobsService) desire(ctx context.Context, by service.Caller, id string, w
 	}
 	switch {
 	case errors.Is(err, ErrNotNow):
-		return DesiredChange{}, refuse(http.StatusConflict, "job", fmt.Sprintf("job %q is stopped", id), "streamer jobs start "+id)
+		return DesiredChange{}, service.Refuse(http.StatusConflict, "job", fmt.Sprintf("job %q is stopped", id), "streamer jobs start "+id)
 	case err != nil:
 		return DesiredChange{}, logProblem(err)
 	}

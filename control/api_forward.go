@@ -59,21 +59,21 @@ func (a API) reach(p Peer) (*url.URL, *http.Client, error) {
 	people := a.Authenticator != nil
 	u, err := url.Parse(p.Advertise)
 	if err != nil || u.Scheme != "http" && !(u.Scheme == "https" && people) || u.Host == "" {
-		return nil, nil, &unreached{refuse(http.StatusBadGateway, "", fmt.Sprintf("instance %s says that it is called by %q, which is no URL", p.ID, p.Advertise),
+		return nil, nil, &unreached{service.Refuse(http.StatusBadGateway, "", fmt.Sprintf("instance %s says that it is called by %q, which is no URL", p.ID, p.Advertise),
 			"set its STREAMER_ADVERTISE")}
 	}
 	switch {
 	case people:
 		return u, callFar, nil
 	case !service.Loopback(u.Host):
-		return nil, nil, refuse(http.StatusForbidden, "", fmt.Sprintf("this is for instance %s at %s, and calls are passed on over loopback only, as long as nobody has to log in",
+		return nil, nil, service.Refuse(http.StatusForbidden, "", fmt.Sprintf("this is for instance %s at %s, and calls are passed on over loopback only, as long as nobody has to log in",
 			p.ID, p.Advertise), "call that instance on its own machine, where it listens on loopback")
 	}
 	return u, callPeer, nil
 }
 
-// unreached says that an instance did not answer; a refusal of its own is a plain *Problem.
-type unreached struct{ *Problem }
+// unreached says that an instance did not answer; a refusal of its own is a plain *service.Problem.
+type unreached struct{ *service.Problem }
 
 // Unwrap implements errors.Unwrap.
 func (u *unreached) Unwrap() error { return u.Problem }
@@ -82,11 +82,11 @@ func (p Peer) unreached(err error) error {
 	if u, ok := err.(*url.Error); ok { //nolint:errorlint // that is what Do documents, and only its own URL is to be left out
 		err = u.Err
 	}
-	return &unreached{refuse(http.StatusBadGateway, "", fmt.Sprintf("instance %s at %s does not answer: %v", p.ID, p.Advertise, err),
+	return &unreached{service.Refuse(http.StatusBadGateway, "", fmt.Sprintf("instance %s at %s does not answer: %v", p.ID, p.Advertise, err),
 		"it may just have ended: then another one takes over within 15 seconds; try again")}
 }
 
-// ask calls a method, by service.name, of another instance for the caller. The error is a *Problem, an *unreached one if it did not answer.
+// ask calls a method, by service.name, of another instance for the caller. The error is a *service.Problem, an *unreached one if it did not answer.
 func ask[Out any](ctx context.Context, a API, by service.Caller, p Peer, method string, in any) (out Out, err error) {
 	u, client, err := a.reach(p)
 	if err != nil {
@@ -113,7 +113,7 @@ func ask[Out any](ctx context.Context, a API, by service.Caller, p Peer, method 
 		return out, p.unreached(err)
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
-		told := Problem{Status: resp.StatusCode, Detail: "answered " + resp.Status}
+		told := service.Problem{Status: resp.StatusCode, Detail: "answered " + resp.Status}
 		_ = json.Unmarshal(text, &told) // what is no problem document leaves the status
 		return out, &told
 	}

@@ -196,11 +196,11 @@ func (a API) letters(ctx context.Context, id string) (DeadLetters, error) {
 }
 
 // invalidJob refuses what a job has to be valid for. Before the log was read, that is not known of any.
-func (a API) invalidJob(ctx context.Context, id, so string) *Problem {
+func (a API) invalidJob(ctx context.Context, id, so string) *service.Problem {
 	if err := a.owners().Wait(ctx); err != nil {
 		return service.Unavailable(err.Error())
 	}
-	return refuse(http.StatusConflict, "job", fmt.Sprintf("job %q is not valid, so %s", id, so), fmt.Sprintf("streamer jobs show %s says what is wrong with it", id))
+	return service.Refuse(http.StatusConflict, "job", fmt.Sprintf("job %q is not valid, so %s", id, so), fmt.Sprintf("streamer jobs show %s says what is wrong with it", id))
 }
 
 // lettersProblem says what an error of the dead letters asks of the caller.
@@ -208,11 +208,11 @@ func lettersProblem(err error) error {
 	var cursor *consumer.CursorError
 	switch {
 	case errors.As(err, &cursor):
-		return refuse(http.StatusBadRequest, "cursor", err.Error(), "begin without a cursor, and take the next of each page")
+		return service.Refuse(http.StatusBadRequest, "cursor", err.Error(), "begin without a cursor, and take the next of each page")
 	case errors.Is(err, consumer.ErrLettersOff):
-		return refuse(http.StatusConflict, "job", err.Error(), "rows that cannot be delivered keep their lanes waiting: streamer deliveries decides about them")
+		return service.Refuse(http.StatusConflict, "job", err.Error(), "rows that cannot be delivered keep their lanes waiting: streamer deliveries decides about them")
 	case errors.Is(err, consumer.ErrNoRecord):
-		return refuse(http.StatusNotFound, "", err.Error(), "streamer deadletters list shows what there is; its retention may have taken it")
+		return service.Refuse(http.StatusNotFound, "", err.Error(), "streamer deadletters list shows what there is; its retention may have taken it")
 	}
 	return kafkaProblem("the dead letters cannot be read", err)
 }

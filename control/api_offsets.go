@@ -56,7 +56,7 @@ type offsetsService struct{ API }
 // Accept implements OffsetsService. It asks one instance after the other, this one first.
 func (a offsetsService) Accept(ctx context.Context, by service.Caller, in AcceptIn) (AcceptedPage, error) {
 	if in.Partition != nil && in.Topic == "" {
-		return AcceptedPage{}, refuse(http.StatusBadRequest, "topic", "is missing", "a partition needs its topic")
+		return AcceptedPage{}, service.Refuse(http.StatusBadRequest, "topic", "is missing", "a partition needs its topic")
 	}
 	page := AcceptedPage{Accepted: []consumer.Accepted{}, DryRun: in.DryRun}
 	accepted, why, err := a.acceptHere(ctx, by, in)
@@ -79,10 +79,10 @@ func (a offsetsService) Accept(ctx context.Context, by service.Caller, in Accept
 }
 
 // acceptHere asks the runner on this instance. why says that there is nothing to accept here.
-func (a API) acceptHere(ctx context.Context, by service.Caller, in AcceptIn) (accepted []consumer.Accepted, why *Problem, err error) {
+func (a API) acceptHere(ctx context.Context, by service.Caller, in AcceptIn) (accepted []consumer.Accepted, why *service.Problem, err error) {
 	gaps, running := a.Jobs.Gaps(in.Job)
 	if !running {
-		return nil, refuse(http.StatusConflict, "job", fmt.Sprintf("job %q does not run", in.Job), "streamer jobs show "+in.Job+" says why"), nil
+		return nil, service.Refuse(http.StatusConflict, "job", fmt.Sprintf("job %q does not run", in.Job), "streamer jobs show "+in.Job+" says why"), nil
 	}
 	asked := consumer.Acceptance{Topic: in.Topic, Partition: -1, At: in.At, DryRun: in.DryRun, Done: in.Done}
 	if in.Partition != nil {
@@ -94,11 +94,11 @@ func (a API) acceptHere(ctx context.Context, by service.Caller, in AcceptIn) (ac
 	case err == nil:
 		return accepted, nil, nil
 	case errors.As(err, &wrong) && wrong.Field == "at":
-		return nil, nil, refuse(http.StatusBadRequest, wrong.Field, wrong.Cause, "")
+		return nil, nil, service.Refuse(http.StatusBadRequest, wrong.Field, wrong.Cause, "")
 	case errors.As(err, &wrong):
-		return nil, refuse(http.StatusConflict, wrong.Field, wrong.Cause, "streamer jobs show "+in.Job+" says what is held"), nil
+		return nil, service.Refuse(http.StatusConflict, wrong.Field, wrong.Cause, "streamer jobs show "+in.Job+" says what is held"), nil
 	case errors.Is(err, consumer.ErrNotRunning):
-		return nil, refuse(http.StatusConflict, "job", err.Error(), "streamer jobs show "+in.Job+" says why"), nil
+		return nil, service.Refuse(http.StatusConflict, "job", err.Error(), "streamer jobs show "+in.Job+" says why"), nil
 	}
 	return nil, nil, kafkaProblem("what is held was not accepted, or in part", err)
 }
@@ -108,7 +108,7 @@ const acceptTimeout = 15 * time.Second
 
 // acceptThere asks the other instances, each without what those before it have answered for. why says that there is nothing to accept
 // on the last one.
-func (a API) acceptThere(ctx context.Context, by service.Caller, in AcceptIn, page *AcceptedPage) (why *Problem) {
+func (a API) acceptThere(ctx context.Context, by service.Caller, in AcceptIn, page *AcceptedPage) (why *service.Problem) {
 	for _, p := range a.peers(a.Fleet.Telling(in.Job)) {
 		if in.Partition != nil && len(page.Accepted) > 0 { // the one that was meant
 			return nil
@@ -120,7 +120,7 @@ func (a API) acceptThere(ctx context.Context, by service.Caller, in AcceptIn, pa
 		waiting, cancel := context.WithTimeout(ctx, acceptTimeout)
 		more, err := ask[AcceptedPage](waiting, a, by, p, "offsets.accept", in)
 		cancel()
-		var told *Problem
+		var told *service.Problem
 		switch {
 		case errors.As(err, &told) && told.Status == http.StatusConflict:
 			why = told

@@ -30,7 +30,7 @@ type RedriveRequest struct {
 type RedriveLine struct {
 	Progress *consumer.RedriveProgress `json:"progress,omitempty"`
 	Report   *RedriveReport            `json:"report,omitempty"`
-	Problem  *Problem                  `json:"problem,omitempty"`
+	Problem  *service.Problem          `json:"problem,omitempty"`
 }
 
 // RedriveReport is what came of a redrive.
@@ -111,7 +111,7 @@ type GiveUpIn struct {
 // GiveUp implements DeadLettersService.
 func (a deadLettersService) GiveUp(ctx context.Context, by service.Caller, in GiveUpIn) (LettersGivenUp, error) {
 	if len(in.State) > 0 {
-		return LettersGivenUp{}, refuse(http.StatusBadRequest, "state", "open and parked letters can be given up, no others", "leave it out")
+		return LettersGivenUp{}, service.Refuse(http.StatusBadRequest, "state", "open and parked letters can be given up, no others", "leave it out")
 	}
 	letters, f, err := a.chosen(ctx, in.Job, in.LetterQuery)
 	if err != nil {
@@ -149,7 +149,7 @@ func (a API) noteInAudit(ctx context.Context, by service.Caller, job, action str
 // redriveProblem is lettersProblem, and tells of a redrive that runs.
 func redriveProblem(err error) error {
 	if errors.Is(err, consumer.ErrRedriving) {
-		return refuse(http.StatusConflict, "job", err.Error(), "wait for it, or stop it where it was started; it may be called again then")
+		return service.Refuse(http.StatusConflict, "job", err.Error(), "wait for it, or stop it where it was started; it may be called again then")
 	}
 	return lettersProblem(err)
 }

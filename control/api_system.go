@@ -103,7 +103,7 @@ func (a systemService) Version(context.Context, service.Caller, struct{}) (Versi
 // Rotate implements SystemService.
 func (a systemService) Rotate(ctx context.Context, by service.Caller, _ struct{}) (Rotation, error) {
 	if a.Definitions == nil {
-		return Rotation{}, refuse(http.StatusConflict, "", "jobs of this instance are not in the log", "")
+		return Rotation{}, service.Refuse(http.StatusConflict, "", "jobs of this instance are not in the log", "")
 	}
 	out, err := a.Definitions.Rotate(context.WithoutCancel(ctx), by)
 	return out, logProblem(err)

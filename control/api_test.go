@@ -81,7 +81,7 @@ func startAPI(t testing.TB, listen string, a API) string {
 }
 
 // request makes one request and reads the problem it is answered with, if it is one.
-func request(t *testing.T, method, url, body string, header ...string) (status int, text string, p Problem) {
+func request(t *testing.T, method, url, body string, header ...string) (status int, text string, p service.Problem) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {

@@ -118,9 +118,9 @@ func (a definitionsService) record(ctx context.Context, cfg consumer.Config, in 
 	case err == nil:
 		return rec, nil
 	case errors.As(err, &none):
-		return rec, refuse(http.StatusNotFound, none.Field, none.Cause, "streamer jobs show "+in.Job+" names its partitions")
+		return rec, service.Refuse(http.StatusNotFound, none.Field, none.Cause, "streamer jobs show "+in.Job+" names its partitions")
 	case errors.Is(err, consumer.ErrNoRecord):
-		return rec, refuse(http.StatusNotFound, "offset", err.Error(), "")
+		return rec, service.Refuse(http.StatusNotFound, "offset", err.Error(), "")
 	}
 	return rec, kafkaProblem("the record cannot be read", err)
 }

@@ -17,7 +17,7 @@ var ErrNotNow = errors.New("not possible now")
 
 // Start lets a job run that was stopped or paused, and ends a hold that only an operator ends. Every instance follows within
 // seconds. by is written to the audit, and refused
-// if the job is not his to operate by the time it is written. Errors: ErrNoJob, ErrNotNow, a *Problem, those of Store.Remember.
+// if the job is not his to operate by the time it is written. Errors: ErrNoJob, ErrNotNow, a *service.Problem, those of Store.Remember.
 func (s *Supervisor) Start(ctx context.Context, job string, by service.Caller) error {
 	return s.want(ctx, job, by, consumer.Audit{By: by.Name, Action: "start"}, func(m *consumer.Memory) error {
 		m.Desired, m.Hold = consumer.WantRunning, nil

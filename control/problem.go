@@ -10,18 +10,10 @@ import (
 	"streamer/control/service"
 )
 
-// Problem is service.Problem.
-type Problem = service.Problem
-
-// refuse is service.Refuse.
-func refuse(status int, field, detail, mend string) *Problem {
-	return service.Refuse(status, field, detail, mend)
-}
-
 // kafkaProblem is what a caller is told when Kafka, or the log in it, did not do what he has asked for. what says what was to be done. A
 // refusal stays what it is; what another version has written is in conflict with this one; all else may go better a moment later.
 func kafkaProblem(what string, err error) error {
-	var told *Problem
+	var told *service.Problem
 	var unreadable *UnreadableError
 	switch {
 	case err == nil:
@@ -29,11 +21,11 @@ func kafkaProblem(what string, err error) error {
 	case errors.As(err, &told):
 		return told
 	case errors.As(err, &unreadable):
-		return refuse(http.StatusConflict, "", unreadable.Error(), "use an instance of that version")
+		return service.Refuse(http.StatusConflict, "", unreadable.Error(), "use an instance of that version")
 	case errors.As(err, new(*consumer.RefusedError)):
-		return refuse(http.StatusConflict, "", err.Error(), "")
+		return service.Refuse(http.StatusConflict, "", err.Error(), "")
 	case errors.Is(err, kafkalog.ErrTooLarge):
-		return refuse(http.StatusRequestEntityTooLarge, "", err.Error(), "")
+		return service.Refuse(http.StatusRequestEntityTooLarge, "", err.Error(), "")
 	case errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, kafkalog.ErrUnknown):
 		what += ": Kafka did not answer in time"
 	default:

@@ -15,7 +15,7 @@ import (
 )
 
 // Resets show and set the offsets of jobs. Its methods may be called from any goroutine, on any instance: what was asked for is in the
-// log, and whichever instance it falls to carries it out. Errors are a *Problem, or Kafka's.
+// log, and whichever instance it falls to carries it out. Errors are a *service.Problem, or Kafka's.
 type Resets struct{ s *Supervisor }
 
 // Resets gives those of the supervisor's jobs.
@@ -111,7 +111,7 @@ func (r *Resets) begin(ctx context.Context, job string, spec consumer.ResetSpec,
 	}
 	for _, member := range plan.Members {
 		if member.Foreign {
-			return ResetAnswer{}, refuse(http.StatusConflict, "job", fmt.Sprintf("group %s has a member that is not of this job: %s", plan.Group, member), "stop it first")
+			return ResetAnswer{}, service.Refuse(http.StatusConflict, "job", fmt.Sprintf("group %s has a member that is not of this job: %s", plan.Group, member), "stop it first")
 		}
 	}
 	a := consumer.Audit{By: by.Name, Action: auditResetBegun, Detail: map[string]any{"reset": p.ID, "to": p.Spec.String(), "group": plan.Group}}
@@ -145,11 +145,11 @@ func (r *Resets) Undo(ctx context.Context, job string, by service.Caller, dryRun
 		return ResetAnswer{}, err
 	}
 	if last == nil {
-		return ResetAnswer{}, refuse(http.StatusConflict, "job", fmt.Sprintf("no reset of job %s is in the audit", job), "lines are kept for 90 days; reset to the offsets that you know")
+		return ResetAnswer{}, service.Refuse(http.StatusConflict, "job", fmt.Sprintf("no reset of job %s is in the audit", job), "lines are kept for 90 days; reset to the offsets that you know")
 	}
 	spec, left := last.Table.Back()
 	if len(spec.Table) == 0 {
-		return ResetAnswer{}, refuse(http.StatusConflict, "job", "no partition had a committed offset before the last reset", "reset to where it is to be read from")
+		return ResetAnswer{}, service.Refuse(http.StatusConflict, "job", "no partition had a committed offset before the last reset", "reset to where it is to be read from")
 	}
 	var answer ResetAnswer
 	if dryRun {
@@ -211,7 +211,7 @@ func (r *Resets) ended(ctx context.Context, job, id string) (consumer.ResetOutco
 		return consumer.ResetOutcome{}, err
 	}
 	if d == nil {
-		return consumer.ResetOutcome{}, refuse(http.StatusNotFound, "id", fmt.Sprintf("job %s has no reset %s", job, id), "streamer audit lists them")
+		return consumer.ResetOutcome{}, service.Refuse(http.StatusNotFound, "id", fmt.Sprintf("job %s has no reset %s", job, id), "streamer audit lists them")
 	}
 	return consumer.ResetOutcome{ID: id, By: d.by, At: d.at, Refused: d.Refused}, nil
 }
@@ -293,9 +293,9 @@ func (r *Resets) job(ctx context.Context, id string) (resettable, consumer.Memor
 	j := r.s.job(id)
 	switch {
 	case j == nil:
-		return none(refuse(http.StatusNotFound, "job", fmt.Sprintf("there is no job %s", id), "streamer jobs list lists them"))
+		return none(service.Refuse(http.StatusNotFound, "job", fmt.Sprintf("there is no job %s", id), "streamer jobs list lists them"))
 	case r.s.options.Store == nil:
-		return none(refuse(http.StatusServiceUnavailable, "", "this instance has no log to write to", ""))
+		return none(service.Refuse(http.StatusServiceUnavailable, "", "this instance has no log to write to", ""))
 	}
 	m, err := r.s.options.Store.Memory(ctx, id) // first: before the log was read, nobody knows how a job is defined
 	if err != nil {
@@ -303,13 +303,13 @@ func (r *Resets) job(ctx context.Context, id string) (resettable, consumer.Memor
 	}
 	config, ok := j.config()
 	if !ok {
-		return none(refuse(http.StatusConflict, "job", fmt.Sprintf("job %s cannot run as it is defined: %s", id, j.status().Cause), "mend it first"))
+		return none(service.Refuse(http.StatusConflict, "job", fmt.Sprintf("job %s cannot run as it is defined: %s", id, j.status().Cause), "mend it first"))
 	}
 	return resettable{j, config}, m, nil
 }
 
-func pendingProblem(p *consumer.PendingReset) *Problem {
-	return refuse(http.StatusConflict, "job", fmt.Sprintf("%s resets the offsets (%s) since %s: %s", p.By, p.Spec, p.At.Format(time.RFC3339), p.Phase()),
+func pendingProblem(p *consumer.PendingReset) *service.Problem {
+	return service.Refuse(http.StatusConflict, "job", fmt.Sprintf("%s resets the offsets (%s) since %s: %s", p.By, p.Spec, p.At.Format(time.RFC3339), p.Phase()),
 		"wait until that has ended; undo takes it back")
 }
 
@@ -320,9 +320,9 @@ func resetProblem(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &wrong) && wrong.Field != "":
-		return refuse(http.StatusBadRequest, wrong.Field, wrong.Cause, wrong.Mend)
+		return service.Refuse(http.StatusBadRequest, wrong.Field, wrong.Cause, wrong.Mend)
 	case errors.As(err, &wrong):
-		return refuse(http.StatusConflict, "", wrong.Cause, wrong.Mend)
+		return service.Refuse(http.StatusConflict, "", wrong.Cause, wrong.Mend)
 	}
 	return kafkaProblem("the offsets cannot be read", err)
 }

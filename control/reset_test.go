@@ -15,6 +15,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/consumer/kafkalog"
+	"streamer/control/service"
 )
 
 // fakeOffsets are the groups of a fake Kafka: one partition t/0 for each job, committed at 1000 unless something else is.
@@ -151,7 +152,7 @@ func TestResetAndUndo(t *testing.T) {
 				t.Fatalf("preview %+v, %v", p, err)
 			}
 			c.log.failing = errors.New("no broker")
-			var p *Problem
+			var p *service.Problem
 			if _, err := r.Reset(ctx, job, consumer.ResetSpec{To: "-100"}, operator("ann")); !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable {
 				t.Errorf("with a log that cannot be written: %v", err)
 			}
@@ -193,7 +194,7 @@ func TestResetAndUndo(t *testing.T) {
 			t.Errorf("remembered %+v, %v", m, err)
 		}
 		c.kafka.topicID = " of a new one"
-		var told *Problem
+		var told *service.Problem
 		if _, err := r.Undo(ctx, "a", operator("bob"), false); !errors.As(err, &told) || !strings.Contains(told.Detail, "made anew") {
 			t.Errorf("undo of a topic made anew: %v", err)
 		}
@@ -277,7 +278,7 @@ func TestOneResetAtATime(t *testing.T) {
 				errs <- err
 			}()
 		}
-		var told *Problem
+		var told *service.Problem
 		for range 2 {
 			if err := <-errs; err != nil && !errors.As(err, &told) {
 				t.Error(err)
@@ -334,7 +335,7 @@ func TestResetGivesUpOnAMember(t *testing.T) {
 		if got := actions(t, one, "a"); got != "ann reset-begin, streamer reset-give-up" || len(c.kafka.commits) > 0 {
 			t.Errorf("audit %s, commits %v", got, c.kafka.commits)
 		}
-		var told *Problem
+		var told *service.Problem
 		if _, err := r.Undo(ctx, "a", operator("ann"), false); !errors.As(err, &told) || !strings.Contains(told.Detail, "no reset of job a") {
 			t.Errorf("undo: %v", err)
 		}
@@ -381,7 +382,7 @@ func TestResetOverwrittenOrRefused(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second)
 		c.state(one, "a=running b=stopped")
-		var told *Problem
+		var told *service.Problem
 		for field, spec := range map[string]consumer.ResetSpec{"to": {To: "yesterday"}, "parts[0].to": {Parts: []consumer.ResetPart{{Topic: "t"}}}} {
 			if _, err := r.Reset(ctx, "a", spec, operator("ann")); !errors.As(err, &told) || told.Status != http.StatusBadRequest || told.Field != field {
 				t.Errorf("%+v: %v", spec, err)

@@ -17,8 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"streamer/cmd/streamer/settings"
-	"streamer/control"
 	"streamer/control/client"
+	"streamer/control/service"
 )
 
 // Commands that call an instance: they find out what is meant, ask, and print the answer.
@@ -57,7 +57,7 @@ func (m misuse) Unwrap() error { return m.error }
 // told makes an error of a call one with an exit code. A problem's field is named as the flag it was given by.
 func told(err error) error {
 	var wrong misuse
-	var p *control.Problem
+	var p *service.Problem
 	switch {
 	case err == nil || errors.Is(err, errShown) || errors.As(err, &wrong):
 		return err

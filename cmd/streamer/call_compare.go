@@ -195,7 +195,7 @@ func (p *applying) carryOut(ctx context.Context, api *client.Client) {
 
 // statusOf is the status of a refusal; 0: err is none.
 func statusOf(err error) int {
-	var p *control.Problem
+	var p *service.Problem
 	if errors.As(err, &p) {
 		return p.Status
 	}
@@ -204,7 +204,7 @@ func statusOf(err error) int {
 
 // refused gives what an instance finds wrong with a job; nil: that is not what err is about.
 func refused(err error) fault.List {
-	var p *control.Problem
+	var p *service.Problem
 	switch {
 	case !errors.As(err, &p):
 		return nil

@@ -19,6 +19,7 @@ import (
 	"streamer/cmd/streamer/settings"
 	"streamer/control"
 	"streamer/control/people"
+	"streamer/control/service"
 	"streamer/sink"
 )
 
@@ -144,7 +145,7 @@ func (l login) get(ctx context.Context, c *cobra.Command, s settings.Settings, t
 	}
 	defer api.Close()
 	by, err := api.Login(ctx)
-	switch p := new(control.Problem); {
+	switch p := new(service.Problem); {
 	case errors.As(err, &p): // it knows no such path
 	case err != nil:
 		return failure{err}

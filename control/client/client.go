@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"streamer/control"
 	"streamer/control/service"
 )
 
@@ -30,7 +29,7 @@ const (
 	maxAnswerBytes = 256 << 20
 )
 
-// Client calls one instance. Its methods may be called from any goroutine. A *control.Problem is what the instance refused; an
+// Client calls one instance. Its methods may be called from any goroutine. A *service.Problem is what the instance refused; an
 // *UnreachableError that it could not be asked.
 type Client struct {
 	base     string
@@ -146,7 +145,7 @@ func (c *Client) Login(ctx context.Context) (service.Login, error) {
 }
 
 // Stream calls a method that answers line by line, and gives each line to do. It ends with the last line, with do's error, or with ctx; a
-// stream that breaks ends with the *control.Problem that says so, or an *UnreachableError.
+// stream that breaks ends with the *service.Problem that says so, or an *UnreachableError.
 func (c *Client) Stream(ctx context.Context, method string, in any, do func(line json.RawMessage) error) error {
 	resp, err := c.send(ctx, method, in)
 	if err != nil {
@@ -167,7 +166,7 @@ func (c *Client) Stream(ctx context.Context, method string, in any, do func(line
 			return &UnreachableError{c.base, fmt.Errorf("the answer was cut off: %w", err)}
 		}
 		var last struct {
-			Problem *control.Problem `json:"problem"`
+			Problem *service.Problem `json:"problem"`
 		}
 		if json.Unmarshal(line, &last) == nil && last.Problem != nil && last.Problem.Title != "" {
 			return last.Problem
@@ -221,7 +220,7 @@ func (c *Client) send(ctx context.Context, method string, in any) (*http.Respons
 func (c *Client) refusal(resp *http.Response) error {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	var p control.Problem
+	var p service.Problem
 	if err == nil && kind == "application/problem+json" && json.Unmarshal(body, &p) == nil && p.Title != "" {
 		return &p
 	}
