@@ -86,7 +86,7 @@ func (f *aetherFixture) removes(t *testing.T, d *Definitions) {
 		defer close(ended)
 		for {
 			changed := f.log.Changed()
-			page, err := d.List(ctx, admin, "", 0, false)
+			page, err := d.List(ctx, admin, "", service.MaxPage, false)
 			for _, j := range page.Definitions {
 				if j.Deleting != nil && err == nil {
 					err = d.remove(ctx, j.ID)

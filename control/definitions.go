@@ -22,9 +22,6 @@ const (
 	// definitionVersion is how a definition is written. An instance leaves alone what it cannot read.
 	definitionVersion = 1
 	definitionPrefix  = "job/"
-	// mostDefinitions is how many a page of List has at most, and if it is not told.
-	mostDefinitions = 1000
-	someDefinitions = 100
 )
 
 // Definition is the definition of a job as the log has it.
@@ -267,16 +264,12 @@ func (d *Definitions) OwnerOf(id string) (owner string, ok bool) {
 	return k.owner, k.owner != ""
 }
 
-// List gives the definitions that a caller may view, by id, at most limit (0: 100) of those after the cursor. documents says whether
+// List gives the definitions that a caller may view, by id, at most limit of those after the cursor. documents says whether
 // they come with their documents.
 func (d *Definitions) List(ctx context.Context, by service.Caller, after string, limit int, documents bool) (DefinitionPage, error) {
 	if err := waitFor(ctx, d.log); err != nil {
 		return DefinitionPage{}, err
 	}
-	if limit <= 0 {
-		limit = someDefinitions
-	}
-	limit = min(limit, mostDefinitions)
 	page := DefinitionPage{Definitions: []Definition{}, LogAge: LogAge{d.log.Age().Seconds()}}
 	d.mu.Lock()
 	d.index()

@@ -2,10 +2,9 @@ package aether
 
 import (
 	"time"
-)
 
-// pageSize is how much is asked for at once.
-const pageSize = 1000
+	"streamer/control/service"
+)
 
 // workerStatus are the states of a job in the words of the REST consumer; paused and stopped are new there, since its jobs could be neither.
 var workerStatus = map[string]string{
@@ -35,7 +34,7 @@ func statuses(c call) (any, error) {
 			Jobs []struct{ ID, State string }
 			Next string
 		}
-		if err := c.ask("jobs.list", args{"limit": pageSize, "cursor": cursor}, &page); err != nil {
+		if err := c.ask("jobs.list", args{"limit": service.MaxPage, "cursor": cursor}, &page); err != nil {
 			return nil, err
 		}
 		for _, j := range page.Jobs {
@@ -59,7 +58,7 @@ func ofOwner(c call) (any, error) {
 			Definitions []struct{ ID, Owner string }
 			Next        string
 		}
-		if err := c.ask("jobs.definitions", args{"limit": pageSize, "cursor": cursor}, &page); err != nil {
+		if err := c.ask("jobs.definitions", args{"limit": service.MaxPage, "cursor": cursor}, &page); err != nil {
 			return nil, err
 		}
 		for _, d := range page.Definitions {

@@ -8,9 +8,6 @@ import (
 	"streamer/control/service"
 )
 
-// definitionsPage is how many definitions are asked for at once.
-const definitionsPage = 1000
-
 // Definition gives a job as it was defined, its secrets masked, with its revision.
 func (c *Client) Definition(ctx context.Context, id string) (control.Definition, error) {
 	var d control.Definition
@@ -21,7 +18,7 @@ func (c *Client) Definition(ctx context.Context, id string) (control.Definition,
 // Definitions gives the definitions of all jobs that the caller may view, by id and without their documents: all pages in one.
 func (c *Client) Definitions(ctx context.Context) ([]control.Definition, error) {
 	var all []control.Definition
-	in := control.DefinitionsIn{Page: service.Page{Limit: definitionsPage}}
+	in := control.DefinitionsIn{Page: service.Page{Limit: service.MaxPage}}
 	for {
 		var page control.DefinitionPage
 		if err := c.Call(ctx, "jobs.definitions", in, &page); err != nil {

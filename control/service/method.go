@@ -43,7 +43,10 @@ const Any = "*any"
 // WithStatus is an answer that knows its status: a PUT that has made something, or changed it.
 type WithStatus interface{ Status() int }
 
-// Page are the arguments of a list; embed it.
+// MaxPage is the most that one page of a list has.
+const MaxPage = 1000
+
+// Page are the arguments of a list; embed it. Limit is within its bounds when a method is called, and at most MaxPage.
 type Page struct {
 	Limit  int    `json:"limit,omitempty" minimum:"1" maximum:"1000" default:"100" doc:"the most that one page has"`
 	Cursor string `json:"cursor,omitempty" doc:"where to go on: next of the page before"`
