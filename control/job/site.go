@@ -77,7 +77,11 @@ func (c *compilation) siteLogin(s reader) (how siteLogin) {
 		if _, path, given := s.given("auth"); given {
 			c.faults.Add(path, "stands beside connection, which says how to log in", "put it into the connection")
 		}
-		c.noOwnSecrets("/headers/", s.field+"/headers/")
+		inherited := s.field
+		if strings.HasPrefix(s.field, "/routes/") {
+			inherited = "" // a route sends the job's headers too
+		}
+		c.noOwnSecrets(inherited+"/headers/", s.field+"/")
 		how.said, how.connected = true, true
 		how.target, how.known = c.targetAt(member(s.path, "connection"), name)
 		how.user = how.target.User
