@@ -328,6 +328,7 @@ func (m *maker) result() Result {
 		put(j.root, plain("owner"), plain(m.options.Owner))
 		topics := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle, Content: []*yaml.Node{plain(m.options.Topic)}}
 		put(j.root, plain("topic"), topics)
+		put(j.root, plain("order"), plain("key")) // that of the record's parent, in whichever format events are
 		put(j.root, plain("events"), j.events)
 		if j.callbacks > 0 {
 			topic := object()
