@@ -248,6 +248,9 @@ func (s *Sink) loginClient(url, ca string, dial func(ctx context.Context, networ
 	return guardedClient(s.c.Guard, s.c.RootCAs, url, ca, dial)
 }
 
+// Client makes requests of the process itself for which g holds as well: as loginClient does.
+func (g Guard) Client(url, ca string) *http.Client { return guardedClient(g, nil, url, ca, nil) }
+
 func guardedClient(guard Guard, roots *x509.CertPool, url, ca string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Client {
 	o, _, _ := wire.ParseOrigin(url)
 	if dial == nil {

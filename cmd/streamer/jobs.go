@@ -6,6 +6,7 @@ import (
 
 	"streamer/cmd/streamer/settings"
 	"streamer/consumer"
+	"streamer/consumer/registry"
 	"streamer/control/job"
 	"streamer/sink"
 )
@@ -20,6 +21,20 @@ func process(s settings.Settings, env func(string) (string, bool), masked bool) 
 		Guard:     sink.Guard{Hosts: s.AllowHosts, CIDRs: s.AllowCIDRs},
 		Grants:    s.Owners,
 	}
+}
+
+// openRegistry gives the schema registry, nil if there is none.
+func openRegistry(s settings.Settings) (*registry.Registry, error) {
+	o := s.Registry
+	if o.URL == "" {
+		return nil, nil
+	}
+	o.Guard = sink.Guard{Hosts: s.AllowHosts, CIDRs: s.AllowCIDRs}
+	r, err := registry.New(o)
+	if err != nil {
+		return nil, fmt.Errorf("%w (STREAMER_SCHEMA_REGISTRY_URL, _CA_FILE)", err)
+	}
+	return r, nil
 }
 
 // summary is a job's faults in one line: the first error, and how many more there are.

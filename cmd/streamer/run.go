@@ -22,6 +22,7 @@ import (
 	"streamer/cmd/streamer/settings"
 	"streamer/consumer"
 	"streamer/consumer/kafkalog"
+	"streamer/consumer/registry"
 	"streamer/control"
 	"streamer/control/job"
 	"streamer/control/people"
@@ -112,6 +113,7 @@ type App struct {
 	shared     *kafkalog.Log
 	server     *control.Server
 	supervisor *control.Supervisor
+	registry   *registry.Registry // nil: none
 	settings   settings.Settings
 }
 
@@ -130,12 +132,19 @@ func New(o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
+	asked, err := openRegistry(o.Settings)
+	if err != nil {
+		return nil, err
+	}
+	if asked != nil {
+		proc.Registry = asked.Schema
+	}
 	jobs := jobsOf(set, proc, o.Log)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	lines := control.NewLines()
 	o.Log = slog.New(lines.Handler(o.Log.Handler()))
-	a := &App{log: o.Log, settings: o.Settings}
+	a := &App{log: o.Log, settings: o.Settings, registry: asked}
 	a.instance, err = consumer.NewInstance(o.Settings.Kafka, o.Settings.MemoryBytes, reg, o.Log)
 	if err != nil {
 		return nil, err
@@ -298,6 +307,9 @@ func (a *App) Close() {
 	a.server.Stop(ctx)
 	a.shared.Close()
 	a.instance.Close()
+	if a.registry != nil {
+		a.registry.Close()
+	}
 }
 
 // jobsOf checks the jobs of the files, and logs what is wrong with them.

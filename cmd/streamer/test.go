@@ -82,7 +82,16 @@ func testCommand(environ []string) *cobra.Command {
 		if !jobFile(args[0]) {
 			return r.onInstance(ctx, c, s, environ, args[0], *output)
 		}
-		jobs, err := r.jobs(args[0], process(s, lookup(environ), true))
+		proc := process(s, lookup(environ), true)
+		schemas, err := openRegistry(s)
+		if err != nil {
+			return failure{err}
+		}
+		if schemas != nil {
+			defer schemas.Close()
+			proc.Registry = schemas.Schema
+		}
+		jobs, err := r.jobs(args[0], proc)
 		if err != nil {
 			return failure{err}
 		}

@@ -43,6 +43,8 @@ type Process struct {
 	Secrets Secrets
 	// Guard says which addresses may be dialled.
 	Guard sink.Guard
+	// Registry gives the schemas of ids; nil: there is none.
+	Registry schemas.Registry
 	// Grants say what the jobs of each owner may touch; nil: all have the defaults.
 	Grants Grants
 	// Connection gives a shared target that the jobs of an owner may use; the error is a fault.Fault without a path. nil: connections are
@@ -121,7 +123,7 @@ func (c *compilation) config() consumer.Config {
 	cfg.Instances = c.positive("instances")
 	cfg.Order = c.order()
 	cfg.Tombstone = c.tombstone()
-	cfg.Schemas = c.schemas()
+	cfg.Schemas, cfg.Registry = c.schemas(), c.process.Registry
 	c.delivery(&cfg)
 	c.deadLetter(&cfg)
 	c.told(&cfg)

@@ -48,7 +48,6 @@ func declare(fs *pflag.FlagSet, which func(Setting) bool) {
 			usage += " (default " + s.Default + ")"
 		}
 		f := fs.VarPF(new(given), s.Flag, "", usage)
-		f.Hidden = s.Later
 		if s.Key == "kafka.tls.enable" || s.Key == "insecure" {
 			f.NoOptDefVal = "true"
 		}
@@ -75,11 +74,6 @@ func Load(flags *pflag.FlagSet, environ []string) (Settings, error) {
 	for _, def := range Table {
 		value, ok := l.values[def.Key]
 		switch {
-		case ok && def.Later:
-			l.faults.Add(l.from[def.Key], "is not in this version", "leave it out")
-			continue
-		case def.Later:
-			continue
 		case !ok || value == "":
 			value = def.Default
 		}
@@ -179,7 +173,7 @@ func (l *loader) readFlags(flags *pflag.FlagSet) {
 func (l *loader) meant(name string, of func(Setting) string, otherwise string) string {
 	var names []string
 	for _, s := range Table {
-		if !s.Later && of(s) != "" {
+		if of(s) != "" {
 			names = append(names, of(s))
 		}
 	}

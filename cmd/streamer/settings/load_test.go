@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"streamer/consumer"
+	"streamer/consumer/registry"
 	"streamer/control/job"
 	"streamer/control/people"
 	"streamer/control/secret"
@@ -61,6 +62,7 @@ kafka:
   group_protocol: consumer
   sasl: {mechanism: SCRAM-SHA-512, user: u, password: p}
   tls: {enable: true, ca_file: ca.pem, cert_file: c.pem, key_file: k.pem, server_name: kafka}
+schema_registry: {url: "https://registry.test", user: r, password: rp, ca_file: rca.pem}
 namespace: ns
 instance_id: i-0
 listen: 0.0.0.0:80
@@ -89,6 +91,7 @@ password: mine
 	want := Settings{
 		Kafka: consumer.Client{Brokers: []string{"k1:9092", "k2:9092"}, SASL: consumer.SASL{Mechanism: "SCRAM-SHA-512", User: "u", Password: "p"},
 			TLS: consumer.TLS{Enable: true, CAFile: "ca.pem", CertFile: "c.pem", KeyFile: "k.pem", ServerName: "kafka"}, GroupProtocol: consumer.GroupConsumer},
+		Registry:  registry.Options{URL: "https://registry.test", User: "r", Password: "rp", CAFile: "rca.pem"},
 		Namespace: "ns", Instance: "i-0", Listen: "0.0.0.0:80", URL: "http://localhost:80", Context: "prod", Insecure: true, Jobs: "jobs", SecretsDir: "secrets", AllowHosts: []string{"api.internal", "localhost"},
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, MemoryBytes: 1 << 30, LogFormat: "text", LogLevel: slog.LevelDebug,
 		User: "me", Password: "mine", People: people.Options{Admin: people.Admin{User: "root", Password: "twelve letters"},
@@ -157,8 +160,6 @@ func TestRefusals(t *testing.T) {
 		{"the file is a list", nil, nil, "- a", []string{"expected settings by their names"}},
 		{"the file is no YAML", nil, nil, "a: [", []string{"no YAML"}},
 		{"the file is not there", []string{"--config=/none/streamer.yaml"}, nil, "", []string{"flag --config: open /none/streamer.yaml: no such file"}},
-		{"not in this version", nil, []string{"STREAMER_SCHEMA_REGISTRY_URL=x"}, "", []string{"environment variable STREAMER_SCHEMA_REGISTRY_URL: is not in this version"}},
-		{"not in this version, by flag", []string{"--schema-registry-url=x"}, nil, "", []string{"flag --schema-registry-url: is not in this version"}},
 		{"neither with nor without login", []string{"--require-auth=maybe"}, nil, "", []string{`flag --require-auth: "maybe" is neither true nor false`}},
 		{"a user without a password", []string{"--admin-user=root"}, nil, "", []string{"flag --admin-user: there is no password for this user; set STREAMER_ADMIN_PASSWORD or"}},
 		{"a password without a user", nil, []string{"STREAMER_ADMIN_PASSWORD=twelve s3cret"}, "", []string{"STREAMER_ADMIN_PASSWORD: there is no user for this password"}},
@@ -350,7 +351,7 @@ func TestTableNames(t *testing.T) {
 			t.Errorf("%s stands twice", s.Key)
 		}
 		seen[s.Key], seen[s.Env] = true, true
-		if !s.Later && (s.Doc == "" || !strings.Contains(Help(), s.Env)) {
+		if s.Doc == "" || !strings.Contains(Help(), s.Env) {
 			t.Errorf("%s is not described", s.Key)
 		}
 	}

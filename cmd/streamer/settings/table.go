@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"streamer/consumer"
+	"streamer/consumer/registry"
 	"streamer/control/client"
 	"streamer/control/job"
 	"streamer/control/people"
@@ -21,7 +22,9 @@ import (
 
 // Settings is what the process is told. Load fills it in.
 type Settings struct {
-	Kafka     consumer.Client
+	Kafka consumer.Client
+	// Registry is the schema registry. Its Guard is not a setting.
+	Registry  registry.Options
 	Namespace string
 	// Instance makes memberships of groups static; empty: they are not.
 	Instance string
@@ -72,8 +75,6 @@ type Setting struct {
 	Doc string
 	// Example shows how it is written, where the default does not.
 	Example string
-	// Later: a name of the contract that this version cannot act on, so it refuses it.
-	Later bool
 
 	set func(*Settings, string) error
 }
@@ -109,6 +110,17 @@ var Table = []Setting{
 			s.Kafka.GroupProtocol = consumer.GroupProtocol(v)
 			return nil
 		}},
+	{Key: "schema_registry.url", Env: "STREAMER_SCHEMA_REGISTRY_URL", Flag: "schema-registry-url", Example: "https://registry.example.org",
+		Doc: "registry that is asked for the schemas of records, by Confluent's API; empty: none", set: text(func(s *Settings) *string { return &s.Registry.URL })},
+	{Key: "schema_registry.user", Env: "STREAMER_SCHEMA_REGISTRY_USER", Flag: "schema-registry-user", Example: "streamer",
+		Doc: "user of the login there", set: text(func(s *Settings) *string { return &s.Registry.User })},
+	{Key: "schema_registry.password", Env: "STREAMER_SCHEMA_REGISTRY_PASSWORD",
+		Doc: "its password; no flag, as a command line can be seen by others", set: func(s *Settings, v string) error {
+			s.Registry.Password = sink.Secret(v)
+			return nil
+		}},
+	{Key: "schema_registry.ca_file", Env: "STREAMER_SCHEMA_REGISTRY_CA_FILE", Flag: "schema-registry-ca-file", Example: "/etc/streamer/ca.pem",
+		Doc: "authorities to trust there beside the system's, PEM", set: text(func(s *Settings) *string { return &s.Registry.CAFile })},
 	{Key: "namespace", Env: "STREAMER_NAMESPACE", Flag: "namespace", Default: "streamer",
 		Doc: "prefix of this installation's topics and groups", set: func(s *Settings, v string) error {
 			if !namespace.MatchString(v) {
@@ -266,8 +278,6 @@ var Table = []Setting{
 			}
 			return s.LogLevel.UnmarshalText([]byte(v))
 		}},
-
-	{Key: "schema_registry_url", Env: "STREAMER_SCHEMA_REGISTRY_URL", Flag: "schema-registry-url", Later: true},
 }
 
 // The file itself is found by its own names, which cannot stand in it.
@@ -289,9 +299,6 @@ func Help() string {
 	fmt.Fprintf(&b, "The file is YAML, at %s or where %s or --%s says.\n", DefaultFile, ConfigEnv, ConfigFlag)
 	fmt.Fprintf(&b, "Variables %s… are values for jobs, read by ${env:%s…}.\n", ValuePrefix, ValuePrefix)
 	for _, s := range Table {
-		if s.Later {
-			continue
-		}
 		fmt.Fprintf(&b, "\n%s\n    %s", s.Key, s.Env)
 		if s.Flag != "" {
 			b.WriteString("  --" + s.Flag)
