@@ -27,6 +27,7 @@ type extraction struct {
 	usesKafka bool
 	headers   recordHeaders
 	missing   *schemas.UnavailableError // why the last record cannot be decoded yet; nil: it could be, or never can
+	found     schemas.Found             // what the last record was found to be
 	formats   *formats
 	decoder   *schemas.Decoder
 	mapper    *mapping.Mapper

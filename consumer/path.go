@@ -111,7 +111,8 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 	case err != nil:
 		return append(x.out, extracted{part: part{row: wholeRecord}, index: wholeRecord, lane: x.recordLane(rec), err: err})
 	}
-	x.formats.count(batch.Found())
+	x.found = batch.Found()
+	x.formats.count(x.found)
 	message := mapping.Message{Avro: batch.Schema(), Tombstone: rec.Value == nil}
 	if x.usesKafka {
 		message.Kafka = x.kafka(rec)

@@ -42,6 +42,8 @@ type Rendered struct {
 	Route string
 	// Verdict is send, filtered, not emitted, unmatched, or payload error; Problem says why in the last case.
 	Verdict, Problem string
+	// Format is what the record was found to be; empty if it could not be decoded.
+	Format string
 	// Lane says for which rows it waits: a value, "the partition" or "nobody".
 	Lane string
 	// Step is the step whose request it is; empty: the row's own. Open says that what comes after it depends on an answer nobody gave.
@@ -91,7 +93,11 @@ func renderFrom(cfg Config, rec Record, from address) []Rendered {
 	var out []Rendered
 	rows := x.extractNow(in)
 	for i, row := range rows {
-		calls := follow(row.way, rendered(row), rec.Answers)
+		first := rendered(row)
+		if row.row != wholeRecord {
+			first.Format = x.found.String()
+		}
+		calls := follow(row.way, first, rec.Answers)
 		r := &calls[len(calls)-1]
 		if i+1 == len(rows) || rows[i+1].row != row.row {
 			for _, miss := range x.misses[row.row] {

@@ -39,10 +39,12 @@ type JobSummary struct {
 // JobView is a job with its partitions and the instances that run it.
 type JobView struct {
 	JobSummary
-	File         string          `json:"file,omitempty"`
-	BreakersOpen []Breaker       `json:"breakers_open,omitempty"`
-	Partitions   []PartitionView `json:"partitions"`
-	Instances    []InstanceView  `json:"instances"`
+	File         string    `json:"file,omitempty"`
+	BreakersOpen []Breaker `json:"breakers_open,omitempty"`
+	// Formats count what its records were found to be, on every instance since the job began to run there.
+	Formats    []consumer.FormatCount `json:"formats,omitempty"`
+	Partitions []PartitionView        `json:"partitions"`
+	Instances  []InstanceView         `json:"instances"`
 	// Unreached are instances that run the job and did not answer; what they have is not in the rest.
 	Unreached []Unreached `json:"unreached,omitempty"`
 	LogAge
@@ -198,7 +200,7 @@ func (a API) viewsHere(from, to string) []JobView {
 		v := JobView{
 			JobSummary: JobSummary{ID: j.ID, Owner: j.Owner, State: j.State, Cause: j.Cause, Since: j.Since, Holds: j.Holds, PartitionCount: len(j.Assigned),
 				InstanceCount: 1, Lag: j.Lag, InFlight: j.InFlight, Unproven: j.Unproven, OldestPendingSeconds: j.OldestPendingSeconds},
-			File: j.File, BreakersOpen: j.BreakersOpen, Partitions: append([]PartitionView{}, j.Assigned...),
+			File: j.File, BreakersOpen: j.BreakersOpen, Formats: j.Formats, Partitions: append([]PartitionView{}, j.Assigned...),
 			Instances: []InstanceView{{Instance: me, State: j.State, Cause: j.Cause, Since: j.Since, Partitions: len(j.Assigned), Lag: j.Lag,
 				InFlight: j.InFlight, Unproven: j.Unproven}},
 		}
@@ -292,6 +294,13 @@ func (v *JobView) merge(o JobView) {
 	default:
 		sum := *v.Lag + *o.Lag
 		v.Lag = &sum
+	}
+	for _, f := range o.Formats {
+		if i := slices.IndexFunc(v.Formats, func(have consumer.FormatCount) bool { return have.Format == f.Format }); i >= 0 {
+			v.Formats[i].Records += f.Records
+		} else {
+			v.Formats = append(v.Formats, f)
+		}
 	}
 	v.PartitionCount += o.PartitionCount
 	v.InstanceCount += o.InstanceCount

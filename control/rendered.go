@@ -16,6 +16,8 @@ type RenderedRow struct {
 	// Step is the step whose request it is; empty: the row's own. Open says that what comes after it depends on the answer.
 	Step string `json:"step,omitempty"`
 	Open bool   `json:"open,omitempty"`
+	// Format is what the record was found to be: "json", "cloudevent binary: avro (registry)".
+	Format string `json:"format,omitempty"`
 	// Lane says which rows wait for each other: those with the same one.
 	Lane    string `json:"lane,omitempty"`
 	Verdict string `json:"verdict"`
@@ -42,7 +44,7 @@ type RenderedHeader struct {
 func Rendered(cfg consumer.Config, rec consumer.Record) []RenderedRow {
 	rows := []RenderedRow{}
 	for _, row := range consumer.Render(cfg, rec) {
-		s := RenderedRow{Row: row.Row, Route: row.Route, Step: row.Step, Open: row.Open, Lane: row.Lane, Verdict: row.Verdict, Problem: row.Problem, Misses: row.Misses, Method: row.Request.Method, URL: row.Request.URL}
+		s := RenderedRow{Row: row.Row, Route: row.Route, Step: row.Step, Open: row.Open, Format: row.Format, Lane: row.Lane, Verdict: row.Verdict, Problem: row.Problem, Misses: row.Misses, Method: row.Request.Method, URL: row.Request.URL}
 		if s.Method != "" {
 			s.Headers = renderedHeaders(row.Request.Header, cfg.Sink.AttemptHeader, renderedLogin(cfg.Sink.AuthOf(s.URL)))
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -140,6 +141,13 @@ func jobText(w io.Writer, v control.JobView) {
 	say("lag:             %s\nin flight:       %d\n", lag, v.InFlight)
 	if v.Unproven > 0 {
 		say("unproven:        %d rows: retry or give-up decides about one (streamer deliveries)\n", v.Unproven)
+	}
+	if len(v.Formats) > 0 {
+		var found []string
+		for _, f := range v.Formats {
+			found = append(found, fmt.Sprintf("%s %d", f.Format, f.Records))
+		}
+		say("records read:    %s\n", strings.Join(found, ", "))
 	}
 	if o := oldest(v.JobSummary); o != "" {
 		say("oldest pending:  %s\n", o)
