@@ -307,12 +307,12 @@ func requestsText(w io.Writer, shown []shownRequest) error {
 		if s.Step != "" {
 			b.WriteString(", step " + s.Step)
 		}
-		if s.Format != "" {
-			b.WriteString(" (" + s.Format + ")")
-		}
 		b.WriteString(": " + s.Verdict)
 		if s.Lane != "" {
 			b.WriteString(", lane: " + s.Lane)
+		}
+		if s.Format != "" {
+			b.WriteString(", format: " + s.Format)
 		}
 		if s.Problem != "" {
 			b.WriteString(": " + s.Problem)
