@@ -176,7 +176,7 @@ func (s *Supervisor) decideOne(j *supervised, live []string) decision {
 // heedConnection makes a job whose connection is paused a paused one: what its operator wants of it stays as it is. That nothing is sent
 // meanwhile is sink.Shared's to see to, which hears of it before. The caller holds j.mu.
 func (s *Supervisor) heedConnection(j *supervised, d *decision) {
-	if s.options.Definitions == nil || d.memory.Desired != consumer.WantRunning {
+	if d.memory.Desired != consumer.WantRunning {
 		return
 	}
 	if cause := s.options.Definitions.connections.paused(j.connection); cause != "" {

@@ -58,7 +58,7 @@ func (s *Supervisor) Resume(ctx context.Context, job string, by service.Caller) 
 func (s *Supervisor) want(ctx context.Context, job string, by service.Caller, a consumer.Audit, change func(*consumer.Memory) error) error {
 	if s.job(job) != nil && s.options.Store != nil {
 		_, err := s.options.Store.Remember(ctx, job, a, func(m *consumer.Memory) error {
-			if err := s.permits(by, job); err != nil {
+			if err := permits(s.options.Definitions, by, job); err != nil {
 				return err
 			}
 			return change(m)
@@ -66,12 +66,4 @@ func (s *Supervisor) want(ctx context.Context, job string, by service.Caller, a 
 		return err
 	}
 	return fmt.Errorf("%w: %s", ErrNoJob, job)
-}
-
-// permits refuses who may not operate a job as the log has it now.
-func (s *Supervisor) permits(by service.Caller, job string) error {
-	if s.options.Definitions == nil {
-		return nil
-	}
-	return permits(s.options.Definitions, by, job)
 }

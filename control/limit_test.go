@@ -48,7 +48,7 @@ func (l *fakeLimits) share() float64 {
 func TestInstancesDivideARateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 6)
-		c.jobs[0].Config.Sink.Rate.Count = 100
+		c.jobs[0] = file(t, "a", `, "delivery": {"rate_limit": {"rate": 100}}`)
 		defer c.end()
 		limits := map[string]*fakeLimits{}
 		start := func(id string, work []consumer.Work) *member {

@@ -35,7 +35,7 @@ type Job struct {
 	ID, Owner, File string
 	// Definition is what the file says. It is taken into the log, unless that has a job of the id.
 	Definition *job.Definition
-	// Config is what runs without Definitions.
+	// Config is what runs without a log.
 	Config consumer.Config
 	// Broken says why the job of the file cannot run; empty: it can.
 	Broken string
@@ -43,8 +43,11 @@ type Job struct {
 
 // Options are what a Supervisor needs.
 type Options struct {
-	// Definitions are the jobs; nil: Jobs are, as they stand there.
+	// Definitions are the jobs, in the log. Store and Bulletin share what is wanted, and how things are, with the other instances. Without
+	// the three, each of Jobs runs as its Config says.
 	Definitions *Definitions
+	Store       *Store
+	Bulletin    Bulletin
 	// Jobs are those of the job files.
 	Jobs []Job
 	// Files says which job files could not be read; they are shown beside the jobs.
@@ -53,9 +56,6 @@ type Options struct {
 	NewRunner func(consumer.Config) Runner
 	// Kafka answers what is asked beside the runners.
 	Kafka Kafka
-	// Store and Bulletin share what is wanted, and how things are, with the other instances. Without them, every job runs.
-	Store    *Store
-	Bulletin Bulletin
 	// Limits divides rate limits with the other instances; without it each takes the whole.
 	Limits Limits
 	// Self is this instance, as it is shown to the others. It is asked for once, when Run begins.

@@ -88,8 +88,8 @@ func TestConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 10, 10, 10)
 		defer c.end()
-		for i := range c.jobs {
-			c.jobs[i].Config.Sink.Concurrency = 50 // and 6 to three brokers
+		for i, j := range c.jobs {
+			c.jobs[i] = file(t, j.ID, `, "delivery": {"concurrency": 50}`) // and 6 to three brokers
 		}
 		m := c.start("i", func(o *Options) { o.Connections = 130 })
 		time.Sleep(3 * time.Second)

@@ -119,7 +119,7 @@ func (r *Resets) begin(ctx context.Context, job string, spec consumer.ResetSpec,
 		a.Detail["undoes"] = undoes
 	}
 	_, err = r.s.options.Store.Remember(ctx, job, a, func(m *consumer.Memory) error {
-		if err := r.s.permits(by, job); err != nil {
+		if err := permits(r.s.options.Definitions, by, job); err != nil {
 			return err
 		}
 		if m.Reset != nil {

@@ -187,7 +187,7 @@ func TestResetAndUndo(t *testing.T) {
 				t.Errorf("committed %d, want %d", got, want)
 			}
 		}
-		if got := actions(t, one, "a"); got != "ann reset-begin, streamer reset-table, ann reset"+strings.Repeat(", bob reset-begin, streamer reset-table, bob reset", 2) {
+		if got := actions(t, one, "a"); got != "streamer create, ann reset-begin, streamer reset-table, ann reset"+strings.Repeat(", bob reset-begin, streamer reset-table, bob reset", 2) {
 			t.Errorf("audit %s", got)
 		}
 		if m, err := one.options.Store.Memory(ctx, "a"); err != nil || m.Resets != 3 || m.Begun["t"].TopicID != "id" {
@@ -243,7 +243,7 @@ func TestResetSurvivesItsInstance(t *testing.T) {
 				}
 				time.Sleep(3 * time.Second)
 				c.state(other, "a=running b=stopped")
-				if got := actions(t, other, "a"); got != "ann reset-begin, streamer reset-table, ann reset" {
+				if got := actions(t, other, "a"); got != "streamer create, ann reset-begin, streamer reset-table, ann reset" {
 					t.Errorf("audit %s", got)
 				}
 			})
@@ -332,7 +332,7 @@ func TestResetGivesUpOnAMember(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second)
 		c.state(one, "a=running b=stopped")
-		if got := actions(t, one, "a"); got != "ann reset-begin, streamer reset-give-up" || len(c.kafka.commits) > 0 {
+		if got := actions(t, one, "a"); got != "streamer create, ann reset-begin, streamer reset-give-up" || len(c.kafka.commits) > 0 {
 			t.Errorf("audit %s, commits %v", got, c.kafka.commits)
 		}
 		var told *service.Problem

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/consumer/kafkalog"
+	"streamer/control/job"
 	"streamer/control/service"
 )
 
@@ -52,20 +54,28 @@ func (m mute) Report(key string, value []byte) {
 func newCluster(t *testing.T, partitions ...int) *cluster {
 	c := &cluster{t: t, log: newMemoryLog(), kafka: &fakeKafka{brokers: 3, parts: map[string]int{}, renewed: make(chan string, 1000)}, all: map[string]*member{}}
 	for i, n := range partitions {
-		id := string(rune('a' + i))
-		j := Job{ID: id, Config: consumer.Config{Job: id}}
+		id, more := string(rune('a'+i)), ""
 		c.kafka.parts[id] = n
 		if n < 0 {
-			c.kafka.parts[id], j.Config.Instances = 100, -n
+			c.kafka.parts[id], more = 100, fmt.Sprintf(`, "instances": %d`, -n)
 		}
-		c.jobs = append(c.jobs, j)
+		c.jobs = append(c.jobs, file(t, id, more))
 	}
 	return c
 }
 
+// file is a job of a file.
+func file(t *testing.T, id, more string) Job {
+	defs, broken := job.ParseFile(id+".json", document(id, "o", more))
+	if len(broken) > 0 {
+		t.Fatal(broken)
+	}
+	return Job{ID: id, Owner: "o", File: id + ".json", Definition: defs[0]}
+}
+
 func (c *cluster) start(id string, change ...func(*Options)) *member {
 	m := &member{ended: make(chan error, 1)}
-	o := Options{Jobs: c.jobs, Kafka: c.kafka, Store: NewStore(c.log), Bulletin: mute{c.log, &m.silent}, Metrics: prometheus.NewRegistry(),
+	o := Options{Definitions: NewDefinitions(c.log, testProcess(c.t)), Jobs: c.jobs, Kafka: c.kafka, Store: NewStore(c.log), Bulletin: mute{c.log, &m.silent}, Metrics: prometheus.NewRegistry(),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		NewRunner: func(consumer.Config) Runner {
 			return &fakeRunner{run: untilSoft, status: consumer.Status{State: consumer.Starting}}
@@ -151,6 +161,7 @@ func TestStopPauseResumeStart(t *testing.T) {
 		c := newCluster(t, 10, 10)
 		defer c.end()
 		one, two := c.start("one"), c.start("two")
+		time.Sleep(3 * time.Second)
 		ctx := t.Context()
 		do := func(f func(context.Context, string, service.Caller) error, want string) {
 			t.Helper()
@@ -194,7 +205,7 @@ func TestStopPauseResumeStart(t *testing.T) {
 		for _, l := range lines {
 			did = append(did, l.By+" "+l.Action)
 		}
-		if want := "ann start, streamer hold, ann stop, ann resume, ann pause, ann start"; err != nil || strings.Join(did, ", ") != want {
+		if want := "ann start, streamer hold, ann stop, ann resume, ann pause, ann start, streamer create"; err != nil || strings.Join(did, ", ") != want {
 			t.Errorf("audit %v, %v", did, err)
 		}
 	})

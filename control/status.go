@@ -109,13 +109,10 @@ func (s *Supervisor) Readiness() Readiness {
 	if reached {
 		r.Kafka = ""
 	}
-	read := true
+	read, registered := true, true
 	if s.options.Store != nil {
 		r.Log, read = s.options.Store.log.Problem(), notRead(s.options.Store.log) == nil
 		r.LogAgeSeconds = s.options.Store.log.Age().Seconds()
-	}
-	registered := true
-	if s.options.Definitions != nil && s.options.Store != nil {
 		registered, r.Registrations = s.registrations.waits()
 	}
 	r.Ready = begun && reached && read && registered && len(r.Registrations) == 0 && !r.Stopping

@@ -67,7 +67,7 @@ func NewSupervisor(o Options) *Supervisor {
 			job.state, job.cause, job.broken = Failed, j.Broken, j.Broken
 			s.strays = append(s.strays, job)
 			continue
-		case o.Definitions == nil: // else the log says what runs
+		case o.Store == nil: // else the log says what runs
 			job.plan = newPlan(j.Config)
 		}
 		s.jobs[j.ID] = job
@@ -165,12 +165,10 @@ func (s *Supervisor) Run(soft, hard context.Context) error {
 		s.mu.Lock()
 		s.me = me
 		s.mu.Unlock()
-		if s.options.Definitions != nil {
-			all.Go(func() { s.seed(soft) })
-			all.Go(func() { s.follow(soft) })
-			all.Go(func() { s.bury(soft) })
-			all.Go(func() { s.register(soft) })
-		}
+		all.Go(func() { s.seed(soft) })
+		all.Go(func() { s.follow(soft) })
+		all.Go(func() { s.bury(soft) })
+		all.Go(func() { s.register(soft) })
 		all.Go(func() { s.measure(soft) })
 		all.Go(func() { s.decide(soft, launch) })
 		all.Go(func() { s.renew(soft) })

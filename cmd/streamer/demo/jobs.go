@@ -80,6 +80,13 @@ func readJobs(files fs.FS, addresses map[string]string) ([]jobText, error) {
 	return texts, nil
 }
 
+// process is what the jobs are compiled with.
+var process = job.Process{
+	Namespace: namespace,
+	Secrets:   job.Secrets{Env: secret},
+	Guard:     sink.Guard{Hosts: []string{"127.0.0.1"}},
+}
+
 // compile does with the texts what `run` does with files.
 func compile(texts []jobText) ([]control.Job, error) {
 	var set job.Set
@@ -92,15 +99,11 @@ func compile(texts []jobText) ([]control.Job, error) {
 		return nil, fmt.Errorf("job file: %w", f)
 	}
 	var jobs []control.Job
-	for _, c := range set.Compile(job.Process{
-		Namespace: namespace,
-		Secrets:   job.Secrets{Env: secret},
-		Guard:     sink.Guard{Hosts: []string{"127.0.0.1"}},
-	}) {
+	for _, c := range set.Compile(process) {
 		for _, f := range c.Findings(c.Faults) {
 			return nil, fmt.Errorf("job file: %w", f)
 		}
-		jobs = append(jobs, control.Job{ID: c.ID, Owner: c.Owner, File: c.File, Config: c.Config})
+		jobs = append(jobs, control.Job{ID: c.ID, Owner: c.Owner, File: c.File, Definition: c.Definition})
 	}
 	return jobs, nil
 }

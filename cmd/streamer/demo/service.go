@@ -35,17 +35,21 @@ func newService(jobs []control.Job, brokers []string, log *slog.Logger) (*servic
 		s.instance.Close()
 		return nil, err
 	}
+	lines := control.NewLines()
+	log = slog.New(lines.Handler(log.Handler()))
 	store := control.NewStore(s.shared)
 	s.instance.Keep(store)
+	definitions := control.NewDefinitions(s.shared, process)
 	s.supervisor = control.NewSupervisor(control.Options{
-		Jobs: jobs, NewRunner: s.newRunner, Kafka: s.instance, Metrics: s.metrics, Log: log, Store: store, Bulletin: s.shared, Limits: s.instance,
+		Definitions: definitions, Jobs: jobs, NewRunner: s.newRunner, Kafka: s.instance, Metrics: s.metrics, Log: log, Store: store, Bulletin: s.shared, Limits: s.instance, Lines: lines,
 		Self: func() control.Self {
 			return control.Self{ID: "demo", Advertise: "http://" + s.server.Addr(), Started: time.Now().UTC()}
 		},
 	})
 	s.server = control.NewServer(control.ServerOptions{
 		Listen: "127.0.0.1:0", Readiness: s.supervisor.Readiness, Metrics: s.metrics, Log: log,
-		API: control.API{Jobs: s.supervisor, Store: store, Desires: s.supervisor, Fleet: s.supervisor, Audits: store,
+		API: control.API{Jobs: s.supervisor, Definitions: definitions, Lines: lines.Of, Connections: definitions.Connections(), Store: store, Age: s.shared.Age, Read: definitions.Wait, Desires: s.supervisor, Fleet: s.supervisor, Audits: store, Resets: s.supervisor.Resets(), Record: s.instance.ReadRecord, Moves: s.instance.PlanMove,
+			Ledger:  func(c consumer.Config) control.Ledger { return s.instance.Ledger(c) },
 			Letters: func(c consumer.Config) control.DeadLetters { return s.instance.DeadLetters(c) }},
 	})
 	if err := s.server.Start(); err != nil {
