@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -117,12 +118,14 @@ func (b *batch) transact(ctx context.Context, together []*update) error {
 	entries, err := b.log.Transact(ctx, func(read func(string) (kafkalog.Entry, bool)) ([]kafkalog.Write, error) {
 		return changeAll(together, read)
 	})
-	var other error // than a refused change
+	refusal := slices.ContainsFunc(together, func(u *update) bool { return u.refused && errors.Is(err, u.err) }) // of the newest objects
+	var other error                                                                                              // than a refused change
 	for _, u := range together {
 		switch {
-		case u.later || u.refused:
-		case err != nil:
-			u.err, other = err, err
+		case u.later:
+		case err != nil && !refusal: // what was refused may have been refused for older objects
+			u.err, u.refused, other = err, false, err
+		case u.refused:
 		default:
 			u.entry, entries = entries[0], entries[1:]
 		}

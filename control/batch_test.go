@@ -139,3 +139,36 @@ func TestStoreWaitEnds(t *testing.T) {
 		}
 	})
 }
+
+// awayLog asks for the changes, of objects that may be old, and cannot be reached then.
+type awayLog struct{ *memoryLog }
+
+func (l awayLog) Transact(_ context.Context, change func(func(string) (kafkalog.Entry, bool)) ([]kafkalog.Write, error)) ([]kafkalog.Entry, error) {
+	_, _ = change(l.Get) // whatever it says, nobody knows whether it is so
+	return nil, kafkalog.ErrUnavailable
+}
+
+// Nobody is refused for what the log said before it went away: it may say something else by now.
+func TestStoreRefusesForTheNewest(t *testing.T) {
+	for _, others := range []int{0, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			s := NewStore(awayLog{newMemoryLog()})
+			var all sync.WaitGroup
+			for i := range 1 + others {
+				all.Go(func() {
+					_, err := s.Remember(t.Context(), fmt.Sprint("job-", i), consumer.Audit{By: consumer.BySelf, Action: "begin"}, func(m *consumer.Memory) error {
+						if i == 0 {
+							return errors.New("it is stopped")
+						}
+						m.Desired = consumer.WantStopped
+						return nil
+					})
+					if !errors.Is(err, kafkalog.ErrUnavailable) {
+						t.Errorf("job %d, with %d others: %v", i, others, err)
+					}
+				})
+			}
+			all.Wait()
+		})
+	}
+}
