@@ -19,10 +19,10 @@ import (
 func BenchmarkList(b *testing.B) {
 	const jobs, instances = 10_000, 3
 	serve := func(at int, f Fleet) string {
-		o := Options{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Kafka: &fakeKafka{}}
+		o := Options{Store: NewStore(newMemoryLog()), Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Kafka: &fakeKafka{}}
 		for i := range jobs {
 			id := fmt.Sprintf("job-%05d", i)
-			o.Jobs = append(o.Jobs, Job{ID: id, Owner: "health", Config: consumer.Config{Job: id}})
+			o.Jobs = append(o.Jobs, Job{ID: id, Owner: "health"})
 		}
 		s := NewSupervisor(o)
 		for i, j := range s.all() {

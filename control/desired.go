@@ -56,14 +56,14 @@ func (s *Supervisor) Resume(ctx context.Context, job string, by service.Caller) 
 }
 
 func (s *Supervisor) want(ctx context.Context, job string, by service.Caller, a consumer.Audit, change func(*consumer.Memory) error) error {
-	if s.job(job) != nil && s.options.Store != nil {
-		_, err := s.options.Store.Remember(ctx, job, a, func(m *consumer.Memory) error {
-			if err := permits(s.options.Definitions, by, job); err != nil {
-				return err
-			}
-			return change(m)
-		})
-		return err
+	if s.job(job) == nil {
+		return fmt.Errorf("%w: %s", ErrNoJob, job)
 	}
-	return fmt.Errorf("%w: %s", ErrNoJob, job)
+	_, err := s.options.Store.Remember(ctx, job, a, func(m *consumer.Memory) error {
+		if err := permits(s.options.Definitions, by, job); err != nil {
+			return err
+		}
+		return change(m)
+	})
+	return err
 }

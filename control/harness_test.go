@@ -3,11 +3,11 @@ package control
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -108,15 +108,17 @@ func untilSoft(soft, _ context.Context, r *fakeRunner) error {
 // setup gives a supervisor of jobs a, b, … whose runs are the given functions, and its registry.
 func setup(t *testing.T, runs ...func(soft, hard context.Context, r *fakeRunner) error) (*Supervisor, *prometheus.Registry) {
 	t.Helper()
-	reg := prometheus.NewRegistry()
-	o := Options{Metrics: reg, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Backoff: time.Second, Kafka: &fakeKafka{}}
+	reg, log, kafka := prometheus.NewRegistry(), newMemoryLog(), &fakeKafka{brokers: 1, parts: map[string]int{}}
+	o := Options{Definitions: NewDefinitions(log, testProcess(t)), Store: NewStore(log), Bulletin: log, Metrics: reg, Log: slog.New(slog.DiscardHandler),
+		Backoff: time.Second, Kafka: kafka, Self: func() Self { return Self{ID: "i", Advertise: "http://i:9013"} }}
 	byJob := map[string]func(soft, hard context.Context, r *fakeRunner) error{}
 	for i, run := range runs {
 		id := string(rune('a' + i))
 		byJob[id] = run
-		j := Job{ID: id, File: id + ".yaml", Config: consumer.Config{Job: id}}
+		kafka.parts[id] = 1
+		j := file(t, id, "")
 		if run == nil {
-			j.Broken = id + ".yaml:3: url: is missing"
+			j.Definition, j.Broken = nil, id+".yaml:3: url: is missing"
 		}
 		o.Jobs = append(o.Jobs, j)
 	}
@@ -124,6 +126,13 @@ func setup(t *testing.T, runs ...func(soft, hard context.Context, r *fakeRunner)
 		return &fakeRunner{run: byJob[c.Job], status: consumer.Status{State: consumer.Starting}}
 	}
 	return NewSupervisor(o), reg
+}
+
+// begun waits until it is decided what runs.
+func begun(s *Supervisor) {
+	for synctest.Wait(); strings.Contains(fmt.Sprint(s.Readiness().Jobs), "waiting for") || strings.Contains(fmt.Sprint(s.Readiness().Jobs), "asking Kafka"); synctest.Wait() {
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func states(s *Supervisor) string {

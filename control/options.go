@@ -35,16 +35,13 @@ type Job struct {
 	ID, Owner, File string
 	// Definition is what the file says. It is taken into the log, unless that has a job of the id.
 	Definition *job.Definition
-	// Config is what runs without a log.
-	Config consumer.Config
 	// Broken says why the job of the file cannot run; empty: it can.
 	Broken string
 }
 
 // Options are what a Supervisor needs.
 type Options struct {
-	// Definitions are the jobs, in the log. Store and Bulletin share what is wanted, and how things are, with the other instances. Without
-	// the three, each of Jobs runs as its Config says.
+	// Definitions are the jobs, in the log. Store and Bulletin share what is wanted, and how things are, with the other instances.
 	Definitions *Definitions
 	Store       *Store
 	Bulletin    Bulletin

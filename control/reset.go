@@ -291,11 +291,8 @@ type resettable struct {
 func (r *Resets) job(ctx context.Context, id string) (resettable, consumer.Memory, error) {
 	none := func(err error) (resettable, consumer.Memory, error) { return resettable{}, consumer.Memory{}, err }
 	j := r.s.job(id)
-	switch {
-	case j == nil:
+	if j == nil {
 		return none(service.Refuse(http.StatusNotFound, "job", fmt.Sprintf("there is no job %s", id), "streamer jobs list lists them"))
-	case r.s.options.Store == nil:
-		return none(service.Refuse(http.StatusServiceUnavailable, "", "this instance has no log to write to", ""))
 	}
 	m, err := r.s.options.Store.Memory(ctx, id) // first: before the log was read, nobody knows how a job is defined
 	if err != nil {

@@ -109,13 +109,11 @@ func (s *Supervisor) Readiness() Readiness {
 	if reached {
 		r.Kafka = ""
 	}
-	read, registered := true, true
-	if s.options.Store != nil {
-		r.Log, read = s.options.Store.log.Problem(), notRead(s.options.Store.log) == nil
-		r.LogAgeSeconds = s.options.Store.log.Age().Seconds()
-		registered, r.Registrations = s.registrations.waits()
-	}
-	r.Ready = begun && reached && read && registered && len(r.Registrations) == 0 && !r.Stopping
+	log := s.options.Store.log
+	r.Log, r.LogAgeSeconds = log.Problem(), log.Age().Seconds()
+	var registered bool
+	registered, r.Registrations = s.registrations.waits()
+	r.Ready = begun && reached && notRead(log) == nil && registered && len(r.Registrations) == 0 && !r.Stopping
 	return r
 }
 

@@ -62,13 +62,10 @@ func NewSupervisor(o Options) *Supervisor {
 		jobs: map[string]*supervised{}, dirty: map[string]bool{}}
 	for _, j := range o.Jobs {
 		job := newSupervised(j, o.Log)
-		switch {
-		case j.Broken != "":
+		if j.Broken != "" {
 			job.state, job.cause, job.broken = Failed, j.Broken, j.Broken
 			s.strays = append(s.strays, job)
 			continue
-		case o.Store == nil: // else the log says what runs
-			job.plan = newPlan(j.Config)
 		}
 		s.jobs[j.ID] = job
 	}
@@ -154,28 +151,20 @@ func (s *Supervisor) Run(soft, hard context.Context) error {
 		j.log.Error("job failed", "file", j.file, "cause", j.cause)
 	}
 	all.Go(func() { s.reach(soft) })
-	if s.options.Store == nil {
-		for _, j := range s.all() {
-			if p := j.plan; p != nil {
-				j.note(decision{run: true, plan: p}, launch)
-			}
-		}
-	} else {
-		me := s.options.Self()
-		s.mu.Lock()
-		s.me = me
-		s.mu.Unlock()
-		all.Go(func() { s.seed(soft) })
-		all.Go(func() { s.follow(soft) })
-		all.Go(func() { s.bury(soft) })
-		all.Go(func() { s.register(soft) })
-		all.Go(func() { s.measure(soft) })
-		all.Go(func() { s.decide(soft, launch) })
-		all.Go(func() { s.renew(soft) })
-		all.Go(func() { s.carryOutResets(soft) })
-		sharing.Go(func() { s.share(soft, share) })
-		sharing.Go(func() { s.divide(share) })
-	}
+	me := s.options.Self()
+	s.mu.Lock()
+	s.me = me
+	s.mu.Unlock()
+	all.Go(func() { s.seed(soft) })
+	all.Go(func() { s.follow(soft) })
+	all.Go(func() { s.bury(soft) })
+	all.Go(func() { s.register(soft) })
+	all.Go(func() { s.measure(soft) })
+	all.Go(func() { s.decide(soft, launch) })
+	all.Go(func() { s.renew(soft) })
+	all.Go(func() { s.carryOutResets(soft) })
+	sharing.Go(func() { s.share(soft, share) })
+	sharing.Go(func() { s.divide(share) })
 	ended := make(chan struct{})
 	go func() { // ends with the runners
 		all.Wait() // who starts some

@@ -27,7 +27,7 @@ func TestBrokenJobDoesNotStopTheOthers(t *testing.T) {
 		soft, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(soft, t.Context()) }()
-		synctest.Wait()
+		begun(s)
 
 		if got := states(s); got != "a=running b=failed c=failed d=starting" {
 			t.Errorf("states %s", got)
@@ -123,7 +123,7 @@ func TestRefusedJobIsTriedAgain(t *testing.T) {
 		soft, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(soft, t.Context()) }()
-		synctest.Wait()
+		begun(s)
 		if got := states(s); got != "a=failed" {
 			t.Errorf("states %s", got)
 		}
@@ -156,7 +156,7 @@ func TestRunnerBeginsAnewByItself(t *testing.T) {
 		soft, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(soft, t.Context()) }()
-		synctest.Wait()
+		begun(s)
 		shown := func(state State, cause string) {
 			t.Helper()
 			time.Sleep(time.Minute)
@@ -194,8 +194,18 @@ func TestStopIsBounded(t *testing.T) {
 			soft, stop := context.WithCancel(t.Context())
 			hard, now := context.WithTimeout(t.Context(), time.Minute)
 			defer now()
+			ended := make(chan error, 1)
+			go func() { ended <- s.Run(soft, hard) }()
+			begun(s)
 			stop()
-			if err := s.Run(soft, hard); err != nil {
+			synctest.Wait()
+			select {
+			case err := <-ended:
+				t.Errorf("ended while a runner drains: %v", err)
+				return
+			default:
+			}
+			if err := <-ended; err != nil {
 				t.Error(err)
 			}
 		})
@@ -243,7 +253,7 @@ func TestKafkaNotReached(t *testing.T) {
 		soft, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(soft, t.Context()) }()
-		synctest.Wait()
+		begun(s)
 		if r := s.Readiness(); r.Ready || r.Kafka != "connection refused" || r.Jobs[0].Cause != "kafka does not answer" {
 			t.Errorf("while Kafka is down: %+v", r)
 		}
@@ -263,54 +273,64 @@ func TestKafkaNotReached(t *testing.T) {
 // Starts and stops at any moment, with everything being read meanwhile, leave no runner behind.
 func TestStartStopStorm(t *testing.T) {
 	t.Parallel()
+	var ran atomic.Int32
 	for range 50 {
-		var running atomic.Int32
-		run := func(soft, hard context.Context, r *fakeRunner) error {
-			running.Add(1)
-			defer running.Add(-1)
-			r.show(consumer.Status{State: consumer.Running, Since: time.Now()})
-			wait := time.NewTimer(rand.N(2 * time.Millisecond))
-			defer wait.Stop()
-			select {
-			case <-wait.C:
-				return errors.New("ended by itself")
-			case <-soft.Done():
-			}
-			return nil
+		synctest.Test(t, func(t *testing.T) { storm(t, &ran) })
+	}
+	if ran.Load() < 50 {
+		t.Errorf("%d runs in 50 storms", ran.Load())
+	}
+}
+
+func storm(t *testing.T, ran *atomic.Int32) {
+	var running atomic.Int32
+	run := func(soft, hard context.Context, r *fakeRunner) error {
+		ran.Add(1)
+		running.Add(1)
+		defer running.Add(-1)
+		r.show(consumer.Status{State: consumer.Running, Since: time.Now()})
+		wait := time.NewTimer(rand.N(2 * time.Second))
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+			return errors.New("ended by itself")
+		case <-soft.Done():
 		}
-		s, reg := setup(t, run, run, nil, run, run)
-		s.options.Backoff = 100 * time.Microsecond
-		soft, stop := context.WithCancel(t.Context())
-		hard, now := context.WithCancel(t.Context())
-		var all sync.WaitGroup
-		all.Go(func() {
-			if err := s.Run(soft, hard); err != nil {
+		return nil
+	}
+	s, reg := setup(t, run, run, nil, run, run)
+	s.options.Backoff = 100 * time.Millisecond
+	soft, stop := context.WithCancel(t.Context())
+	hard, now := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := s.Run(soft, hard); err != nil {
+			t.Error(err)
+		}
+	})
+	all.Go(func() {
+		for soft.Err() == nil {
+			s.Readiness()
+			if _, err := reg.Gather(); err != nil {
 				t.Error(err)
 			}
-		})
-		all.Go(func() {
-			for soft.Err() == nil {
-				s.Readiness()
-				if _, err := reg.Gather(); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-		all.Go(func() {
-			timer := time.NewTimer(rand.N(10 * time.Millisecond))
-			<-timer.C
-			if rand.N(2) == 0 {
-				now()
-			}
-			stop()
-		})
-		all.Wait()
-		now()
-		if n := running.Load(); n != 0 {
-			t.Fatalf("%d runners left", n)
+			time.Sleep(rand.N(time.Second))
 		}
-		if got := states(s); got != "a=stopped b=stopped c=stopped d=stopped e=stopped" {
-			t.Fatalf("states %s", got)
+	})
+	all.Go(func() {
+		timer := time.NewTimer(rand.N(10 * time.Second))
+		<-timer.C
+		if rand.N(2) == 0 {
+			now()
 		}
+		stop()
+	})
+	all.Wait()
+	now()
+	if n := running.Load(); n != 0 {
+		t.Fatalf("%d runners left", n)
+	}
+	if got := states(s); got != "a=stopped b=stopped c=stopped d=stopped e=stopped" {
+		t.Fatalf("states %s", got)
 	}
 }
