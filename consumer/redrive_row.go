@@ -166,7 +166,7 @@ func (s *redriveSender) tellOf(l *sending, x *extracted, step string, o sink.Out
 	cfg, from := &s.r.d.cfg, l.letter.Source
 	t := teller{told: x.told, key: l.orig.key, hops: hops(sourceRecord(&l.letter, l.orig))}
 	n := t.of(cfg, Position{from.Topic, from.Partition, from.Offset, x.row, x.route}, step, &x.request, o)
-	for _, topic := range cfg.tellers(o.Class == sink.Delivered) {
+	for _, topic := range cfg.tellers(x.told, o.Class == sink.Delivered) {
 		l.told = append(l.told, redriveWrite{n.record(topic, false), n.record(topic, true)})
 	}
 }

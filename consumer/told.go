@@ -44,8 +44,8 @@ var errLoop = fmt.Errorf("it came through %d jobs that tell each other of answer
 func (c *Config) tells() bool { return c.Callback.Topic != "" || c.Response.Topic != "" }
 
 // tellers are the topics that are told of an answer, delivered or not.
-func (c *Config) tellers(delivered bool) (topics []string) {
-	if c.Callback.Topic != "" && delivered {
+func (c *Config) tellers(t *mapping.Told, delivered bool) (topics []string) {
+	if c.Callback.Topic != "" && delivered && !t.Quiet {
 		topics = append(topics, c.Callback.Topic)
 	}
 	if c.Response.Topic != "" && (!delivered || c.Response.On == CaptureAll) {
@@ -157,7 +157,7 @@ func (r *row) teller() *teller {
 
 // delivered makes a row final whose own request was answered: at once, or when those have been told who are to be.
 func (p *partition) delivered(r *row, o sink.Outcome) {
-	if d := p.runner.now(); r.told != nil && len(d.tellers(true)) > 0 {
+	if d := p.runner.now(); r.told != nil && len(d.tellers(r.told, true)) > 0 {
 		r.said = r.teller().of(&d.Config, r.position(), "", &r.Request, o)
 	}
 	p.tell(r)
@@ -167,7 +167,7 @@ func (p *partition) delivered(r *row, o sink.Outcome) {
 // that cannot be written: that is tried again alone, also by another definition of the job. Only a crash, or another owner, makes it again.
 func (p *partition) tell(r *row) {
 	d := p.runner.now()
-	boxes := d.boxes(true)
+	boxes := d.boxes(r.told, true)
 	if r.said == nil || len(boxes) == 0 {
 		p.ack(r, outcomeDelivered)
 		return
@@ -205,8 +205,8 @@ func (p *partition) post(r *row, n *notice, boxes []*outbox, over func()) {
 // captured tells of a row that is given up, if that is wanted, and then calls over: both as post.
 func (p *partition) captured(r *row, o sink.Outcome, over func()) {
 	d := p.runner.now()
-	boxes := d.boxes(false)
-	if r.told == nil || len(boxes) == 0 {
+	boxes := d.boxes(r.told, false)
+	if len(boxes) == 0 {
 		over()
 		return
 	}
@@ -214,8 +214,11 @@ func (p *partition) captured(r *row, o sink.Outcome, over func()) {
 }
 
 // boxes are the outboxes of those that are told of an answer.
-func (d *definition) boxes(delivered bool) (boxes []*outbox) {
-	topics := d.tellers(delivered)
+func (d *definition) boxes(t *mapping.Told, delivered bool) (boxes []*outbox) {
+	if t == nil {
+		return nil
+	}
+	topics := d.tellers(t, delivered)
 	for _, b := range d.told {
 		if slices.Contains(topics, b.topic) {
 			boxes = append(boxes, b)

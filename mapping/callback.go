@@ -12,6 +12,9 @@ import (
 
 // Told is what a record that tells of an answer says of the row. It holds copies, what is masked left out; the parts of a row share it.
 type Told struct {
+	// Quiet: the route says that it has no callback.
+	Quiet bool
+
 	service, method, recordID, draftID, record, draft, data json.RawMessage
 }
 

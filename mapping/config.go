@@ -17,8 +17,8 @@ type Config struct {
 	Routes schemas.Value
 	// Events says which record events become which requests, in place of Routes, Type and URL; Absent: the job is none of record events.
 	Events schemas.Value
-	// Told asks for Part.Told.
-	Told bool
+	// Told asks for Part.Told. Quiet: routes are quiet unless they say callback: true, else if they say callback: false.
+	Told, Quiet bool
 	// Reference gives the text behind ${env:NAME} and ${file:NAME} in headers, once, when the job is compiled; kind is env or file.
 	// It is never asked about what comes from a row. Without it such a header is refused.
 	Reference func(kind, name string) (string, error)

@@ -24,7 +24,7 @@ const (
 )
 
 // eventKeys are those of a method. How auth_token is sent is not said here.
-var eventKeys = []string{"http_method", "payload", "with_record_owner", "url_factory", "when", "headers", "auth_token", "suppress", "name"}
+var eventKeys = []string{"http_method", "payload", "with_record_owner", "url_factory", "when", "headers", "auth_token", "suppress", "callback", "name"}
 
 // endpoint is where the events of a service go.
 type endpoint struct {
@@ -120,6 +120,7 @@ func (k *compiler) eventRoute(c Config, e endpoint, at, method string, v schemas
 	if w.payload.v.Kind() == schemas.Absent {
 		w.payload.v = textValue("$.record")
 	}
+	r.quiet = k.quiet(placed(at, "callback"), v.Field("callback"))
 	r.template = k.template(w)
 	r.full = true
 	rule.suppress = k.suppress(placed(at, "suppress"), v.Field("suppress"))

@@ -365,3 +365,35 @@ func TestSame(t *testing.T) {
 		}
 	}
 }
+
+// Which routes of a job are quiet: by what the job says, and by what they say.
+func TestQuietRoutes(t *testing.T) {
+	t.Parallel()
+	const job = `{"type":"PUT","url":"https://a.example.org/","datamap":{},"routes":[{"name":"said","callback":true},{"name":"denied","callback":false},{"name":"silent"}]}`
+	const events = `{"events":{"rdm_record":{"https://a.example.org/":{"publish":{"http_method":"PUT","callback":true}},"https://b.example.org/":{"publish":{"http_method":"PUT"}}}}}`
+	for _, c := range []struct {
+		job   string
+		quiet bool
+		want  string
+	}{
+		{job, false, "[false true false]"}, {job, true, "[false true true]"}, {events, false, "[false false]"}, {events, true, "[false true]"},
+	} {
+		config := configOf(parseJSON(t, c.job))
+		config.Told, config.Quiet = true, c.quiet
+		p, faults := Compile(config)
+		if p == nil {
+			t.Fatal(faults)
+		}
+		parts, _, err := p.NewMapper().Map(&Message{Msg: parseJSON(t, `{"service_type":"rdm_record","service_method":"publish","record":{"id":1}}`)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var quiet []bool
+		for _, part := range parts {
+			quiet = append(quiet, part.Told.Quiet)
+		}
+		if got := fmt.Sprint(quiet); got != c.want {
+			t.Errorf("quiet %v: %s, want %s", c.quiet, got, c.want)
+		}
+	}
+}

@@ -196,7 +196,7 @@ func (c Config) owned() Config {
 
 // source gives all of c as text, a value a line.
 func (c Config) source() []byte {
-	out := strconv.AppendBool(nil, c.Told)
+	out := strconv.AppendBool(strconv.AppendBool(nil, c.Told), c.Quiet)
 	for _, v := range c.values() {
 		out = append(out, '\n')
 		if given(*v) {

@@ -13,6 +13,8 @@ type route struct {
 	name string
 	// when is the slot that says whether it matches a row; -1: it matches all.
 	when int
+	// quiet: nobody is called back.
+	quiet bool
 	template
 }
 
@@ -112,7 +114,7 @@ func (k *compiler) template(w wording) template {
 }
 
 // routeKeys are those of a route. Of auth only the user of a token storage is looked at here.
-var routeKeys = []string{"name", "when", "type", "url", "headers", "query_params", "json_body", "form_body", "payload", "auth"}
+var routeKeys = []string{"name", "when", "type", "url", "headers", "query_params", "json_body", "form_body", "payload", "callback", "auth"}
 
 const maxRoutes = 256
 
@@ -149,6 +151,7 @@ func (k *compiler) route(at string, base wording, v schemas.Value) {
 	unknownKeys(&k.faults, at, v, routeKeys...)
 	clear(k.inline) // so that errors name the route
 	r := route{name: k.routeName(placed(at, "name"), v.Field("name")), when: k.when(placed(at, "when"), v.Field("when"))}
+	r.quiet = k.quiet(placed(at, "callback"), v.Field("callback"))
 	r.template = k.template(base.inherit(at, v))
 	k.prog.routes = append(k.prog.routes, r)
 }
@@ -171,6 +174,14 @@ func (k *compiler) routeName(at string, v schemas.Value) string {
 		k.faults.Add(at, shown(name)+" is the name of an earlier route", "give each route a name of its own")
 	}
 	return name
+}
+
+// quiet reads whether somebody is called back.
+func (k *compiler) quiet(at string, v schemas.Value) bool {
+	if !given(v) {
+		return k.config.Quiet
+	}
+	return !k.flag(at, v)
 }
 
 // when compiles a condition; -1 for none.

@@ -79,8 +79,6 @@ type made struct {
 	Job
 	line   int
 	events *yaml.Node
-	// callbacks and methods: of how many the answer is wanted.
-	callbacks, methods int
 }
 
 func (m *maker) tell(line int, format string, args ...any) {
@@ -189,8 +187,7 @@ func (m *maker) method(service string, p pair) *yaml.Node {
 		return m.job.node(shown(p.key), p.value, false)
 	}
 	node := object()
-	m.job.methods++
-	had := map[string]value{}
+	had, callback := map[string]value{}, false
 	for _, q := range m.members(shown(p.key), p.value) {
 		name := q.key.text
 		switch {
@@ -200,7 +197,7 @@ func (m *maker) method(service string, p pair) *yaml.Node {
 			m.timing(had, q)
 			continue
 		case name == "callback":
-			m.callback(q)
+			callback = m.callback(q)
 			continue
 		case name == "payload_format" && (q.value.empty() || q.value.text == "json"):
 			continue
@@ -221,6 +218,9 @@ func (m *maker) method(service string, p pair) *yaml.Node {
 		if v.kind == kindCode && !secret {
 			node.Content[len(node.Content)-2].HeadComment = source(v)
 		}
+	}
+	if callback {
+		put(node, plain("callback"), &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"})
 	}
 	return node
 }
@@ -273,12 +273,12 @@ func (m *maker) timing(had map[string]value, p pair) {
 }
 
 // callback notes that somebody wants to hear of the answer: from the topic where it is, since streamer runs no Python.
-func (m *maker) callback(p pair) {
+func (m *maker) callback(p pair) bool {
 	if p.value.empty() {
-		return
+		return false
 	}
-	m.job.callbacks++
 	m.tell(p.value.line, "callback %s: streamer runs no Python; answers are written to %s, where a consumer of the site's can call it", clip(p.value.text), m.out())
+	return true
 }
 
 func (m *maker) out() string {
@@ -310,11 +310,6 @@ func (m *maker) literal(v value) value {
 
 // result finishes the jobs.
 func (m *maker) result() Result {
-	for _, j := range m.jobs {
-		if silent := j.methods - j.callbacks; j.callbacks > 0 && silent > 0 {
-			m.tell(j.line, "%d of the %d methods have no callback; the topic of callbacks has their answers, too, with service_method", silent, j.methods)
-		}
-	}
 	r := Result{Remarks: m.remarks}
 	slices.SortStableFunc(r.Remarks, func(a, b Remark) int { return a.Line - b.Line })
 	for _, j := range m.jobs {
@@ -330,11 +325,6 @@ func (m *maker) result() Result {
 		put(j.root, plain("topic"), topics)
 		put(j.root, plain("order"), plain("key")) // that of the record's parent, in whichever format events are
 		put(j.root, plain("events"), j.events)
-		if j.callbacks > 0 {
-			topic := object()
-			put(topic, plain("topic"), plain(m.out()))
-			put(j.root, plain("callback"), topic)
-		}
 		r.Jobs = append(r.Jobs, j.Job)
 	}
 	return r

@@ -37,10 +37,10 @@ var keys = map[string][]key{
 		{"connection", ours}, {"routes", ours}, {"events", ours}, {"steps", ours}, {"callback", ours}, {"response", ours},
 	},
 	"routes": {{"name", ours}, {"when", ours}, {"type", ours}, {"url", ours}, {"headers", ours}, {"query_params", ours}, {"json_body", ours},
-		{"form_body", ours}, {"payload", ours}, {"connection", ours}, {"auth", ours}},
+		{"form_body", ours}, {"payload", ours}, {"connection", ours}, {"auth", ours}, {"callback", ours}},
 	// Of a method; the names above it are the job's to choose.
 	"events": {{"http_method", ours}, {"payload", ours}, {"with_record_owner", ours}, {"url_factory", ours}, {"when", ours}, {"headers", ours},
-		{"auth_token", ours}, {"suppress", ours}, {"name", ours}},
+		{"auth_token", ours}, {"suppress", ours}, {"callback", ours}, {"name", ours}},
 	"basic_auth": {{"user", aether}, {"password", aether}},
 	"auth": {{"basic", ours}, {"bearer", ours}, {"token", ours}, {"api_key", ours},
 		{"oauth2", ours}, {"mtls", ours}, {"token_storage", ours}},

@@ -134,7 +134,7 @@ func (c *compilation) config() consumer.Config {
 	if own.cert != "" || own.key != "" {
 		cfg.Sink.TLS.Cert, cfg.Sink.TLS.Key = own.cert, own.key
 	}
-	cfg.Program = c.program(url, own.user, cfg.Callback.Topic != "" || cfg.Response.Topic != "")
+	cfg.Program = c.program(url, own.user, &cfg)
 	c.settle(&cfg)
 	whole := cfg.Sink
 	whole.Places = nil // each was looked at where it stands
@@ -281,7 +281,7 @@ func (c *compilation) schemas() schemas.Config {
 }
 
 // program compiles what makes a row a request, which goes to url, with the token of user.
-func (c *compilation) program(url schemas.Value, user string, told bool) *mapping.Program {
+func (c *compilation) program(url schemas.Value, user string, cfg *consumer.Config) *mapping.Program {
 	get := c.object.Field
 	headers := c.headers()
 	for _, name := range []string{"constant", "payload"} {
@@ -291,7 +291,8 @@ func (c *compilation) program(url schemas.Value, user string, told bool) *mappin
 		Type: get("type"), URL: url, DataMap: get("datamap"), Constant: get("constant"),
 		QueryParams: get("query_params"), JSONBody: get("json_body"), FormBody: get("form_body"),
 		User: textValue(user), Headers: headers, Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
-		Routes: c.routes(), Events: c.events(), Steps: c.steps(), Told: told, Reference: c.reference,
+		Routes: c.routes(), Events: c.events(), Steps: c.steps(),
+		Told: cfg.Callback.Topic != "" || cfg.Response.Topic != "", Quiet: c.object.Field("callback").Kind() != schemas.Object, Reference: c.reference,
 	})
 	c.add(faults)
 	c.address("url", url)

@@ -77,3 +77,28 @@ func TestUsersOfRoutes(t *testing.T) {
 		t.Errorf("users %s", got)
 	}
 }
+
+// A method that has a callback makes the job tell of answers, at the job's own topic.
+func TestCallbackOfAMethod(t *testing.T) {
+	t.Parallel()
+	with := func(more string) []string {
+		return []string{"-url", "-type", "-datamap", "events: {rdm_record: {'https://a.example.org/': {publish: {http_method: POST" + more + "}}}}"}
+	}
+	for _, c := range []struct {
+		lines []string
+		topic string
+	}{
+		{with(", callback: true"), "streamer.out.villages"},
+		{with(", callback: false"), ""},
+		{with(""), ""},
+		{append(with(", callback: true"), "callback: {topic: streamer.out.x}"), "streamer.out.x"},
+		{[]string{"routes: [{name: a, callback: true}]"}, "streamer.out.villages"},
+		{[]string{"constant: {callback: true}", "payload: {callback: true}"}, ""},
+	} {
+		cfg, faults := compileText(t, Process{}, jobText(c.lines...))
+		checkFaults(t, faults, nil)
+		if cfg.Callback.Topic != c.topic {
+			t.Errorf("%v: %q, want %q", c.lines, cfg.Callback.Topic, c.topic)
+		}
+	}
+}

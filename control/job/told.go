@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"streamer/consumer"
+	"streamer/schemas"
 )
 
 // told says who is told of answers.
@@ -12,6 +13,8 @@ func (c *compilation) told(cfg *consumer.Config) {
 	own := c.process.Namespace + ".out." + c.def.ID
 	if s, ok := c.sub("callback", false); ok {
 		cfg.Callback.Topic = c.toldTopic(s, "callback", own, cfg)
+	} else if c.callsBack(c.object, 0) {
+		cfg.Callback.Topic = c.toldTopic(reader{}, "callback", own, cfg)
 	}
 	if s, ok := c.sub("response", false); ok {
 		cfg.Response.Topic = c.toldTopic(s, "response", own+".responses", cfg)
@@ -19,6 +22,31 @@ func (c *compilation) told(cfg *consumer.Config) {
 			cfg.Response.On = consumer.CaptureFailures
 		}
 	}
+}
+
+// callsBack says that a route, or a method of an event, has a callback where the job says nothing of one.
+func (c *compilation) callsBack(v schemas.Value, depth int) bool {
+	if yes, _ := v.Field("callback").Bool(); yes && depth > 0 {
+		return true
+	}
+	inner := v
+	switch depth {
+	case 0:
+		for e := range v.Field("routes").Elements() {
+			if c.callsBack(e, depth+1) {
+				return true
+			}
+		}
+		inner = v.Field("events")
+	case 4:
+		return false
+	}
+	for _, m := range inner.Members() {
+		if c.callsBack(m, depth+1) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *compilation) toldTopic(s reader, field, own string, cfg *consumer.Config) string {
