@@ -233,9 +233,10 @@ func TestKafkaIsAway(t *testing.T) {
 // Before the log was read nobody knows what there is.
 func TestTheLogWasNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		i := newInstanceAway(t)
-		i.log.unread = make(chan struct{})
-		i.log.failing, i.log.auditing = kafkalog.ErrUnavailable, errAway
+		log := newMemoryLog()
+		log.unread = make(chan struct{})
+		log.failing, log.auditing = kafkalog.ErrUnavailable, errAway
+		i := newInstanceOn(t, log, log, &awayKafka{})
 		i.hold(t, "jobs.list jobs.schema jobs.validate system.instances system.jobs system.openapi system.readiness system.services system.version", "")
 	})
 }
