@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build test race kafka oidc chaos fuzz apifuzz lint fmt bench demo down
+.PHONY: help build test race kafka oidc registry chaos fuzz apifuzz lint fmt bench demo down
 
 # What a real Kafka and the tools need is kept here, outside the tree.
 CACHE := $(or $(STREAMER_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/streamer-test)
@@ -41,6 +41,10 @@ kafka: ## only the tests on a real Kafka
 oidc: ## the tests on a real OpenID Connect provider (Keycloak), which it installs and starts
 	@up=$$(test/realparts/keycloak.sh up $(CACHE)/keycloak); trap 'test/realparts/keycloak.sh down $(CACHE)/keycloak' EXIT; \
 	env $$up go test -count=1 -v -run '^TestRealKeycloak' ./control/people ./sink ./cmd/streamer
+
+registry: ## the tests on a real schema registry (Apicurio), which it installs and starts
+	@up=$$(test/realparts/registry.sh up $(CACHE)/registry); trap 'test/realparts/registry.sh down $(CACHE)/registry' EXIT; \
+	env $$up go test -count=1 -v -run '^TestRealRegistry' ./consumer
 
 chaos: ## kill, freeze, cut and slow everything while CHAOS_ROWS (200000) rows are delivered; STREAMER_SEED=n replays a run
 	@test/realparts/setup.sh
