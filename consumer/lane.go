@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -32,18 +31,27 @@ type header struct {
 func newRecord(rec *kgo.Record) *record {
 	own := &record{timestamp: rec.Timestamp, bytes: recordBytes(rec)}
 	own.Offset, own.Epoch, own.Polled, own.Caller = rec.Offset, rec.LeaderEpoch, time.Now(), own
-	buf := make([]byte, 0, len(rec.Key)+len(rec.Value))
+	size := len(rec.Key) + len(rec.Value)
+	for i := range rec.Headers {
+		size += len(rec.Headers[i].Value)
+	}
+	buf := make([]byte, 0, size)
 	buf = append(append(buf, rec.Key...), rec.Value...)
 	if rec.Key != nil {
 		own.key = buf[:len(rec.Key):len(rec.Key)]
 	}
 	if rec.Value != nil {
-		own.value = buf[len(rec.Key):]
+		own.value = buf[len(rec.Key):len(buf):len(buf)]
 	}
 	if len(rec.Headers) > 0 {
 		own.headers = make([]header, len(rec.Headers))
 		for i, h := range rec.Headers {
-			own.headers[i] = header{h.Key, slices.Clone(h.Value)}
+			own.headers[i] = header{key: h.Key}
+			if h.Value != nil {
+				from := len(buf)
+				buf = append(buf, h.Value...)
+				own.headers[i].value = buf[from:len(buf):len(buf)]
+			}
 		}
 	}
 	return own
