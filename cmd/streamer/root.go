@@ -25,7 +25,7 @@ func newRoot(environ []string) *cobra.Command {
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(runCommand(environ), demoCommand(), validateCommand(environ), testCommand(environ), importCommand(environ), presetCommand(), jobsCommand(environ), connectionsCommand(environ), deliveriesCommand(environ),
+	root.AddCommand(runCommand(environ), demoCommand(), validateCommand(environ), testCommand(environ), importCommand(environ), presetCommand(), schemaCommand(), jobsCommand(environ), connectionsCommand(environ), deliveriesCommand(environ),
 		lettersCommand(environ), offsetsCommand(environ), auditCommand(environ),
 		servicesCommand(environ), secretsCommand(environ), tokensCommand(environ), loginCommand(environ), logoutCommand(environ), contextsCommand(environ),
 		versionCommand(), settingsTopic())
