@@ -1,7 +1,10 @@
 package consumer
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -221,5 +224,42 @@ func routesChange(t *testing.T, change func(j *running, cfg, next Config), want 
 	slices.Sort(got)
 	if s := strings.Join(got, " "); s != want {
 		t.Errorf("sent anew: %s\nwant %s", s, want)
+	}
+}
+
+// A change makes it unknown which routes match a row of which one part is final and one waits: the row is given up, not forgotten. One all of
+// whose parts are final stays so.
+func TestAChangeThatCannotTellTheRoutesOfARow(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), func(a *sinktest.Attempt) sinktest.Answer {
+		return sinktest.Answer{Status: map[bool]int{true: 503, false: 200}[a.Path == "/mail/k1"]}
+	})
+	topic := f.cluster.Topic(t, "t", 1)
+	var rows []any
+	for n := range 2 {
+		rows = append(rows, map[string]any{"id": fmt.Sprint("k", n), "n": int64(n), "x": 0.5})
+	}
+	value := schemastest.Container(`{"type": "record", "name": "r", "fields": [
+		{"name": "id", "type": "string"}, {"name": "n", "type": "long"}, {"name": "x", "type": "double"}]}`, "null", rows...)
+	number := func(x float64) []byte { return binary.LittleEndian.AppendUint64(nil, math.Float64bits(x)) }
+	value = bytes.ReplaceAll(value, number(0.5), number(math.NaN())) // which JSON has none of
+	consumertest.Produce(t, f.producer, &kgo.Record{Topic: topic, Value: value})
+	cfg := f.job(topic, func(c *Config) { c.Sink.Retry = sink.Retry{Initial: time.Hour, Max: time.Hour} })
+	routes := [][2]string{{"search", ""}, {"mail", "$.msg[?(@ == 1)]"}}
+	cfg.Program = f.routed(routes...)
+	j := f.run(cfg)
+	consumertest.WaitFor(t, within, "the last part alone", func() (any, bool) {
+		found, err := j.runner.Find(t.Context(), Query{Topic: topic, Row: new(int32(1)), Route: "mail"})
+		return found, err == nil && len(found) == 1 && found[0].State == FoundBackOff
+	})
+	next := cfg
+	path, err := mapping.CompilePath("$.msg.x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.Order = Order{By: OrderPath, Path: path}
+	j.change(next)
+	f.committed(cfg, topic)
+	if l := f.list(f.letters(cfg), LetterFilter{}).Letters; len(l) != 1 || l[0].Source.Row != 1 || l[0].Class != sink.Payload {
+		t.Errorf("%+v", l)
 	}
 }

@@ -75,7 +75,7 @@ func (p *partition) mapped(rec *kgo.Record, own *record, final func(row int32) b
 		p.canBeRead()
 	}
 	for _, x := range all {
-		if final != nil && final(x.index) {
+		if final != nil && p.isFinal(&x, own, final) {
 			continue
 		}
 		if x.err == nil && x.verdict != mapping.Send {
@@ -97,6 +97,31 @@ func (p *partition) mapped(rec *kgo.Record, own *record, final func(row int32) b
 	}
 	p.rows, p.lanesOf = rows, lanes
 	return own
+}
+
+// isFinal says that x is final; own is its record, if that is pending already. A part that stands for a row as a whole is final if all
+// are that the row could become: some of a row may be, by a definition that could tell its routes, while others wait.
+func (p *partition) isFinal(x *extracted, own *record, final func(index int32) bool) bool {
+	n := int32(0)
+	for i := range places(x.part, p.routes) {
+		if final(x.index + i) {
+			n++
+		}
+	}
+	if n == 0 || n == places(x.part, p.routes) {
+		return n > 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return own != nil && p.allFinal(&own.Record, x.row)
+}
+
+// places is for how many parts of a record one stands: for all of its row, if it was not told which routes match that.
+func places(of part, routes []string) int32 {
+	if of.route == "" && of.row != wholeRecord {
+		return int32(len(routes))
+	}
+	return 1
 }
 
 // extract does decode → filter, mask → map. The whole value is decoded before the first row of it can be sent. A record that
@@ -138,7 +163,10 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 				one.request = s.request(x.parts[j].Call.Step, &x.parts[j].Call.Request)
 				one.way = s.way(&x.parts[j], x.recent)
 			}
-			if one.told = x.parts[j].Told; loop && one.err == nil {
+			switch {
+			case !loop:
+				one.told = x.parts[j].Told
+			case one.err == nil: // nobody is told of that either: it may be who is told that makes the loop
 				one.err = errLoop
 			}
 			x.out = append(x.out, one)
@@ -233,7 +261,7 @@ func (p *partition) ack(r *row, outcome string) {
 	}
 	freed := r.bytes
 	r.stage = done
-	if p.tracker.Done(&r.record.Record, r.index) {
+	if p.tracker.DoneAll(&r.record.Record, r.index, places(r.part, p.definition.routes)) {
 		freed += r.record.bytes
 		p.final++
 	}

@@ -218,6 +218,20 @@ func TestALoopOfCallbacksEnds(t *testing.T) {
 	}
 }
 
+// Nor does a job that is told of what it gave up itself go on for ever: at the eighth hop nobody is told.
+func TestALoopOfFailuresEnds(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Status: 422} })
+	topic := f.cluster.Topic(t, "t", 1)
+	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 0))
+	cfg := f.job(topic, f.telling(Callback{}, Capture{topic, CaptureFailures}), func(c *Config) { c.DeadLetterShare = 1 })
+	f.run(cfg)
+	f.committedTo(cfg, topic, map[int32]int64{0: maxHops + 1})
+	all := f.cluster.ReadAll(t, topic)
+	if l := f.list(f.letters(cfg), LetterFilter{}).Letters; len(all) != maxHops+1 || len(l) != maxHops+1 {
+		t.Errorf("%d records, %+v", len(all), l)
+	}
+}
+
 // A redrive tells of its answers before the letter is closed.
 func TestARedriveTells(t *testing.T) {
 	f := setup(t, consumertest.Fake(t), refuse("/rows/a"))

@@ -76,14 +76,21 @@ func (t *Tracker) Skip(offset int64, epoch int32) {
 
 // Done notes that the row at this place of r (from 0; -1 if r is one row as a whole) is final, and reports whether r is finished
 // with it. A record of n rows takes n calls; one more panics, since it would mean that a row was final twice. O(1).
-func (t *Tracker) Done(r *Record, row int32) bool {
+func (t *Tracker) Done(r *Record, row int32) bool { return t.DoneAll(r, row, 1) }
+
+// DoneAll is Done for a row that stands for so many places, from its own on. O(places).
+func (t *Tracker) DoneAll(r *Record, row, places int32) bool {
 	if r.rows < 1 {
 		panic(fmt.Sprintf("track: offset %d is finished already", r.Offset))
 	}
 	t.changes++
 	if r.rows--; r.rows > 0 {
-		r.final = r.final.with(row)
-		t.finalRows++
+		for last := row + places; row < last; row++ {
+			if !r.final.has(row) {
+				r.final = r.final.with(row)
+				t.finalRows++
+			}
+		}
 		return false
 	}
 	t.finalRows -= r.final.count()
