@@ -222,7 +222,8 @@ func (r *Runner) changer(work, member context.Context) {
 			end()
 			end = begin
 			r.status.note(&r.status.dead, "")
-			r.status.note(&r.status.told, "")
+			r.status.note(&r.status.callbacks, "")
+			r.status.note(&r.status.responses, "")
 			r.status.note(&r.status.parked, "")
 		}
 		if d.outlet != old.outlet {

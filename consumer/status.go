@@ -93,19 +93,20 @@ func (p PartitionStatus) Lag() int64 {
 
 // status holds the part of a runner's status that is no partition's.
 type status struct {
-	mu       sync.Mutex
-	state    State
-	cause    string
-	since    time.Time
-	topics   string // missing topics
-	group    string // what the group answered last, if that was an error
-	marks    string // why what was begun is not remembered
-	commits  string // what the last commit was refused with
-	told     string // why nobody can be told of answers
-	dead     string // why dead letters cannot be written
-	parked   string // why rows of parked keys wait
-	delivery string // why rows wait at the target
-	change   string // that a change waits for attempts in flight
+	mu      sync.Mutex
+	state   State
+	cause   string
+	since   time.Time
+	topics  string // missing topics
+	group   string // what the group answered last, if that was an error
+	marks   string // why what was begun is not remembered
+	commits string // what the last commit was refused with
+	// why nobody can be told of answers; each for itself, since what the one topic takes says nothing of the other
+	callbacks, responses string
+	dead                 string // why dead letters cannot be written
+	parked               string // why rows of parked keys wait
+	delivery             string // why rows wait at the target
+	change               string // that a change waits for attempts in flight
 }
 
 // set changes the state and reports whether state or cause are new.
@@ -132,7 +133,7 @@ func (s *status) read() (State, string, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var causes []string
-	for _, c := range []string{s.cause, s.topics, s.group, s.marks, s.commits, s.dead, s.told, s.parked, s.delivery, s.change} {
+	for _, c := range []string{s.cause, s.topics, s.group, s.marks, s.commits, s.dead, s.callbacks, s.responses, s.parked, s.delivery, s.change} {
 		if c != "" {
 			causes = append(causes, c)
 		}

@@ -112,6 +112,9 @@ func (t *teller) of(cfg *Config, at Position, step string, r *sink.Request, o si
 	return &notice{key: t.key, hops: t.hops, value: v}
 }
 
+// bareName is how long a name or a URL may be in a record that goes without what makes it large: the row may have put anything there.
+const bareName = 1024
+
 // record makes the record; bare without what makes it large: the record and what was sent and answered.
 func (t *notice) record(topic string, bare bool) *kgo.Record {
 	v := t.value
@@ -119,13 +122,21 @@ func (t *notice) record(topic string, bare bool) *kgo.Record {
 	if bare {
 		c := *v.Callback
 		c.ResponseJSON, c.Payload, c.PayloadObject, c.Record, c.Draft, c.Data = nil, nil, nil, nil, nil, nil
+		for _, name := range []*json.RawMessage{&c.ServiceType, &c.ServiceMethod, &c.RecordID, &c.DraftID} {
+			if len(*name) > bareName {
+				*name = nil
+			}
+		}
+		if len(c.RequestURL) > bareName {
+			c.RequestURL = ""
+		}
 		if c.Response != nil {
 			r := *c.Response
-			r.Body, r.Truncated = nil, true
+			r.Headers, r.Body, r.Truncated = map[string]string{}, nil, true
 			c.Response = &r
 		}
 		v.Callback = &c
-		headers = append(headers, kgo.RecordHeader{Key: "streamer-value", Value: []byte("bodies and record left out: larger than this topic takes")})
+		headers = append(headers, kgo.RecordHeader{Key: "streamer-value", Value: []byte("bodies, headers and record left out: larger than this topic takes")})
 	}
 	value, err := json.Marshal(v)
 	if err != nil { // all of it is text, numbers and JSON that was looked at
@@ -229,12 +240,15 @@ func (d *definition) boxes(t *mapping.Told, delivered bool) (boxes []*outbox) {
 
 // newTold gives the outboxes of the topics that cfg wants told.
 func newTold(r *Runner, cfg *Config) (boxes []*outbox) {
-	for _, t := range []struct{ topic, kind, what string }{{cfg.Callback.Topic, "callback", "callbacks"}, {cfg.Response.Topic, "response", "responses"}} {
+	for _, t := range []struct {
+		topic, kind, what string
+		said              *string
+	}{{cfg.Callback.Topic, "callback", "callbacks", &r.status.callbacks}, {cfg.Response.Topic, "response", "responses", &r.status.responses}} {
 		if t.topic == "" || slices.ContainsFunc(boxes, func(b *outbox) bool { return b.topic == t.topic }) {
 			continue
 		}
 		// A body stands twice in it, as a text and as what its JSON says, and what was sent may have been made of the record.
-		boxes = append(boxes, &outbox{runner: r, topic: t.topic, kind: t.kind, what: t.what, said: &r.status.told, copies: 5,
+		boxes = append(boxes, &outbox{runner: r, topic: t.topic, kind: t.kind, what: t.what, said: t.said, copies: 5,
 			room: 3*cfg.Sink.ResponseBytes + outboxHeadroom, again: make(chan struct{}, 1)})
 	}
 	return boxes

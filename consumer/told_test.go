@@ -181,18 +181,20 @@ func TestACallbackThatCannotBeWrittenKeepsItsRow(t *testing.T) {
 	}
 }
 
-// A callback that is larger than its topic takes goes without what makes it large.
+// A callback that is larger than its topic takes goes without what makes it large, whatever that is.
 func TestACallbackTooLargeForItsTopic(t *testing.T) {
 	f := setup(t, consumertest.Fake(t), nil)
 	topic := f.cluster.Topic(t, "t", 1)
 	large := rec(topic, 0, "a", 0)
 	large.Value = []byte(`{"id": "a", "n": 0, "text": "` + noise(100_000) + `"}`)
-	consumertest.Produce(t, f.producer, large)
+	named := rec(topic, 0, "a", 1)
+	named.Value = []byte(`{"id": "a", "n": 1, "service_type": "s", "record": {"id": "` + noise(100_000) + `"}}`)
+	consumertest.Produce(t, f.producer, large, named)
 	cfg := f.job(topic, f.telling(Callback{f.cluster.Topic(t, "told", 1, "max.message.bytes=50000")}, Capture{}))
 	f.run(cfg)
 	f.committed(cfg, topic)
 	all := f.cluster.ReadAll(t, cfg.Callback.Topic)
-	if len(all) != 1 || !strings.Contains(string(all[0].Value), `"data":null`) || !strings.Contains(string(all[0].Value), `"offset":0`) || all[0].Headers[2].Key != "streamer-value" {
+	if len(all) != 2 || !strings.Contains(string(all[1].Value), `"service_type":"s","service_method":null`) || !strings.Contains(string(all[1].Value), `"record_id":null`) || !strings.Contains(string(all[0].Value), `"data":null`) || !strings.Contains(string(all[0].Value), `"offset":0`) || all[0].Headers[2].Key != "streamer-value" {
 		t.Errorf("%+v", all)
 	}
 }
