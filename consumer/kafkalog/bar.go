@@ -3,6 +3,7 @@ package kafkalog
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -70,13 +71,21 @@ func (l *Log) lost(ctx context.Context, missed []string) error {
 		return nil
 	}
 	return &barredError{fmt.Sprintf("topic %s is missing, but %s says that it was written to: it was deleted. Restore it from a backup; to begin anew with the job files, "+
-		"create it: kafka-topics.sh --bootstrap-server HOST:PORT --create --topic %s --partitions 1 --config cleanup.policy=compact", l.jobs, l.audit, l.jobs)}
+		"create it: %s", l.jobs, l.audit, l.create())}
 }
 
 func (l *Log) gone(how string, objects int) error {
 	return &barredError{fmt.Sprintf("topic %s %s; this instance goes on with the %d objects that it knows, and writes nothing. Restore the topic from a backup, "+
-		"or create it empty to begin anew with the job files (kafka-topics.sh --bootstrap-server HOST:PORT --create --topic %s --partitions 1 --config "+
-		"cleanup.policy=compact), and restart every instance then", l.jobs, how, objects, l.jobs)}
+		"or create it empty to begin anew with the job files (%s), and restart every instance then", l.jobs, how, objects, l.create())}
+}
+
+// create is the command that makes the topic of jobs with all that is asked of it at the start, but for what depends on the number of brokers.
+func (l *Log) create() string {
+	command, config := "kafka-topics.sh --bootstrap-server HOST:PORT --create --topic "+l.jobs+" --partitions 1", l.settings(1)[l.jobs]
+	for _, key := range slices.Sorted(maps.Keys(config)) {
+		command += " --config " + key + "=" + config[key]
+	}
+	return command
 }
 
 // known gives the id of the topic that this instance has read, and how many objects it knows.

@@ -3,6 +3,7 @@ package kafkalog
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -65,13 +66,20 @@ func TestLost(t *testing.T) {
 	if err := late.Wait(ended); err == nil {
 		t.Error("a lost log was read")
 	}
-	if _, err := c.Admin(t).CreateTopic(t.Context(), 1, 1, map[string]*string{"cleanup.policy": kmsg.StringPtr("compact")}, "ns.jobs"); err != nil {
+	config := map[string]*string{} // as it is told to be made
+	for _, c := range regexp.MustCompile(`--config ([a-z.]+)=([a-z0-9]+)`).FindAllStringSubmatch(late.Problem(), -1) {
+		config[c[1]] = kmsg.StringPtr(c[2])
+	}
+	if _, err := c.Admin(t).CreateTopic(t.Context(), 1, 1, config, "ns.jobs"); err != nil {
 		t.Fatal(err)
 	}
 	if err := late.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	put(t, late, "b", "1")
+	if p := late.Problem(); strings.Contains(p, "ns.jobs") {
+		t.Errorf("after it was made as it is told: %s", p)
+	}
 	lost(l, "topic ns.jobs was deleted and made anew")
 	see(t, l, "a", "1")
 	see(t, l, "b", "")
