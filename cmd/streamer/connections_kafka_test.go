@@ -48,7 +48,7 @@ func TestKafkaConnection(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return command("apply", "-f", file)
+		return command("apply", "-f", file, "--yes")
 	}
 	if got := apply("/one", 20); !strings.Contains(got, "crm: created") {
 		t.Error(got)
