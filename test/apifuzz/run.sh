@@ -2,6 +2,7 @@
 # Asks everything that the OpenAPI document of a running streamer allows, and much that it does not: schemathesis, on real Kafka, as the admin.
 # usage: run.sh CACHE STREAMER      env: EXAMPLES (20) a method in each phase, SECONDS_AT_MOST (120), APIFUZZ_PORT (22092), APIFUZZ_SEED (1)
 set -euo pipefail
+unset "${!STREAMER_@}" # of whoever runs this: they are streamer's settings
 cache=$1 streamer=$2 here=$(cd "$(dirname "$0")" && pwd) version=4.32.5
 port=${APIFUZZ_PORT:-22092} listen=127.0.0.1:$((${APIFUZZ_PORT:-22092} + 8))
 tool=$cache/schemathesis-$version
@@ -27,7 +28,8 @@ topic: [visit]
 url: http://127.0.0.1:1/visits/{id}
 datamap: {id: $.msg.id}
 JOB
-export STREAMER_ADMIN_USER=admin STREAMER_ADMIN_PASSWORD=only-for-this-run STREAMER_SECRET_KEY=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=
+export STREAMER_ADMIN_USER=admin STREAMER_ADMIN_PASSWORD STREAMER_SECRET_KEY
+STREAMER_ADMIN_PASSWORD=$(openssl rand -hex 16) STREAMER_SECRET_KEY=$(openssl rand -base64 32)
 STREAMER_KAFKA_BROKERS=127.0.0.1:$port STREAMER_LISTEN=$listen STREAMER_JOBS_DIR=$dir/jobs "$streamer" run > "$dir/streamer.log" 2>&1 &
 pid=$!
 python3 - "http://$listen/readyz" <<'PY' || { cat "$dir/streamer.log" >&2; exit 1; }
