@@ -79,7 +79,12 @@ func (s *Supervisor) register(ctx context.Context) {
 func (s *Supervisor) post(ctx context.Context, name string) {
 	r := &s.registrations
 	r.mu.Lock()
-	said := r.all[name].said
+	g := r.all[name]
+	if g == nil { // the connection was deleted meanwhile
+		r.mu.Unlock()
+		return
+	}
+	said := g.said
 	r.mu.Unlock()
 	note, err := s.options.Register(ctx, said)
 	if ctx.Err() != nil {

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -42,6 +43,18 @@ func (s *storages) said() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.posts...)
+}
+
+// A connection may be deleted between the look that finds its registration due and the post: nothing is registered then.
+func TestRegistrationOfADeletedConnection(t *testing.T) {
+	t.Parallel()
+	st := &storages{}
+	s := &Supervisor{options: Options{Register: st.register, Log: slog.New(slog.DiscardHandler)}}
+	s.registrations.look(map[string]sink.Registration{"a": {Name: "a", URL: "https://one.test"}}, time.Now())
+	s.registrations.look(nil, time.Now())
+	if s.post(t.Context(), "a"); len(st.said()) > 0 {
+		t.Error(st.said())
+	}
 }
 
 // An instance is ready when everything that the connections of its start register is registered, tries again with back-off, and says what
