@@ -54,14 +54,26 @@ func (c *Config) tellers(t *mapping.Told, delivered bool) (topics []string) {
 	return topics
 }
 
-// hops is how many jobs have told of rec so far; what is no number is none.
+// hops is how many jobs have told of rec so far.
 func hops(rec *kgo.Record) int {
 	for _, h := range rec.Headers {
-		if n, err := strconv.Atoi(string(h.Value)); h.Key == hopsHeader && err == nil && n > 0 {
+		if n := hopsIn(h.Key, h.Value); n > 0 {
 			return n
 		}
 	}
 	return 0
+}
+
+// hopsIn is what a header says of it; one that is another, or no number, says none.
+func hopsIn(key string, value []byte) int {
+	if key != hopsHeader {
+		return 0
+	}
+	n, err := strconv.Atoi(string(value))
+	if err != nil {
+		return 0
+	}
+	return max(0, n)
 }
 
 // notice is a record that tells of an answer.
@@ -158,8 +170,7 @@ func (t *notice) bytes() int64 {
 func (r *row) teller() *teller {
 	t := &teller{told: r.told, key: r.record.key}
 	for _, h := range r.record.headers {
-		if n, err := strconv.Atoi(string(h.value)); h.key == hopsHeader && err == nil {
-			t.hops = n
+		if t.hops = hopsIn(h.key, h.value); t.hops > 0 {
 			break
 		}
 	}

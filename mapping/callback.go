@@ -18,6 +18,13 @@ type Told struct {
 	service, method, recordID, draftID, record, draft, data json.RawMessage
 }
 
+// quietly is t for a route that has no callback.
+func (t *Told) quietly() *Told {
+	quiet := *t
+	quiet.Quiet = true
+	return &quiet
+}
+
 // Bytes is about how much memory t holds.
 func (t *Told) Bytes() int {
 	return 256 + len(t.service) + len(t.method) + len(t.recordID) + len(t.draftID) + len(t.record) + len(t.draft) + len(t.data)

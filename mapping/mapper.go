@@ -70,12 +70,10 @@ func (m *Mapper) Map(msg *Message, out []Part) ([]Part, Verdict, error) {
 	}
 	if m.prog.told && len(out) > before {
 		told := m.told(msg.Msg)
-		quiet := *told
-		quiet.Quiet = true
 		for i := range out[before:] {
 			part := &out[before+i]
 			if part.Told = told; m.prog.routes[part.Route].quiet {
-				part.Told = &quiet
+				part.Told = told.quietly()
 			}
 		}
 	}

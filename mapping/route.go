@@ -70,13 +70,10 @@ func (c *Config) wording() wording {
 func (base wording) inherit(at string, v schemas.Value) wording {
 	w := base
 	w.at = at
-	take := func(f *field, name string) bool {
-		own := v.Field(name)
-		if own.Kind() == schemas.Absent {
-			return false
+	take := func(f *field, name string) {
+		if own := v.Field(name); own.Kind() != schemas.Absent {
+			*f = field{placed(at, name), own}
 		}
-		*f = field{placed(at, name), own}
-		return true
 	}
 	if v.Field("json_body").Kind() != schemas.Absent || v.Field("form_body").Kind() != schemas.Absent || v.Field("payload").Kind() != schemas.Absent {
 		w.jsonBody, w.formBody, w.payload = field{}, field{}, field{}

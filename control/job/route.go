@@ -48,16 +48,22 @@ func (c *compilation) route(out *schemas.Builder, r reader) {
 	}
 	_, _, logsIn := r.given("auth")
 	_, _, linked := r.given("connection")
-	if logsIn || linked { // the job's user is not the route's
-		out.Key("auth")
+	if logsIn || linked {
+		ownUser(out, user)
+	}
+	out.End()
+}
+
+// ownUser writes the auth of a route or step that says how it logs in, as far as the mapping looks at it: whose token goes along is not the
+// job's to say then. An empty user is nobody.
+func ownUser(out *schemas.Builder, user string) {
+	out.Key("auth")
+	out.BeginObject()
+	if user != "" {
+		out.Key("token_storage")
 		out.BeginObject()
-		if user != "" {
-			out.Key("token_storage")
-			out.BeginObject()
-			out.Key("user")
-			out.String(user)
-			out.End()
-		}
+		out.Key("user")
+		out.String(user)
 		out.End()
 	}
 	out.End()

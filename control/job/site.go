@@ -39,11 +39,11 @@ func (c *compilation) ownOrigins(url schemas.Value) {
 // place reads connection and auth of a route, s, and notes how its requests, which go to url, log in. It gives the URL below that of the
 // connection, and the template of whose token goes along. A route that says nothing logs in as the job does.
 func (c *compilation) place(s reader, url schemas.Value) (under schemas.Value, user string) {
-	under, user, said := c.placeSaid(s, url)
-	if !said {
+	how := c.siteLogin(s)
+	if under = c.loggedIn(s, how, member(s.path, "url"), url); !how.said {
 		c.ownOrigins(under)
 	}
-	return under, user
+	return under, how.user
 }
 
 // stepPlace is place for one request of a step, whose URL stands at a path: one that says nothing logs in as the job does only where the
@@ -56,11 +56,6 @@ func (c *compilation) stepPlace(s reader, how siteLogin, path string, url schema
 		}
 	}
 	return under
-}
-
-func (c *compilation) placeSaid(s reader, url schemas.Value) (under schemas.Value, user string, said bool) {
-	how := c.siteLogin(s)
-	return c.loggedIn(s, how, member(s.path, "url"), url), how.user, how.said
 }
 
 // siteLogin is what a route or step says of how it logs in: by a connection, by itself, or nothing.

@@ -59,17 +59,8 @@ func (c *compilation) step(out *schemas.Builder, s reader, how siteLogin, v sche
 		out.Key(name)
 		out.Copy(m)
 	}
-	if depth == 0 && how.said { // the job's user is not the step's
-		out.Key("auth")
-		out.BeginObject()
-		if how.user != "" {
-			out.Key("token_storage")
-			out.BeginObject()
-			out.Key("user")
-			out.String(how.user)
-			out.End()
-		}
-		out.End()
+	if depth == 0 && how.said {
+		ownUser(out, how.user)
 	}
 	out.End()
 }
