@@ -19,7 +19,7 @@ func (b *bench) kill(ctx context.Context) error {
 		b.rows, partitions, keys, delay, inFlight), "rows/s before", "lost", "sent again", "of rows, s", "back after, s", "peak RSS, MB")
 	for round := range b.rounds {
 		for _, program := range turns(round, "floor", "streamer") {
-			c := contents{rows: b.rows, keys: keys, json: true, numbered: true}
+			c := contents{rows: b.rows, keys: keys, format: formatJSON, numbered: true}
 			t := trip{program: program, round: round, c: c, records: b.rows, order: "key", inFlight: inFlight, instance: static}
 			var r run
 			err := b.topic(ctx, c, func(topic string) (err error) {

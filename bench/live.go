@@ -87,7 +87,7 @@ func (b *bench) stuckKey(ctx context.Context) error {
 
 // atRate starts a program on a topic of its own, lets it come up, and then writes rows at the rate.
 func (b *bench) atRate(ctx context.Context, t trip, scenario string, keys int, set receiverSettings) (r run, err error) {
-	t.c = contents{rows: warm, keys: keys, json: true}
+	t.c = contents{rows: warm, keys: keys, format: formatJSON}
 	set.Clock, set.Announce = true, []int64{warm}
 	rows := t.rows - warm
 	err = b.topic(ctx, t.c, func(topic string) error {

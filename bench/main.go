@@ -38,6 +38,7 @@ var scenarios = []struct {
 	run  func(*bench, context.Context) error
 }{
 	{"path", (*bench).path},
+	{"formats", (*bench).formats},
 	{"live", (*bench).live},
 	{"stuckkey", (*bench).stuckKey},
 	{"kill", (*bench).kill},
@@ -79,7 +80,7 @@ func parse(args []string) (options, error) {
 	var o options
 	var names, which string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.IntVar(&o.rows, "rows", 60_000, "rows of a run of scenarios path and kill, 8 to 2,000,000")
+	f.IntVar(&o.rows, "rows", 60_000, "rows of a run of scenarios path, formats and kill, 8 to 2,000,000")
 	f.IntVar(&o.rounds, "rounds", 3, "runs of floor and streamer in turn, of which medians are taken, 1 to 20")
 	f.IntVar(&o.jobs, "jobs", 50, "jobs of scenario rest, 1 to 200")
 	f.IntVar(&o.waiting, "waiting", 1_000_000, "records of scenario stuck, 8 to 2,000,000")

@@ -47,7 +47,7 @@ func (c cell) contents(rows int) contents {
 	if c.delay == late {
 		keys = 2000
 	}
-	return contents{rows: rows, keys: keys, json: c.format == "json", perRecord: c.rows}
+	return contents{rows: rows, keys: keys, format: c.format, perRecord: c.rows}
 }
 
 // cells are all of them, those on the same topic behind each other.
@@ -109,7 +109,7 @@ func (b *bench) inTurn(ctx context.Context, res *result, at cell, topic string) 
 	for round := range b.rounds {
 		for _, program := range turns(round, "floor", "streamer") {
 			r, err := b.deliver(ctx, trip{program: program, cell: at.name(), round: round, topic: topic, c: c, rows: rows, records: c.records(),
-				order: at.order, inFlight: at.inFlight()}, at.delay)
+				order: at.order, inFlight: at.inFlight()}, "path", at.delay)
 			if err != nil {
 				return err
 			}
@@ -129,10 +129,10 @@ func (b *bench) inTurn(ctx context.Context, res *result, at cell, topic string) 
 }
 
 // deliver lets one program bring a whole topic to a fresh API.
-func (b *bench) deliver(ctx context.Context, t trip, delay time.Duration) (run, error) {
+func (b *bench) deliver(ctx context.Context, t trip, scenario string, delay time.Duration) (run, error) {
 	var used usage
 	got, err := against(ctx, receiverSettings{Delay: delay}, func(_ *process, url string) error {
-		return b.during(ctx, t, "path", url, &used, func() error { return nil })
+		return b.during(ctx, t, scenario, url, &used, func() error { return nil })
 	})
 	if err == nil && got.Rows != int64(t.rows) {
 		err = fmt.Errorf("%s made %d requests of %d rows", t.program, got.Rows, t.rows)

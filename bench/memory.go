@@ -45,7 +45,7 @@ func (b *bench) stuck(ctx context.Context) error {
 	}
 	res := b.report.scenario("stuck", fmt.Sprintf("%d JSON records of 1 kB wait, %d partitions, %d keys, API never answers, STREAMER_MEMORY %d MiB, watched for %v",
 		b.waiting, partitions, keys, setting>>20, b.hold))
-	return b.topic(ctx, contents{rows: b.waiting, keys: keys, json: true, pad: true}, func(topic string) error {
+	return b.topic(ctx, contents{rows: b.waiting, keys: keys, format: formatJSON, pad: true}, func(topic string) error {
 		var used usage
 		got, err := against(ctx, receiverSettings{Stuck: true}, func(_ *process, url string) (err error) {
 			used, err = measured(ctx, "streamer", streamerSettings{Brokers: b.brokers, Jobs: []string{jobText("stuck-"+topic, topic, url, 256, "key", "")},

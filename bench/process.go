@@ -23,6 +23,7 @@ var roles = map[string]func(settings []byte, s *stage) error{
 	"receiver": receiverRole,
 	"floor":    floorRole,
 	"producer": producerRole,
+	"registry": registryRole,
 	"streamer": streamerRole,
 }
 

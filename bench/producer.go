@@ -31,7 +31,7 @@ func producerRole(settings []byte, s *stage) error {
 	if err := json.Unmarshal(settings, &set); err != nil {
 		return err
 	}
-	b, err := contents{rows: set.Keys, keys: set.Keys, json: true}.batch(set.Topic)
+	b, err := contents{rows: set.Keys, keys: set.Keys, format: formatJSON}.batch(set.Topic)
 	if err != nil {
 		return err
 	}

@@ -187,13 +187,18 @@ func (res *result) compare(cell, program, otherCell, other string, figure func(r
 	return median(ratios)
 }
 
+// cost is what ratios of CPU time are taken of.
+func cost(r run) float64 { return r.CPUPer100k }
+
 // ratio is streamer's rows per CPU-second as a part of the floor's in a cell. It is kept for the report.
-func (res *result) ratio(cell string) float64 {
-	cost := func(r run) float64 { return r.CPUPer100k }
+func (res *result) ratio(cell string) float64 { return res.ratioTo(cell, cell) }
+
+// ratioTo is that with the floor of another cell.
+func (res *result) ratioTo(floorCell, cell string) float64 {
 	if res.Ratios == nil {
 		res.Ratios = map[string]float64{}
 	}
-	res.Ratios[cell] = res.compare(cell, "floor", cell, "streamer", cost)
+	res.Ratios[cell] = res.compare(floorCell, "floor", cell, "streamer", cost)
 	return res.Ratios[cell]
 }
 

@@ -25,10 +25,10 @@ const (
 // contents says what a topic holds: rows of Household by turns of so many keys, each key in one partition.
 type contents struct {
 	rows, keys int
-	json       bool // JSON instead of containers with deflate
-	perRecord  int  // rows of a container, 0: one; keys is then a multiple of that and of the partitions
-	pad        bool // JSON up to 1 kB, which a container of one row has with its schema
-	numbered   bool // JSON whose rows are told apart by their number, from 1
+	format     string // one of the formats; empty: formatContainer
+	perRecord  int    // rows of a container, 0: one; keys is then a multiple of that and of the partitions
+	pad        bool   // JSON up to 1 kB, which a container of one row has with its schema
+	numbered   bool   // JSON whose rows are told apart by their number, from 1
 }
 
 // records is how many records the rows take: the last one is as full as the others.
@@ -36,20 +36,35 @@ func (c contents) records() int { return (c.rows + c.rowsEach() - 1) / c.rowsEac
 
 func (c contents) rowsEach() int { return max(c.perRecord, 1) }
 
-// value is the i-th of the records that differ; after the last key they begin anew.
-func (c contents) value(i int) ([]byte, error) {
-	if c.json {
-		row := schemastest.HouseholdRow(i)
-		if c.pad {
-			row["notes"] = strings.Repeat(row["remarks"].(string), 4)[:480]
+// value is the i-th of the records that differ, with its headers; after the last key they begin anew.
+func (c contents) value(i int) ([]byte, []kgo.RecordHeader, error) {
+	row := schemastest.HouseholdRow(i)
+	switch c.format {
+	case formatRegistry:
+		return schemastest.Framed(schemaID, schemastest.Household, row), nil, nil
+	case "", formatContainer, formatUnpacked:
+		rows := make([]any, c.rowsEach())
+		for n := range rows {
+			rows[n] = schemastest.HouseholdRow(i*len(rows) + n)
 		}
-		return json.Marshal(row)
+		codec := "deflate"
+		if c.format == formatUnpacked {
+			codec = "null"
+		}
+		return schemastest.Container(schemastest.Household, codec, rows...), nil, nil
 	}
-	rows := make([]any, c.rowsEach())
-	for n := range rows {
-		rows[n] = schemastest.HouseholdRow(i*len(rows) + n)
+	if c.pad {
+		row["notes"] = strings.Repeat(row["remarks"].(string), 4)[:480]
 	}
-	return schemastest.Container(schemastest.Household, "deflate", rows...), nil
+	text, err := json.Marshal(row)
+	switch c.format {
+	case formatBinary:
+		return text, binaryMode(i), err
+	case formatStructured:
+		text, headers := structuredMode(i, text)
+		return text, headers, err
+	}
+	return text, nil, err
 }
 
 func householdKey(i int) string { return schemastest.HouseholdRow(i)["id"].(string) }
@@ -58,16 +73,18 @@ func householdKey(i int) string { return schemastest.HouseholdRow(i)["id"].(stri
 type batch struct {
 	topic        string
 	keys, values [][]byte
+	headers      [][]kgo.RecordHeader
 }
 
 func (c contents) batch(topic string) (b batch, err error) {
 	b = batch{topic: topic}
 	for i := range max(1, min(c.keys/c.rowsEach(), c.records())) {
-		value, err := c.value(i)
+		value, headers, err := c.value(i)
 		if err != nil {
 			return b, err
 		}
 		b.keys, b.values = append(b.keys, []byte(householdKey(i*c.rowsEach()))), append(b.values, value)
+		b.headers = append(b.headers, headers)
 	}
 	return b, nil
 }
@@ -75,7 +92,7 @@ func (c contents) batch(topic string) (b batch, err error) {
 // record is the i-th record of the topic. A number other than 0 takes the place of a JSON row's members.
 func (b batch) record(i int, number int64) *kgo.Record {
 	k := i % len(b.keys)
-	rec := &kgo.Record{Topic: b.topic, Partition: int32(k % partitions), Key: b.keys[k], Value: b.values[k]}
+	rec := &kgo.Record{Topic: b.topic, Partition: int32(k % partitions), Key: b.keys[k], Value: b.values[k], Headers: b.headers[k]}
 	if number != 0 {
 		rec.Value = withNumber(rec.Value, number)
 	}
@@ -161,18 +178,26 @@ func remove(brokers []string, topic string) error {
 // orders are what rows wait for: those of their key, or none. The rows of a container of many are told apart by their own ids.
 var orders = map[string]string{"key": "key", "id": "$.msg.id", "none": "none"}
 
+// fields is how the measured job makes its body.
+const fields = `datamap: {id: $.msg.id, village: $.msg.villageID, members: $.msg.members, approved: $.msg.approved}
+json_body: [id, village, members, approved]`
+
 // jobText is the measured job, as an operator would write it: four fields into a small body, a POST for each row. All other settings
 // are their defaults, but for what is given as more lines.
 func jobText(id, topic, url string, concurrency int, order, delivery string) string {
+	return jobWith(fields, id, topic, url, concurrency, order, delivery)
+}
+
+// jobWith is that job with other lines for its body.
+func jobWith(body, id, topic, url string, concurrency int, order, delivery string) string {
 	return fmt.Sprintf(`
 id: %s
 owner: bench
 topic: [%s]
 type: POST
 url: %s/households
-datamap: {id: $.msg.id, village: $.msg.villageID, members: $.msg.members, approved: $.msg.approved}
-json_body: [id, village, members, approved]
+%s
 order: %s
 delivery: {concurrency: %d%s}
-`, id, topic, url, orders[order], concurrency, delivery)
+`, id, topic, url, body, orders[order], concurrency, delivery)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,6 +88,16 @@ func (b *bench) topic(ctx context.Context, c contents, do func(topic string) err
 	return errors.Join(do(topic), remove(b.brokers, topic))
 }
 
+// eachTopic makes a topic for each of several contents, gives their names, and runs do while they are there.
+func (b *bench) eachTopic(ctx context.Context, all []contents, do func(topics []string) error) error {
+	if len(all) == 0 {
+		return do(nil)
+	}
+	return b.topic(ctx, all[0], func(first string) error {
+		return b.eachTopic(ctx, all[1:], func(rest []string) error { return do(append([]string{first}, rest...)) })
+	})
+}
+
 // against runs do with a fresh receiving API and gives what that received.
 func against(ctx context.Context, set receiverSettings, do func(api *process, url string) error) (got received, err error) {
 	api, err := start("receiver", set)
@@ -135,6 +146,8 @@ type trip struct {
 	order         string
 	inFlight      int
 	delivery      string // more of the job's delivery
+	body          string // the job's lines for its body; empty: fields
+	registry      string // URL of the schema registry; empty: none
 	instance      string
 }
 
@@ -153,10 +166,11 @@ func (b *bench) send(t trip, scenario, url string) (*process, error) {
 	id := name + "-" + t.topic
 	if t.program == "floor" {
 		return start("floor", floorSettings{Brokers: b.brokers, Topic: t.topic, Group: id, Instance: t.instance, URL: url, Rows: t.rows,
-			InFlight: t.inFlight, JSON: t.c.json, Unorder: t.order == "none", profiles: b.profiles(name)})
+			InFlight: t.inFlight, JSON: t.c.format == formatJSON, Unorder: t.order == "none", profiles: b.profiles(name)})
 	}
+	body := cmp.Or(t.body, fields)
 	return start("streamer", streamerSettings{Brokers: b.brokers, Instance: t.instance, Records: t.records, Memory: int64(b.memory) << 20,
-		Jobs: []string{jobText(id, t.topic, url, t.inFlight, t.order, t.delivery)}, profiles: b.profiles(name)})
+		Jobs: []string{jobWith(body, id, t.topic, url, t.inFlight, t.order, t.delivery)}, Registry: t.registry, profiles: b.profiles(name)})
 }
 
 // during runs do while the trip's program runs, and then the program to its end.

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"streamer/consumer"
+	"streamer/consumer/registry"
 	"streamer/control/job"
 	"streamer/sink"
 )
@@ -29,8 +30,9 @@ type streamerSettings struct {
 	// under an API that never answers.
 	Records int `json:"records"`
 	// Hold is how long the process is watched then.
-	Hold   time.Duration `json:"hold"`
-	Memory int64         `json:"memory"`
+	Hold     time.Duration `json:"hold"`
+	Memory   int64         `json:"memory"`
+	Registry string        `json:"registry"` // URL of the schema registry; empty: none
 	profiles
 }
 
@@ -57,9 +59,18 @@ func runStreamer(ctx context.Context, set streamerSettings) (seen usage, err err
 		return seen, err
 	}
 	defer instance.Close()
+	process := processOf(set.Instance)
+	if set.Registry != "" {
+		asked, err := registry.New(registry.Options{URL: set.Registry, Guard: process.Guard})
+		if err != nil {
+			return seen, err
+		}
+		defer asked.Close()
+		process.Registry = asked.Schema
+	}
 	var runners []*consumer.Runner
 	for _, text := range set.Jobs {
-		cfg, err := compile(text, set.Instance)
+		cfg, err := compile(text, process)
 		if err != nil {
 			return seen, err
 		}
@@ -99,14 +110,18 @@ func runStreamer(ctx context.Context, set streamerSettings) (seen usage, err err
 	return seen, errors.Join(seen.look(), set.heap())
 }
 
-// compile gives what runs of a job's text; instance makes its membership static.
-func compile(text, instance string) (consumer.Config, error) {
+// processOf is what a job is compiled for; instance makes its membership static.
+func processOf(instance string) job.Process {
+	return job.Process{Namespace: namespace, Instance: instance, Guard: sink.Guard{CIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}
+}
+
+// compile gives what runs of a job's text.
+func compile(text string, process job.Process) (consumer.Config, error) {
 	definitions, broken := job.ParseFile("bench.yaml", []byte(text))
 	if len(broken) > 0 || len(definitions) != 1 {
 		return consumer.Config{}, fmt.Errorf("not the text of one job: %v", broken)
 	}
-	loopback := netip.MustParsePrefix("127.0.0.0/8")
-	cfg, faults := definitions[0].Compile(job.Process{Namespace: namespace, Instance: instance, Guard: sink.Guard{CIDRs: []netip.Prefix{loopback}}})
+	cfg, faults := definitions[0].Compile(process)
 	return cfg, faults.Err()
 }
 

@@ -113,6 +113,9 @@ var payloads = []struct{ name, job string }{
 		names: [$m.creators[].person_or_org.family_name], roles: [$m.creators[].role.id], languages: [$m.languages[].id],
 		subjects: [$m.subjects[].subject], isbn: ($m.identifiers[] | select(.scheme == \"isbn\").identifier), type: $m.resource_type.id,
 		doi: .pids.doi.identifier, public: .access.record, modified: .updated, link: .links.self_html}"}}`},
+	{"four fields, JSONPath", `{"type":"POST","url":"http://127.0.0.1:8080/documents","datamap":{},"payload":{"id":"$.msg.id","access":"$.msg.access.record",
+		"title":"$.msg.metadata.title","modified":"$.msg.updated"}}`},
+	{"four fields, jq", `{"type":"POST","url":"http://127.0.0.1:8080/documents","datamap":{},"payload":{"$jq":".msg | {id, access: .access.record, title: .metadata.title, modified: .updated}"}}`},
 }
 
 func BenchmarkPayload(b *testing.B) {
