@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -58,6 +57,8 @@ type world struct {
 	api     *sinktest.Receiver
 	dir     string
 	topic   string
+	job     string
+	in      string // the namespace, which no other test has: the instances run no job that another one left
 	group   string
 	events  []checker.Event
 	rows    []checker.Row
@@ -90,8 +91,8 @@ func newWorld(t *testing.T, c *consumertest.Cluster, partitions int32) *world {
 	t.Cleanup(api.Close)
 	w.api = api
 	w.topic = c.Topic(t, "chaos", partitions)
-	id := consumertest.Name("chaos")
-	w.group = "streamer." + id
+	w.job, w.in = consumertest.Name("chaos"), consumertest.Name("chaos")
+	w.group = w.in + "." + w.job
 	usualTimes(t, c, w.group)
 	w.write("job.yaml", fmt.Sprintf(`
 id: %s
@@ -107,7 +108,7 @@ delivery:
   concurrency: 128
   retry: {initial: 20ms, max: 200ms}
   breaker: {failures: 1000}
-`, id, w.topic, api.URL()))
+`, w.job, w.topic, api.URL()))
 	return w
 }
 
@@ -138,7 +139,8 @@ func seedOf(t *testing.T) uint64 {
 func (w *world) start() *instance {
 	w.Helper()
 	w.started++
-	return launch(w.T, fmt.Sprint("instance ", w.started), w.dir, w.cluster.Brokers, "STREAMER_JOBS_DIR="+filepath.Join(w.dir, "job.yaml"))
+	return launch(w.T, fmt.Sprint("instance ", w.started), w.dir, w.cluster.Brokers,
+		"STREAMER_NAMESPACE="+w.in, "STREAMER_JOBS_DIR="+filepath.Join(w.dir, "job.yaml"))
 }
 
 // kill ends an instance as a crash would, and remembers it.
@@ -184,13 +186,31 @@ func (w *world) attempts(n int) {
 	consumertest.WaitFor(w, within, fmt.Sprint(n, " attempts"), func() (any, bool) { return w.api.Len(), w.api.Len() >= n })
 }
 
+// work writes each rows of 200 keys and waits until the API has seen n attempts more: of what was written now much is left then, however
+// fast the machine is, and however long the test was busy otherwise.
+func (w *world) work(each, n int) {
+	w.Helper()
+	before := w.api.Len()
+	w.produce(200, each)
+	w.attempts(before + n)
+}
+
+// split waits until two instances have the partitions between them.
+func (w *world) split(a, b *instance, partitions int) {
+	w.Helper()
+	consumertest.WaitFor(w, within, fmt.Sprint("two owners of ", partitions, " partitions"), func() (any, bool) {
+		one, two := len(a.read().owned()), len(b.read().owned())
+		return fmt.Sprint(one, " and ", two), one > 0 && two > 0 && one+two == partitions
+	})
+}
+
 // verdict waits for lag 0 and judges the run.
 func (w *world) verdict(commits *consumertest.CommitWatch) *checker.Verdict {
 	w.Helper()
 	w.cluster.WaitForLag(w, within, w.group, w.topic)
 	v := checker.Check(checker.History{
 		Rows: w.rows, Attempts: w.api.Attempts(), Commits: commits.Stop(w), Events: w.events, Timeout: 5 * time.Second,
-		DeadLetters: w.cluster.DeadLetters(w, strings.Replace(w.group, "streamer.", "streamer.dead-letters.", 1)),
+		DeadLetters: w.cluster.DeadLetters(w, w.in+".dead-letters."+w.job),
 	})
 	v.Check(w)
 	return v

@@ -43,7 +43,7 @@ url: %s/rows/{id}
 delivery:
   rate_limit: {rate: %d, burst: %d}
   retry: {initial: 20ms, max: 200ms}
-`, w.group[len("streamer."):], w.topic, w.api.URL(), limit, burst))
+`, w.job, w.topic, w.api.URL(), limit, burst))
 
 	client, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {

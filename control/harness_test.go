@@ -97,9 +97,18 @@ func (r *fakeRunner) show(s consumer.Status) {
 	r.status = s
 }
 
+// begin shows that it runs, unless it heard of a pause before, as a runner may.
+func (r *fakeRunner) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.status.State != consumer.Paused {
+		r.status = consumer.Status{State: consumer.Running, Since: time.Now()}
+	}
+}
+
 // untilSoft runs until it is told to stop.
 func untilSoft(soft, _ context.Context, r *fakeRunner) error {
-	r.show(consumer.Status{State: consumer.Running, Since: time.Now()})
+	r.begin()
 	<-soft.Done()
 	r.show(consumer.Status{State: consumer.Stopped, Unfinished: 2})
 	return nil
