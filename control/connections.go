@@ -228,16 +228,30 @@ func (c *Connections) sharedOf(name string) *sink.Shared {
 }
 
 // use is job.Process.Connection. Whether there is one of another owner is nobody's to know.
-func (c *Connections) use(owner, name string) (job.Target, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.index()
-	k := c.known[name]
-	switch {
-	case k == nil, k.stored.Owner != "" && !usable(k.stored.Owner, owner):
+func (c *Connections) use(owner, name string) (job.Target, error) { return c.with(nil)(owner, name) }
+
+// with is use, with targets in the place of what is known of their names.
+func (c *Connections) with(targets map[string]job.Target) func(owner, name string) (job.Target, error) {
+	return func(owner, name string) (job.Target, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.index()
+		if t, given := targets[name]; given && job.Usable(t.Owner, owner) {
+			return t, nil
+		} else if k := c.known[name]; !given && k != nil && (k.stored.Owner == "" || job.Usable(k.stored.Owner, owner)) {
+			if k.broken != "" {
+				return job.Target{}, fault.Fault{Problem: fmt.Sprintf("connection %q cannot be used: %s", name, k.broken)}
+			}
+			return k.target, nil
+		}
 		var others []string
 		for other, k := range c.known {
-			if usable(k.stored.Owner, owner) {
+			if job.Usable(k.stored.Owner, owner) {
+				others = append(others, other)
+			}
+		}
+		for other, t := range targets {
+			if job.Usable(t.Owner, owner) {
 				others = append(others, other)
 			}
 		}
@@ -246,14 +260,18 @@ func (c *Connections) use(owner, name string) (job.Target, error) {
 			mend = "did you mean " + meant + "?"
 		}
 		return job.Target{}, fault.Fault{Problem: fmt.Sprintf("there is no connection %q for jobs of %s", name, owner), Mend: mend}
-	case k.broken != "":
-		return job.Target{}, fault.Fault{Problem: fmt.Sprintf("connection %q cannot be used: %s", name, k.broken)}
 	}
-	return k.target, nil
 }
 
-// usable says that jobs of an owner may use a connection of another one.
-func usable(connection, owner string) bool { return connection == owner || connection == job.Everyone }
+// missingFor gives a connection that a job names and may not use, or that is not there; empty: none.
+func (c *Connections) missingFor(def *job.Definition) string {
+	for _, name := range def.Connections() {
+		if _, err := c.use(def.Owner, name); err != nil {
+			return name
+		}
+	}
+	return ""
+}
 
 // paused says why nothing is sent to a connection; empty: it is not paused.
 func (c *Connections) paused(name string) string {

@@ -13,7 +13,6 @@ import (
 	"streamer/consumer/kafkalog"
 	"streamer/control/job"
 	"streamer/control/service"
-	"streamer/internal/fault"
 )
 
 // mostNamed is how many jobs a refusal names.
@@ -145,7 +144,8 @@ func (c *Connections) put(ctx context.Context, by service.Caller, conn *job.Conn
 	created := false
 	e, err := c.log.Update(ctx, connectionPrefix+conn.Name, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
 		created = !exists
-		return c.change(by, conn, e, exists, check)
+		value, audit, _, err = c.change(by, conn, e, exists, check)
+		return value, audit, err
 	})
 	if err != nil {
 		return Connection{}, err
@@ -155,63 +155,56 @@ func (c *Connections) put(ctx context.Context, by service.Caller, conn *job.Conn
 	return out, nil
 }
 
-// change gives the object of a connection as it is to be. All is looked at as it is in the newest log.
+// change gives the object of a connection as it is to be, and what its jobs will take from it. All is looked at as it is in the newest log.
 func (c *Connections) change(by service.Caller, conn *job.Connection, e kafkalog.Entry, exists bool,
-	check func(kafkalog.Entry, *storedConnection, []byte) error) (value, audit []byte, err error) {
+	check func(kafkalog.Entry, *storedConnection, []byte) error) (value, audit []byte, t job.Target, err error) {
 	var before *storedConnection
 	var beforeConn *job.Connection
 	if exists {
 		s, err := decodeConnection(e)
 		if err != nil {
-			return nil, nil, unreadableConnection(err)
+			return nil, nil, t, unreadableConnection(err)
 		}
 		if !by.May(service.Edit, s.Owner) {
-			return nil, nil, service.Denied(by, service.Edit, fmt.Sprintf("connection %q", conn.Name), s.Owner)
+			return nil, nil, t, service.Denied(by, service.Edit, fmt.Sprintf("connection %q", conn.Name), s.Owner)
 		}
 		if beforeConn, err = s.parse(); err != nil {
-			return nil, nil, unreadableConnection(err)
+			return nil, nil, t, unreadableConnection(err)
 		}
 		before = &s
 	}
 	if conn.Owner != "" && !by.May(service.Edit, conn.Owner) {
-		return nil, nil, service.Denied(by, service.Edit, fmt.Sprintf("connection %q", conn.Name), conn.Owner)
+		return nil, nil, t, service.Denied(by, service.Edit, fmt.Sprintf("connection %q", conn.Name), conn.Owner)
 	}
 	document, target, faults := conn.Admit(c.process, beforeConn)
 	if faults.Err() != nil {
-		return nil, nil, invalid(faults)
+		return nil, nil, t, invalid(faults)
 	}
 	if err := check(e, before, document); err != nil {
-		return nil, nil, err
+		return nil, nil, t, err
 	}
 	after := storedConnection{Version: connectionVersion, Name: conn.Name, Owner: conn.Owner, Modified: time.Now().UTC(), By: by.Name,
 		Hash: hashOf(document), Document: document}
 	line := AuditLine{Connection: conn.Name, By: by.Name, Action: "create", DocumentAfter: after.masked()}
 	if before != nil {
 		if bytes.Equal(before.Document, document) {
-			return e.Value, nil, nil
+			return e.Value, nil, target, nil
 		}
 		if err := c.bears(by, conn.Name, target); err != nil {
-			return nil, nil, err
+			return nil, nil, t, err
 		}
 		after.Paused = before.Paused
 		line.Action, line.DocumentBefore = "change", before.masked()
 	}
-	return written(after, line)
+	value, audit, err = written(after, line)
+	return value, audit, target, err
 }
 
 // bears refuses a change that a job which can run would not survive: it would go on as it was, with the target and the secrets of before.
 func (c *Connections) bears(by service.Caller, name string, target job.Target) error {
 	now, then := c.process, c.process
 	now.Connection = c.use
-	then.Connection = func(owner, other string) (job.Target, error) {
-		if other != name {
-			return c.use(owner, other)
-		}
-		if !usable(target.Owner, owner) {
-			return job.Target{}, fault.Fault{Problem: "it is not for jobs of " + owner}
-		}
-		return target, nil
-	}
+	then.Connection = c.with(map[string]job.Target{name: target})
 	var broken []string
 	for _, id := range c.users(name) {
 		if c.fits(id, now) && !c.fits(id, then) {

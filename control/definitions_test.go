@@ -377,7 +377,7 @@ func TestSeed(t *testing.T) {
 		files = append(files, defs...)
 	}
 	for round := range 2 {
-		out, err := d.Seed(ctx, files)
+		_, out, err := d.Seed(ctx, Seeds{Jobs: files})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -394,7 +394,7 @@ func TestSeed(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	log.failing = context.DeadlineExceeded
-	if _, err := d.Seed(ctx, files); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := d.Seed(ctx, Seeds{Jobs: files}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 }

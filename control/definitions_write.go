@@ -147,7 +147,7 @@ func (d *Definitions) put(ctx context.Context, by service.Caller, def *job.Defin
 	created := false
 	e, err := d.log.Update(ctx, definitionPrefix+def.ID, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
 		created = !exists
-		return d.change(by, def, e, exists, check)
+		return d.change(by, def, d.process, e, exists, check)
 	})
 	if err != nil {
 		return Definition{}, err
@@ -157,8 +157,8 @@ func (d *Definitions) put(ctx context.Context, by service.Caller, def *job.Defin
 	return out, nil
 }
 
-// change gives the object of a job as it is to be. All is looked at as it is in the newest log.
-func (d *Definitions) change(by service.Caller, def *job.Definition, e kafkalog.Entry, exists bool,
+// change gives the object of a job as it is to be, compiled for p. All is looked at as it is in the newest log.
+func (d *Definitions) change(by service.Caller, def *job.Definition, p job.Process, e kafkalog.Entry, exists bool,
 	check func(kafkalog.Entry, *storedDefinition, []byte) error) (value, audit []byte, err error) {
 	var before *storedDefinition
 	var beforeDef *job.Definition
@@ -178,7 +178,7 @@ func (d *Definitions) change(by service.Caller, def *job.Definition, e kafkalog.
 	if err := mayWrite(by, def); err != nil {
 		return nil, nil, err
 	}
-	document, config, faults := def.Admit(d.process, beforeDef)
+	document, config, faults := def.Admit(p, beforeDef)
 	faults = append(faults, d.clashes(by, def.ID, config.Group)...)
 	if faults.Err() != nil {
 		return nil, nil, invalid(faults)

@@ -37,6 +37,8 @@ type Job struct {
 	Definition *job.Definition
 	// Broken says why the job of the file cannot run; empty: it can.
 	Broken string
+
+	missing string // the connection that it waits for
 }
 
 // Options are what a Supervisor needs.
@@ -45,9 +47,11 @@ type Options struct {
 	Definitions *Definitions
 	Store       *Store
 	Bulletin    Bulletin
-	// Jobs are those of the job files.
-	Jobs []Job
-	// Files says which job files could not be read; they are shown beside the jobs.
+	// Jobs are those of the job files, Targets the connections among them that can be used. They are taken into the log, unless that has
+	// others of these ids and names.
+	Jobs    []Job
+	Targets []*job.Connection
+	// Files says which job files could not be read, and what is wrong with connections in them; they are shown beside the jobs.
 	Files []string
 	// NewRunner makes a fresh runner for each time a job is run.
 	NewRunner func(consumer.Config) Runner

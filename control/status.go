@@ -23,7 +23,7 @@ type Readiness struct {
 	Registrations []string    `json:"registrations,omitempty"`
 	Stopping      bool        `json:"stopping,omitempty"`
 	Jobs          []JobStatus `json:"jobs"`
-	// Files names the job files that could not be read, and why.
+	// Files names the job files that could not be read, and why; and what is wrong with connections in them.
 	Files []string `json:"files,omitempty"`
 }
 
@@ -117,9 +117,9 @@ func (s *Supervisor) Readiness() Readiness {
 	return r
 }
 
-// files says what is wrong with job files: those that cannot be read, and the faults of jobs that the log has too. The caller holds mu.
+// files says what is wrong with job files: those that cannot be read, their connections, and the faults of jobs that the log has too. The caller holds mu.
 func (s *Supervisor) files() []string {
-	files := slices.Clone(s.options.Files)
+	files := slices.Concat(s.options.Files, s.unsown)
 	for _, j := range s.strays {
 		if s.jobs[j.ID] != nil {
 			files = append(files, j.broken+"; job "+j.ID+" runs as the log in Kafka has it")

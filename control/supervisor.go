@@ -37,6 +37,7 @@ type Supervisor struct {
 	mu       sync.Mutex
 	jobs     map[string]*supervised
 	strays   []*supervised // broken ones of files, which may share ids
+	unsown   []string      // why the log cannot have connections of files
 	sorted   []*supervised // jobs by id; nil: to be sorted again
 	dirty    map[string]bool
 	changes  int // counts what was added, changed and removed

@@ -37,7 +37,7 @@ func jobsApply(environ []string) *cobra.Command {
 		if r.owner != "" && !r.wanted {
 			return misuse{errors.New("--owner says which jobs --prune deletes; give --prune too, or leave it out")}
 		}
-		set, err := readJobs(c, *files)
+		set, err := readFiles(c, *files)
 		if err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func jobsDiff(environ []string) *cobra.Command {
 	files := filesFlag(c)
 	output := outputFlag(c)
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
-		set, err := readJobs(c, *files)
+		set, err := readFiles(c, *files)
 		if err != nil {
 			return trouble(err)
 		}

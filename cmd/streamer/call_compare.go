@@ -23,8 +23,8 @@ import (
 // stdin is how what comes in is named in findings.
 const stdin = "standard input"
 
-// readJobs reads the files of -f. A file that cannot be read is in the set, with the reason.
-func readJobs(c *cobra.Command, files []string) (job.Set, error) {
+// readFiles reads the files of -f. A file that cannot be read is in the set, with the reason.
+func readFiles(c *cobra.Command, files []string) (job.Set, error) {
 	if len(files) == 0 {
 		return job.Set{}, misuse{fmt.Errorf("%s needs -f FILE, a directory, or - for what comes in", c.CommandPath())}
 	}
@@ -40,7 +40,7 @@ func readJobs(c *cobra.Command, files []string) (job.Set, error) {
 		if file == "-" {
 			var src []byte
 			if src, err = io.ReadAll(io.LimitReader(c.InOrStdin(), job.MaxFileBytes+1)); err == nil {
-				set.Jobs, set.Broken = job.ParseFile(stdin, src)
+				set.Parse(stdin, src)
 			}
 		} else {
 			set, err = job.Load(file)
@@ -48,9 +48,9 @@ func readJobs(c *cobra.Command, files []string) (job.Set, error) {
 		if err != nil {
 			return job.Set{}, err
 		}
-		all.Jobs, all.Broken = append(all.Jobs, set.Jobs...), append(all.Broken, set.Broken...)
+		all.Jobs, all.Connections, all.Broken = append(all.Jobs, set.Jobs...), append(all.Connections, set.Connections...), append(all.Broken, set.Broken...)
 	}
-	if len(all.Jobs)+len(all.Broken) == 0 {
+	if len(all.Jobs)+len(all.Connections)+len(all.Broken) == 0 {
 		return job.Set{}, fmt.Errorf("there is no job file in %s; they end in .yaml, .yml or .json", strings.Join(files, ", "))
 	}
 	return all, nil
@@ -67,6 +67,10 @@ func plan(ctx context.Context, api *client.Client, set job.Set, prune pruning) (
 	p := applying{Jobs: []appliedJob{}}
 	for _, f := range set.Broken {
 		p.Findings = append(p.Findings, show(f))
+	}
+	for _, n := range set.Connections {
+		p.Findings = append(p.Findings, show(job.Finding{File: n.File, Place: job.Place{Line: n.Line}, Connection: n.Name, Fault: fault.Fault{Warning: true,
+			Problem: "connection " + n.Name + " is left as it is", Mend: "streamer connections apply -f " + n.File}}))
 	}
 	ids := map[string]*job.Definition{}
 	for _, d := range set.Jobs {

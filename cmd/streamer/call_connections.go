@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 
@@ -104,46 +102,73 @@ func connectionText(w io.Writer, n control.Connection) {
 
 func connectionsApply(environ []string) *cobra.Command {
 	c := &cobra.Command{
-		Use: "apply -f FILE", Short: "creates or changes a connection", Args: cobra.NoArgs,
-		Long: "Creates the connection of a file (YAML or JSON; - reads it from standard input), or makes the one of its name what the file says. It\n" +
-			"shows what would change, and what that does to the rows of its jobs; then it asks. Its jobs follow with their next request. One that\n" +
-			"somebody else changes meanwhile is left alone.",
+		Use: "apply -f FILE|DIR|-", Short: "creates or changes connections", Args: noneButFiles,
+		Long: "Creates the connections of files (YAML or JSON; - is standard input), or makes those of their names what the files say, one after the\n" +
+			"other; jobs that stand beside them are left alone. It shows what would change, and what that does to the rows of its jobs; then it\n" +
+			"asks. Its jobs follow with their next request. One that somebody else changes meanwhile is left alone.",
 	}
-	file := c.Flags().StringP("file", "f", "", "the file")
+	files := filesFlag(c)
 	var s sure
 	s.declare(c)
 	output := outputFlag(c)
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
-		conn, err := readConnection(c, *file)
+		all, err := readConnections(c, *files)
 		if err != nil {
 			return err
 		}
-		x, err := compareConnection(ctx, api, conn)
-		if err != nil {
-			return err
+		for i, conn := range all {
+			if *output == asYAML && i > 0 {
+				_, _ = fmt.Fprintln(c.OutOrStdout(), "---")
+			}
+			if err := applyConnection(ctx, c, api, conn, s, *output); err != nil {
+				return err
+			}
 		}
-		if s.dryRun || x.Action == toKeep {
-			return output.print(c.OutOrStdout(), x, x.text)
-		}
-		if err := asText.print(c.ErrOrStderr(), x, x.text); err != nil {
-			return err
-		}
-		if err := s.ask(c, string(x.Action)+" connection "+x.Connection+"?"); err != nil {
-			return err
-		}
-		var n control.Connection
-		if x.Action == toCreate {
-			n, err = api.CreateConnection(ctx, conn.Canonical())
-		} else {
-			n, err = api.ReplaceConnection(ctx, conn.Name, x.Revision, conn.Canonical())
-		}
-		if err != nil {
-			return err
-		}
-		x.Applied, x.Revision = true, n.Revision
-		return output.print(c.OutOrStdout(), x, func(w io.Writer) {
-			_, _ = fmt.Fprintf(w, "%s: %s, revision %s\n", x.Connection, done[x.Action], x.Revision)
-		})
+		return nil
+	})
+}
+
+// readConnections reads the connections of the files of -f; there is at least one.
+func readConnections(c *cobra.Command, files []string) ([]*job.Connection, error) {
+	set, err := readFiles(c, files)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(set.Broken) > 0:
+		return nil, firstErrors(set.Broken)
+	case len(set.Connections) == 0:
+		return nil, fmt.Errorf("there is no connection in %s; one has a name and a base_url, and no topic", strings.Join(files, ", "))
+	}
+	return set.Connections, nil
+}
+
+// applyConnection does with one connection what apply does.
+func applyConnection(ctx context.Context, c *cobra.Command, api *client.Client, conn *job.Connection, s sure, output format) error {
+	x, err := compareConnection(ctx, api, conn)
+	if err != nil {
+		return err
+	}
+	if s.dryRun || x.Action == toKeep {
+		return output.print(c.OutOrStdout(), x, x.text)
+	}
+	if err := asText.print(c.ErrOrStderr(), x, x.text); err != nil {
+		return err
+	}
+	if err := s.ask(c, string(x.Action)+" connection "+x.Connection+"?"); err != nil {
+		return err
+	}
+	var n control.Connection
+	if x.Action == toCreate {
+		n, err = api.CreateConnection(ctx, conn.Canonical())
+	} else {
+		n, err = api.ReplaceConnection(ctx, conn.Name, x.Revision, conn.Canonical())
+	}
+	if err != nil {
+		return err
+	}
+	x.Applied, x.Revision = true, n.Revision
+	return output.print(c.OutOrStdout(), x, func(w io.Writer) {
+		_, _ = fmt.Fprintf(w, "%s: %s, revision %s\n", x.Connection, done[x.Action], x.Revision)
 	})
 }
 
@@ -199,31 +224,6 @@ func (x appliedConnection) text(w io.Writer) {
 	for _, change := range x.Changes {
 		changeText(w, change)
 	}
-}
-
-// readConnection reads the connection of a file.
-func readConnection(c *cobra.Command, file string) (*job.Connection, error) {
-	if file == "" {
-		return nil, misuse{errors.New("say which file: -f FILE, or -f - for standard input")}
-	}
-	in, name := c.InOrStdin(), "standard input"
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = f.Close() }()
-		in, name = f, file
-	}
-	text, err := io.ReadAll(io.LimitReader(in, job.MaxFileBytes+1))
-	if err != nil {
-		return nil, err
-	}
-	conn, broken := job.ParseConnection(name, text)
-	if len(broken) > 0 {
-		return nil, broken[0]
-	}
-	return conn, nil
 }
 
 func connectionsDelete(environ []string) *cobra.Command {

@@ -37,15 +37,14 @@ func openRegistry(s settings.Settings) (*registry.Registry, error) {
 	return r, nil
 }
 
-// summary is a job's faults in one line: the first error, and how many more there are.
-func summary(c job.Compiled) string {
-	errs := c.Findings(c.Faults.Errors())
+// summary is the faults of a job, or connection, in one line: the first error, and how many more there are.
+func summary(errs []job.Finding) string {
 	if len(errs) == 0 {
 		return ""
 	}
 	first := errs[0].Error()
 	if more := len(errs) - 1; more > 0 {
-		first += fmt.Sprintf(" (and %d more; streamer validate %s shows all)", more, c.File)
+		first += fmt.Sprintf(" (and %d more; streamer validate %s shows all)", more, errs[0].File)
 	}
 	return first
 }
@@ -65,9 +64,12 @@ func laneRule(o consumer.Order, expr string) string {
 	return "rows of container files by $.msg.id, all others by record key"
 }
 
-// findings are those of all jobs and files, in order.
-func findings(set job.Set, compiled []job.Compiled) []job.Finding {
+// findings are those of all files, connections and jobs, in order.
+func findings(set job.Set, connections []job.CompiledConnection, compiled []job.Compiled) []job.Finding {
 	all := append([]job.Finding(nil), set.Broken...)
+	for _, c := range connections {
+		all = append(all, c.Findings(c.Faults)...)
+	}
 	for _, c := range compiled {
 		all = append(all, c.Findings(c.Faults)...)
 	}
@@ -96,18 +98,19 @@ func firstErrors(all []job.Finding) error {
 
 // shownFinding is a finding as -o json and yaml have it.
 type shownFinding struct {
-	File     string `json:"file"`
-	Line     int    `json:"line,omitempty"`
-	Column   int    `json:"column,omitempty"`
-	Job      string `json:"job,omitempty"`
-	Path     string `json:"path,omitempty"`
-	Problem  string `json:"problem"`
-	Mend     string `json:"mend,omitempty"`
-	Severity string `json:"severity"`
+	File       string `json:"file"`
+	Line       int    `json:"line,omitempty"`
+	Column     int    `json:"column,omitempty"`
+	Job        string `json:"job,omitempty"`
+	Connection string `json:"connection,omitempty"`
+	Path       string `json:"path,omitempty"`
+	Problem    string `json:"problem"`
+	Mend       string `json:"mend,omitempty"`
+	Severity   string `json:"severity"`
 }
 
 func show(f job.Finding) shownFinding {
-	s := shownFinding{File: f.File, Line: f.Line, Column: f.Column, Job: f.Job, Path: f.Path, Problem: f.Problem, Mend: f.Mend, Severity: "error"}
+	s := shownFinding{File: f.File, Line: f.Line, Column: f.Column, Job: f.Job, Connection: f.Connection, Path: f.Path, Problem: f.Problem, Mend: f.Mend, Severity: "error"}
 	if f.Warning {
 		s.Severity = "warning"
 	}

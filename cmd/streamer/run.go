@@ -139,7 +139,7 @@ func New(o Options) (*App, error) {
 	if asked != nil {
 		proc.Registry = asked.Schema
 	}
-	jobs := jobsOf(set, proc, o.Log)
+	jobs, targets, files := seedsOf(set, proc, o.Log)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	lines := control.NewLines()
@@ -160,7 +160,8 @@ func New(o Options) (*App, error) {
 	a.supervisor = control.NewSupervisor(control.Options{
 		Definitions: definitions,
 		Jobs:        jobs,
-		Files:       brokenFiles(set),
+		Targets:     targets,
+		Files:       files,
 		NewRunner:   func(cfg consumer.Config) control.Runner { return a.instance.NewRunner(cfg) },
 		Kafka:       a.instance,
 		Store:       store,
@@ -199,7 +200,7 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	o.Log.Info("streamer started", "version", version, "listen", a.server.Addr(), "namespace", o.Settings.Namespace,
-		"brokers", o.Settings.Kafka.Brokers, "jobs", len(jobs), "secret_keys", proc.Secrets.Keyring.IDs())
+		"brokers", o.Settings.Kafka.Brokers, "jobs", len(jobs), "connections", len(targets), "secret_keys", proc.Secrets.Keyring.IDs())
 	return a, nil
 }
 
@@ -312,26 +313,34 @@ func (a *App) Close() {
 	}
 }
 
-// jobsOf checks the jobs of the files, and logs what is wrong with them.
-func jobsOf(set job.Set, p job.Process, log *slog.Logger) (jobs []control.Job) {
-	compiled := set.Compile(p)
-	for _, f := range findings(set, compiled) {
+// seedsOf checks the jobs and connections of the files, and logs what is wrong with them. broken says which files could not be read, and
+// which connections cannot be used. That a job's connection is there is looked at when the job is taken into the log.
+func seedsOf(set job.Set, p job.Process, log *slog.Logger) (jobs []control.Job, connections []*job.Connection, broken []string) {
+	p.Connection = func(string, string) (job.Target, error) { return job.Target{}, job.ErrLater }
+	targets, compiled := set.CompileConnections(p), set.Compile(p)
+	for _, f := range findings(set, targets, compiled) {
 		level := slog.LevelError
 		if f.Warning {
 			level = slog.LevelWarn
 		}
-		log.Log(context.Background(), level, "job file: "+f.Fault.Error(), "file", f.File, "line", f.Line, "job", f.Job)
+		about := slog.String("job", f.Job)
+		if f.Connection != "" {
+			about = slog.String("connection", f.Connection)
+		}
+		log.LogAttrs(context.Background(), level, "job file: "+f.Fault.Error(), slog.String("file", f.File), slog.Int("line", f.Line), about)
+	}
+	for _, f := range set.Broken {
+		broken = append(broken, f.Error())
+	}
+	for _, c := range targets {
+		if errs := c.Faults.Errors(); len(errs) > 0 {
+			broken = append(broken, summary(c.Findings(errs)))
+		} else {
+			connections = append(connections, c.Connection)
+		}
 	}
 	for _, c := range compiled {
-		jobs = append(jobs, control.Job{ID: c.ID, Owner: c.Owner, File: c.File, Definition: c.Definition, Broken: summary(c)})
+		jobs = append(jobs, control.Job{ID: c.ID, Owner: c.Owner, File: c.File, Definition: c.Definition, Broken: summary(c.Findings(c.Faults.Errors()))})
 	}
-	return jobs
-}
-
-func brokenFiles(set job.Set) []string {
-	var files []string
-	for _, f := range set.Broken {
-		files = append(files, f.Error())
-	}
-	return files
+	return jobs, connections, broken
 }

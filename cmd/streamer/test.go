@@ -134,7 +134,7 @@ func (r recordFlags) onInstance(ctx context.Context, c *cobra.Command, s setting
 		}
 	}
 	if r.changed != "" {
-		set, err := readJobs(c, []string{r.changed})
+		set, err := readFiles(c, []string{r.changed})
 		if err != nil {
 			return told(err)
 		}
@@ -199,7 +199,7 @@ func (r recordFlags) jobs(file string, p job.Process) ([]consumer.Config, error)
 		return nil, err
 	}
 	compiled := set.Compile(p)
-	if found := findings(set, compiled); anyError(found) {
+	if found := findings(set, set.CompileConnections(p), compiled); anyError(found) {
 		return nil, firstErrors(found)
 	}
 	var jobs []consumer.Config

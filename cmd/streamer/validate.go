@@ -13,9 +13,10 @@ import (
 
 // validation is what validate prints.
 type validation struct {
-	Valid    bool           `json:"valid"`
-	Jobs     []validatedJob `json:"jobs"`
-	Findings []shownFinding `json:"findings"`
+	Valid       bool                  `json:"valid"`
+	Connections []validatedConnection `json:"connections"`
+	Jobs        []validatedJob        `json:"jobs"`
+	Findings    []shownFinding        `json:"findings"`
 	// Note holds for every job.
 	Note string `json:"note"`
 }
@@ -32,14 +33,24 @@ type validatedJob struct {
 	DeadLetters string   `json:"dead_letters,omitempty"`
 }
 
+// validatedConnection says where a valid connection goes; of one with errors only where it stands.
+type validatedConnection struct {
+	Name    string `json:"name"`
+	Owner   string `json:"owner"`
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Valid   bool   `json:"valid"`
+	BaseURL string `json:"base_url,omitempty"`
+}
+
 const orderNote = "order holds within a partition only: rows of two partitions never wait for each other"
 
 func validateCommand(environ []string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "validate FILE…",
 		Short: "checks job files and shows all faults at once",
-		Long: "Checks job files (or directories of them) and shows every fault with file, line, path and what to write instead.\n" +
-			"A secret that is not there on this machine is a warning. Nothing is dialled.",
+		Long: "Checks job files (or directories of them), and the connections among them, and shows every fault with file, line, path and what to\n" +
+			"write instead. A secret that is not there on this machine, or a connection that is not in the files, is a warning. Nothing is dialled.",
 		Args: atLeastOne("a job file"),
 	}
 	output := outputFlag(c)
@@ -71,9 +82,16 @@ func validateCommand(environ []string) *cobra.Command {
 }
 
 func validate(set job.Set, p job.Process) validation {
-	compiled := set.Compile(p)
-	found := findings(set, compiled)
-	v := validation{Valid: !anyError(found), Jobs: []validatedJob{}, Findings: []shownFinding{}, Note: orderNote}
+	connections, compiled := set.CompileConnections(p), set.Compile(p)
+	found := findings(set, connections, compiled)
+	v := validation{Valid: !anyError(found), Connections: []validatedConnection{}, Jobs: []validatedJob{}, Findings: []shownFinding{}, Note: orderNote}
+	for _, c := range connections {
+		n := validatedConnection{Name: c.Name, Owner: c.Owner, File: c.File, Line: c.Line, Valid: c.Faults.Err() == nil}
+		if n.Valid {
+			n.BaseURL = c.Target.Base
+		}
+		v.Connections = append(v.Connections, n)
+	}
 	for _, c := range compiled {
 		j := validatedJob{ID: c.ID, File: c.File, Line: c.Line, Valid: c.Faults.Err() == nil}
 		if j.Valid {
@@ -94,6 +112,11 @@ func validate(set job.Set, p job.Process) validation {
 func (v validation) text(w io.Writer) error {
 	var b strings.Builder
 	faults := findingsText(&b, v.Findings)
+	for _, n := range v.Connections {
+		if n.Valid {
+			fmt.Fprintf(&b, "connection %s: valid\n    base_url: %s\n    for jobs of: %s\n", n.Name, n.BaseURL, n.Owner)
+		}
+	}
 	for _, j := range v.Jobs {
 		if !j.Valid {
 			continue

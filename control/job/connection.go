@@ -55,9 +55,12 @@ func ParseConnection(file string, src []byte) (*Connection, []Finding) {
 	return newConnection(defs[0]), nil
 }
 
+// connectionKind is what its secrets are bound to.
+const connectionKind = "connection"
+
 func newConnection(d *Definition) *Connection {
 	d = d.Bare()
-	d.kind = "connection"
+	d.kind = connectionKind
 	name, _ := d.value.Field("name").Str()
 	d.ID = strings.Clone(name)
 	return &Connection{Name: d.ID, Owner: d.Owner, Definition: d}
@@ -144,7 +147,7 @@ func (c *compilation) baseURL() (base, origin string) {
 	}
 	o, _, err := wire.ParseOrigin(text)
 	if err != nil {
-		return refuse(err.Error(), mend)
+		return refuse(strings.TrimPrefix(err.Error(), "url: "), mend)
 	}
 	u, err := url.Parse(text)
 	switch {
@@ -238,14 +241,17 @@ func (c *compilation) targetAt(path, name string) (Target, bool) {
 		return Target{}, false
 	}
 	t, err := c.process.Connection(c.def.Owner, name)
-	if err == nil {
+	switch {
+	case err == nil:
 		return t, true
+	case errors.Is(err, ErrLater):
+		return Target{}, false
 	}
 	var f fault.Fault
 	if !errors.As(err, &f) {
 		f = fault.Fault{Problem: err.Error()}
 	}
-	c.add(fault.List{{Path: path, Problem: f.Problem, Mend: f.Mend}})
+	c.add(fault.List{{Path: path, Problem: f.Problem, Mend: f.Mend, Warning: f.Warning}})
 	return Target{}, false
 }
 

@@ -47,8 +47,8 @@ type Process struct {
 	Registry schemas.Registry
 	// Grants say what the jobs of each owner may touch; nil: all have the defaults.
 	Grants Grants
-	// Connection gives a shared target that the jobs of an owner may use; the error is a fault.Fault without a path. nil: connections are
-	// not known here, and a job that names one is only warned.
+	// Connection gives a shared target that the jobs of an owner may use; the error is a fault.Fault without a path, or ErrLater. nil:
+	// connections are not known here, and a job that names one is only warned.
 	Connection func(owner, name string) (Target, error)
 }
 
@@ -74,6 +74,9 @@ func (d *Definition) Findings(faults fault.List) []Finding {
 	found := make([]Finding, len(faults))
 	for i, f := range faults {
 		found[i] = Finding{File: d.File, Place: d.places.find(f.Path), Job: d.ID, Fault: f}
+		if d.kind == connectionKind {
+			found[i].Job, found[i].Connection = "", d.ID
+		}
 	}
 	sortFindings(found)
 	return found

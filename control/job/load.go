@@ -9,18 +9,19 @@ import (
 	"slices"
 	"strings"
 
-	"streamer/consumer"
 	"streamer/internal/fault"
+	"streamer/schemas"
 )
 
 // fileEndings are what a directory's files must end in to be read as job files.
 var fileEndings = []string{".yaml", ".yml", ".json"}
 
-// Set is the jobs of some files.
+// Set is the jobs of some files, and the connections that stand among them.
 type Set struct {
-	// Jobs are in the order of the files and within them, broken ones included.
-	Jobs []*Definition
-	// Broken says which files could not be read or parsed, and why. The jobs of the others are not concerned.
+	// Jobs and Connections are in the order of the files and within them, broken ones included.
+	Jobs        []*Definition
+	Connections []*Connection
+	// Broken says which files could not be read or parsed, and why. The others are not concerned.
 	Broken []Finding
 }
 
@@ -70,9 +71,26 @@ func (s *Set) read(file string) {
 		s.broken(file, err)
 		return
 	}
-	defs, broken := ParseFile(file, src)
-	s.Jobs = append(s.Jobs, defs...)
+	s.Parse(file, src)
+}
+
+// Parse adds what stands in the text of a file, as ParseFile reads it. A document with a base_url, or with a name and no id, is a connection,
+// unless it has a topic or url, as jobs do.
+func (s *Set) Parse(name string, src []byte) {
+	defs, broken := ParseFile(name, src)
 	s.Broken = append(s.Broken, broken...)
+	for _, d := range defs {
+		if d.isConnection() {
+			s.Connections = append(s.Connections, newConnection(d))
+		} else {
+			s.Jobs = append(s.Jobs, d)
+		}
+	}
+}
+
+func (d *Definition) isConnection() bool {
+	has := func(field string) bool { return d.value.Field(field).Kind() != schemas.Absent }
+	return (has("base_url") || has("name") && !has("id")) && !has("topic") && !has("url")
 }
 
 // readFile reads one byte more than a job file may have, so that ParseFile sees one that is too large.
@@ -83,60 +101,4 @@ func readFile(name string) ([]byte, error) {
 	}
 	defer func() { _ = f.Close() }()
 	return io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
-}
-
-// Compiled is a job with what became of it.
-type Compiled struct {
-	*Definition
-	// Config is only to be used when Faults has no error.
-	Config consumer.Config
-	Faults fault.List
-}
-
-// PlainID is what the ids of two jobs must not have in common: Kafka takes . and _ in the names of topics for the same in its metrics, and so
-// do we.
-func PlainID(id string) string { return strings.ReplaceAll(id, ".", "_") }
-
-// Compile compiles every job, and refuses an id or a group that two of them share.
-func (s Set) Compile(p Process) []Compiled {
-	all := make([]Compiled, len(s.Jobs))
-	for i, d := range s.Jobs {
-		cfg, faults := d.Compile(p)
-		all[i] = Compiled{Definition: d, Config: cfg, Faults: faults}
-	}
-	plain := func(c Compiled) string { return PlainID(c.ID) }
-	shared(all, plain, func(c *Compiled, other *Compiled) {
-		c.Faults.Add("id", fmt.Sprintf("job %q stands in %s:%d too, as %q", c.ID, other.File, other.places.find("id").Line, other.ID),
-			"ids must differ by more than . and _")
-	})
-	group := func(c Compiled) string {
-		if c.Faults.Err() != nil {
-			return ""
-		}
-		return c.Config.Group
-	}
-	shared(all, group, func(c *Compiled, other *Compiled) {
-		c.Faults.Add("group", fmt.Sprintf("group %q is that of job %q in %s too", c.Config.Group, other.ID, other.File),
-			"a group belongs to one job")
-	})
-	return all
-}
-
-// shared calls tell for every job whose name by of is also another's, with the first such other; an empty name is nobody's.
-func shared(all []Compiled, of func(Compiled) string, tell func(c, other *Compiled)) {
-	byName := map[string][]*Compiled{}
-	for i := range all {
-		if name := of(all[i]); name != "" {
-			byName[name] = append(byName[name], &all[i])
-		}
-	}
-	for _, same := range byName {
-		for i, c := range same {
-			if i > 0 {
-				tell(c, same[0])
-			} else if len(same) > 1 {
-				tell(c, same[1])
-			}
-		}
-	}
 }

@@ -75,6 +75,8 @@ type Finding struct {
 	Place
 	// Job is the id of the job it belongs to; empty when the file could not be read so far.
 	Job string
+	// Connection is the name of the connection it belongs to, if it is none of a job.
+	Connection string
 	fault.Fault
 }
 

@@ -91,9 +91,7 @@ var process = job.Process{
 func compile(texts []jobText) ([]control.Job, error) {
 	var set job.Set
 	for _, t := range texts {
-		defs, broken := job.ParseFile(t.name, []byte(t.text))
-		set.Jobs = append(set.Jobs, defs...)
-		set.Broken = append(set.Broken, broken...)
+		set.Parse(t.name, []byte(t.text))
 	}
 	for _, f := range set.Broken {
 		return nil, fmt.Errorf("job file: %w", f)
