@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -26,6 +27,9 @@ type Record struct {
 	// Answers gives what a step is answered in the dry run, by its name with item and what is done (groups/2/create); nil for nothing, as
 	// without Answers: there the dry run ends.
 	Answers func(step string) *mapping.Response
+	// MostFollowed bounds what Answers may lead to, in bytes of requests and a part of the answers, which may be given for many items of
+	// many rows: then the dry run ends as without an answer. 0: no bound.
+	MostFollowed int
 }
 
 // RecordHeader is a header of a Record.
@@ -91,13 +95,17 @@ func renderFrom(cfg Config, rec Record, from address) []Rendered {
 	x.misses = map[int32][]mapping.Miss{}
 	x.mapper.Explain()
 	var out []Rendered
+	left := rec.MostFollowed
+	if left == 0 {
+		left = math.MaxInt
+	}
 	rows := x.extractNow(in)
 	for i, row := range rows {
 		first := rendered(row)
 		if row.row != wholeRecord {
 			first.Format = x.found.String()
 		}
-		calls := follow(row.way, first, rec.Answers)
+		calls := follow(row.way, first, rec.Answers, &left)
 		r := &calls[len(calls)-1]
 		if i+1 == len(rows) || rows[i+1].row != row.row {
 			for _, miss := range x.misses[row.row] {
@@ -113,8 +121,8 @@ func renderFrom(cfg Config, rec Record, from address) []Rendered {
 	return out
 }
 
-// follow goes the way of a part whose first request is r, as far as there are answers.
-func follow(w *way, r Rendered, answers func(step string) *mapping.Response) (out []Rendered) {
+// follow goes the way of a part whose first request is r, as far as there are answers and left allows.
+func follow(w *way, r Rendered, answers func(step string) *mapping.Response, left *int) (out []Rendered) {
 	for {
 		if w == nil {
 			return append(out, r)
@@ -123,12 +131,13 @@ func follow(w *way, r Rendered, answers func(step string) *mapping.Response) (ou
 			return append(out, r)
 		}
 		var a *mapping.Response
-		if answers != nil {
+		if answers != nil && *left > 0 {
 			a = answers(r.Step)
 		}
 		if r.Open = a == nil; r.Open {
 			return append(out, r)
 		}
+		*left -= renderedBytes + len(r.Request.URL) + len(r.Request.Body) + len(a.Body)/answerShare
 		if (a.Status < 200 || a.Status > 299) && !slices.Contains(w.call.Accept, a.Status) {
 			r.Problem = fmt.Sprintf("answered %d, which is a failure: it is tried again, or given up", a.Status)
 			return append(out, r)
@@ -141,6 +150,13 @@ func follow(w *way, r Rendered, answers func(step string) *mapping.Response) (ou
 		}
 	}
 }
+
+const (
+	// renderedBytes is about what a rendered request takes beside its URL and body.
+	renderedBytes = 1 << 10
+	// answerShare is the part of an answer that counts: it is read for each call, and not kept.
+	answerShare = 16
+)
 
 func rendered(x extracted) Rendered {
 	r := Rendered{Row: int(x.row), Route: x.route, index: x.index, Verdict: "send", Lane: x.lane.value, Request: x.request}

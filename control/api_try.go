@@ -17,6 +17,8 @@ const (
 	// readWithin bounds the reading of the record, mostRendered what is answered of bodies, in bytes.
 	readWithin   = 15 * time.Second
 	mostRendered = 4 << 20
+	// mostFollowed bounds what is made for it of steps and their answers; see consumer.Record.
+	mostFollowed = 2 * mostRendered
 )
 
 // TestIn says which record is tried on which definition. Either Record is given, or Topic, Partition and Offset.
@@ -27,6 +29,7 @@ type TestIn struct {
 	Partition *int32          `json:"partition,omitempty" minimum:"0" doc:"partition of the record"`
 	Offset    *int64          `json:"offset,omitempty" minimum:"0" doc:"offset of the record"`
 	Record    *TestRecord     `json:"record,omitempty" doc:"the record itself, instead of one in Kafka"`
+	Answers   RecordedAnswers `json:"answers,omitempty" maxProperties:"1000" doc:"what steps are answered, by the name of one call (groups/2/read), of that call for every item (groups/read), or of the step; without one the first request of a step is the last that is shown"`
 	Limit     int             `json:"limit,omitempty" minimum:"1" maximum:"1000" default:"100" doc:"the most rows, from the first"`
 }
 
@@ -71,6 +74,7 @@ func (a definitionsService) Test(ctx context.Context, by service.Caller, in Test
 	if err != nil {
 		return Tested{}, err
 	}
+	rec.Answers, rec.MostFollowed = in.Answers.Of, mostFollowed
 	out := Tested{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Rows: []RenderedRow{}}
 	rows, bytes := Rendered(cfg, rec), 0
 	for _, row := range rows {

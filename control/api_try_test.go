@@ -34,6 +34,9 @@ func TestAJobIsTried(t *testing.T) {
 			}
 			return consumer.Record{Topic: topic, Partition: partition, Offset: offset, Key: []byte("k"), Value: []byte(`{"id": "in Kafka"}`)}, nil
 		}})
+	const withSteps = `, "token": "s3cret", "steps": [{"name": "owner", "url": "https://api.test/owners/{$.msg.id}", "headers": {"X-Key": "${env:STREAMER_VALUE_KEY}"}},
+		{"name": "list", "for_each": {"path": "$.steps.owner.body.groups", "separator": "__"}, "url": "https://api.test/list/{$.item.name}?by={$.steps.owner.body.name}"}],
+		"payload": {"tag": "$.steps.owner.headers.etag", "n": "$.steps.list[-1].status"}`
 	changed := func(more string) string { return string(document("visits", "health", more)) }
 	for name, c := range map[string]struct {
 		who, job, body string
@@ -50,6 +53,16 @@ func TestAJobIsTried(t *testing.T) {
 		"a change with the secret that is stored": {"eda", "visits", `{"record": {"value": "{\"id\": 7}"}, "document": ` + changed(`, "token": "********"`) + `}`, 200, []string{
 			`"access_token ********"`}},
 		"another topic": {"eda", "visits", `{"topic": "t", "partition": 0, "offset": 1, "document": ` + strings.Replace(changed(""), `["t"]`, `["u"]`, 1) + `}`, 200, []string{`in%20Kafka`}},
+		"steps, as far as there are answers": {"eda", "visits", `{"record": {"value": "{\"id\": 7}"}, "document": ` + changed(withSteps) + `}`, 200, []string{
+			`"step":"owner","open":true`, `"url":"https://api.test/owners/7"`, `{"name":"X-Key","value":"********"}`, `"access_token ********"`}},
+		"steps with answers": {"eda", "visits", `{"record": {"value": "{\"id\": 7}"}, "answers": {"owner": {"headers": {"ETag": "3"}, "body": {"name": "ada", "groups": "a__b"}}, "list/0": {"body": "n/a"}}, "document": ` + changed(withSteps) + `}`, 200, []string{
+			`"step":"owner","format"`, `"step":"list/0"`, `"step":"list/1","open":true`}},
+		"answers to all steps": {"eda", "visits", `{"record": {"value": "{\"id\": 7}"}, "answers": {"owner": {"headers": {"ETag": "3"}, "body": {"name": "ada", "groups": "a__b"}}, "list": {"status": 201}}, "document": ` + changed(withSteps) + `}`, 200, []string{
+			`"url":"https://api.test/list/b?by=ada","headers":`, `"body":"{\"tag\":\"3\",\"n\":201}"`}},
+		"an answer that fails":   {"eda", "visits", `{"record": {"value": "{\"id\": 7}"}, "answers": {"owner": {"status": 503}}, "document": ` + changed(withSteps) + `}`, 200, []string{`"problem":"answered 503`}},
+		"a status that is none":  {"ada", "visits", `{"record": {"value": "1"}, "answers": {"owner": {"status": 1000}}}`, 400, []string{`"field":"answers.owner.status"`}},
+		"answers that are none":  {"ada", "visits", `{"record": {"value": "1"}, "answers": ["owner"]}`, 400, []string{`"field":"answers"`}},
+		"an unknown part of one": {"ada", "visits", `{"record": {"value": "1"}, "answers": {"owner": {"state": 200}}}`, 400, []string{`"field":"answers.owner.state"`}},
 
 		"who may only view":             {"vera", "visits", `{"record": {"value": "1"}}`, 403, []string{"has not the permission operate"}},
 		"of another owner":              {"ada", "taxes", `{"record": {"value": "1"}}`, 403, []string{"operate"}},

@@ -55,7 +55,7 @@ var asked = map[string]map[string]any{
 	"jobs.show":           {"job": "visits"},
 	"jobs.start":          {"job": "visits"},
 	"jobs.stop":           {"job": "visits"},
-	"jobs.test":           {"job": "visits", "topic": "visit", "partition": 0, "offset": 5, "limit": 2},
+	"jobs.test":           {"job": "visits", "topic": "visit", "partition": 0, "offset": 5, "limit": 2, "answers": map[string]any{"owner": map[string]any{"status": 404}}},
 	"jobs.validate":       {"document": map[string]any{"id": "visits", "url": "https://api.example.org/visits"}},
 	"offsets.accept":      {"job": "visits", "at": "earliest", "dry_run": true},
 	"offsets.outcome":     {"job": "visits", "reset": "R"},

@@ -153,14 +153,18 @@ func (nightDefinitions) Validate(_ context.Context, _ service.Caller, document [
 	return []service.Fault{{Field: "delivery.timeout", Detail: "is very long"}}, nil
 }
 
-// Try gives visits, whose body is fixed; a document that names v2 sends there.
+// Try gives visits, whose body is fixed; a document that names v2 sends there, one that names owners asks for the owner first.
 func (nightDefinitions) Try(_ context.Context, _ service.Caller, id string, document []byte) (consumer.Config, error) {
-	url := "https://api.example.org/visits/{id}"
+	url, steps := "https://api.example.org/visits/{id}", ""
+	if bytes.Contains(document, []byte("/owners/")) {
+		url += "-{$.steps.owner.body.name}"
+		steps = `, "steps": [{"name": "owner", "url": "https://api.example.org/owners/{id}"}]`
+	}
 	if bytes.Contains(document, []byte("/v2/")) {
 		url = "https://api.example.org/v2/visits/{id}"
 	}
 	defs, broken := job.ParseFile("night.json", fmt.Appendf(nil, `{"id": %q, "owner": "health", "type": "PUT", "topic": ["visit"], "url": %q, "datamap": {"id": "$.msg.id"},
-		"token": "${env:STREAMER_VALUE_TOKEN}", "headers": {"traceparent": "00-1-2-00"}}`, id, url))
+		"token": "${env:STREAMER_VALUE_TOKEN}", "headers": {"traceparent": "00-1-2-00"}%s}`, id, url, steps))
 	if len(broken) > 0 {
 		return consumer.Config{}, broken[0]
 	}

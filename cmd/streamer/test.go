@@ -60,7 +60,7 @@ func testCommand(environ []string) *cobra.Command {
 	c.Flags().DurationVar(&r.timeout, "timeout", 30*time.Second, "how long to wait for the record from Kafka")
 	c.Flags().StringVar(&r.job, "job", "", "with FILE: id of the job, if not all of the file are meant")
 	c.Flags().StringVarP(&r.changed, "file", "f", "", "with JOB: file with the job as it might become, - for standard input")
-	c.Flags().StringVar(&r.answers, "answers", "", `with FILE: file with what steps are answered, as in {"owner": {"status": 200, "body": {"id": 7}}}`)
+	c.Flags().StringVar(&r.answers, "answers", "", `file with what steps are answered, as in {"owner": {"status": 200, "body": {"id": 7}}}`)
 	output := outputFlag(c)
 	settings.AllFlags(c.Flags())
 	c.ValidArgsFunction = func(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -105,7 +105,7 @@ func testCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return failure{err}
 			}
-			rec.Answers = answers
+			rec.Answers = answers.Of
 			shown = append(shown, shownRequests(cfg.Job, control.Rendered(cfg, rec))...)
 		}
 		return printRequests(c.OutOrStdout(), *output, shown)
@@ -120,7 +120,11 @@ func jobFile(arg string) bool {
 
 // onInstance tries a record on a job of an instance.
 func (r recordFlags) onInstance(ctx context.Context, c *cobra.Command, s settings.Settings, environ []string, id string, output format) error {
-	in := control.TestIn{JobIn: control.JobIn{Job: id}, Topic: r.topic}
+	answers, err := readAnswers(r.answers)
+	if err != nil {
+		return failure{err}
+	}
+	in := control.TestIn{JobIn: control.JobIn{Job: id}, Topic: r.topic, Answers: answers}
 	if r.file == "" {
 		in.Partition, in.Offset = &r.partition, &r.offset
 	} else {
@@ -174,8 +178,6 @@ func (r recordFlags) check(c *cobra.Command, arg string) error {
 	switch {
 	case jobFile(arg) && given("file"):
 		return errors.New("--file goes with a JOB of an instance, which it is a change of")
-	case !jobFile(arg) && given("answers"):
-		return errors.New("--answers goes with a FILE, whose steps are answered here")
 	case !jobFile(arg) && given("job"):
 		return fmt.Errorf("--job goes with a FILE; %s is taken for a job of an instance (a file has .yaml or a slash in its name)", arg)
 	case r.file == "-" && r.changed == "-":
