@@ -37,6 +37,8 @@ type API struct {
 	// nil: there is none.
 	Age  func() time.Duration
 	Read func(context.Context) error
+	// CatchUp returns when this instance shows what was written to the log before, or after some seconds; nil: nobody waits for that.
+	CatchUp func(context.Context)
 	// Resets shows and sets offsets.
 	Resets Resetter
 	// Readiness is what /readyz tells.
@@ -95,7 +97,7 @@ func (a API) peers(all []Self) []Peer {
 	var peers []Peer
 	for _, i := range all {
 		if i.ID != a.Fleet.Me().ID {
-			peers = append(peers, Peer{i.ID, i.Advertise})
+			peers = append(peers, peerOf(i))
 		}
 	}
 	return peers

@@ -83,6 +83,7 @@ func (deadlined) SetWriteDeadline(time.Time) error { return nil }
 
 // instanceAway is an instance with a job of a file, and the answers that it gives.
 type instanceAway struct {
+	*Supervisor
 	log   *memoryLog
 	serve http.Handler
 	list  service.List
@@ -103,12 +104,12 @@ func newInstanceOn(t *testing.T, memory *memoryLog, log Log, kafka Kafka) *insta
 		Self:      func() Self { return Self{ID: "one"} },
 		NewRunner: func(consumer.Config) Runner { return &fakeRunner{run: untilSoft} }})
 	api := API{Jobs: s, Store: store, Desires: s, Connections: d.Connections(), Fleet: s, Audits: store, Definitions: d, Lines: func(string) []LogLine { return nil }, Age: log.Age,
-		Read: d.Wait, Resets: s.Resets(), Tokens: people.NewTokens(log, AuditOf), Authenticator: users{},
+		Read: d.Wait, CatchUp: s.CatchUp, Resets: s.Resets(), Tokens: people.NewTokens(log, AuditOf), Authenticator: users{},
 		Record: func(context.Context, consumer.Config, string, int32, int64) (consumer.Record, error) {
 			return consumer.Record{}, errAway
 		},
 		Letters: func(consumer.Config) DeadLetters { return awayLetters{} }, Ledger: func(consumer.Config) Ledger { return awayLetters{} }}
-	i := &instanceAway{log: memory}
+	i := &instanceAway{Supervisor: s, log: memory}
 	i.serve = handler(ServerOptions{Readiness: s.Readiness, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)), API: api}, func() string { return "127.0.0.1:1" })
 	if text, status, _ := i.call(t, "system.services", nil); status != http.StatusOK || json.Unmarshal([]byte(text), &i.list) != nil {
 		t.Fatalf("the methods: %d %s", status, text)

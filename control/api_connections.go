@@ -129,7 +129,7 @@ func (a connectionsService) Create(ctx context.Context, by service.Caller, in Co
 	ctx, end := lasting(ctx)
 	defer end()
 	made, err := a.Connections.Create(ctx, by, DocumentIn(in).text())
-	return ConnectionMade{made}, logProblem(err)
+	return ConnectionMade{made}, a.written(ctx, err)
 }
 
 // Replace implements ConnectionsService.
@@ -141,7 +141,7 @@ func (a connectionsService) Replace(ctx context.Context, by service.Caller, in C
 	ctx, end := lasting(ctx)
 	defer end()
 	changed, err := a.Connections.Replace(ctx, by, in.Connection, seen, DocumentIn(in.ConnectionCreate).text())
-	return changed, logProblem(err)
+	return changed, a.written(ctx, err)
 }
 
 // Delete implements ConnectionsService.
@@ -152,7 +152,7 @@ func (a connectionsService) Delete(ctx context.Context, by service.Caller, in Co
 	}
 	ctx, end := lasting(ctx)
 	defer end()
-	return in.ConnectionIn, logProblem(a.Connections.Delete(ctx, by, in.Connection, seen))
+	return in.ConnectionIn, a.written(ctx, a.Connections.Delete(ctx, by, in.Connection, seen))
 }
 
 // Diff implements ConnectionsService.
@@ -166,7 +166,7 @@ func (a connectionsService) Pause(ctx context.Context, by service.Caller, in Con
 	ctx, end := lasting(ctx)
 	defer end()
 	paused, err := a.Connections.Pause(ctx, by, in.Connection)
-	return paused, logProblem(err)
+	return paused, a.written(ctx, err)
 }
 
 // Resume implements ConnectionsService.
@@ -174,5 +174,5 @@ func (a connectionsService) Resume(ctx context.Context, by service.Caller, in Co
 	ctx, end := lasting(ctx)
 	defer end()
 	resumed, err := a.Connections.Resume(ctx, by, in.Connection)
-	return resumed, logProblem(err)
+	return resumed, a.written(ctx, err)
 }

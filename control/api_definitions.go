@@ -197,7 +197,7 @@ func (a definitionsService) Create(ctx context.Context, by service.Caller, in Cr
 	ctx, end := lasting(ctx)
 	defer end()
 	d, err := a.API.Definitions.Create(ctx, by, in.text())
-	return CreatedDefinition{d}, logProblem(err)
+	return CreatedDefinition{d}, a.written(ctx, err)
 }
 
 // Replace implements DefinitionsService.
@@ -209,7 +209,7 @@ func (a definitionsService) Replace(ctx context.Context, by service.Caller, in R
 	ctx, end := lasting(ctx)
 	defer end()
 	d, err := a.API.Definitions.Replace(ctx, by, in.Job, seen, in.text())
-	return d, logProblem(err)
+	return d, a.written(ctx, err)
 }
 
 // Delete implements DefinitionsService.
@@ -221,7 +221,7 @@ func (a definitionsService) Delete(ctx context.Context, by service.Caller, in De
 	ctx, end := lasting(ctx)
 	defer end()
 	d, err := a.API.Definitions.Delete(ctx, by, in.Job, seen, Deletion{Offsets: in.Offsets, Letters: in.Letters})
-	return d, logProblem(err)
+	return d, a.written(ctx, err)
 }
 
 // Diff implements DefinitionsService.
@@ -300,4 +300,12 @@ func (a definitionsService) Logs(ctx context.Context, by service.Caller, in Logs
 // lasting is ctx for a write, which goes on when the caller goes away: else nobody would know whether it was made.
 func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), lastingTimeout)
+}
+
+// written gives what is answered to a write, when this instance shows it.
+func (a API) written(ctx context.Context, err error) error {
+	if err == nil && a.CatchUp != nil {
+		a.CatchUp(ctx)
+	}
+	return logProblem(err)
 }

@@ -272,7 +272,7 @@ func atOwner[Out any](ctx context.Context, a API, by service.Caller, c call, do 
 	if !found || owner.ID == a.Fleet.Me().ID {
 		return otherwise(a.nobody(c.job))
 	}
-	out, err := ask[Out](ctx, a, by, Peer{owner.ID, owner.Advertise}, c.method, c.in)
+	out, err := ask[Out](ctx, a, by, peerOf(owner), c.method, c.in)
 	var gone *unreached
 	if errors.As(err, &gone) {
 		return otherwise("the instance that reads the partition does not answer", Unreached{Instance: owner.ID, Cause: gone.Error()})

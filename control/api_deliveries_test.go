@@ -75,7 +75,7 @@ func (f fleet) Me() Self { return Self{ID: f.me} }
 func (f fleet) Instances() []Self {
 	all := []Self{{ID: f.me, Advertise: "http://127.0.0.1:1", Jobs: []string{"visits"}}}
 	for _, p := range f.peers {
-		all = append(all, Self{ID: p.ID, Advertise: p.Advertise, Jobs: []string{"visits"}})
+		all = append(all, Self{ID: p.ID, Advertise: p.Advertise, Doubt: p.Doubt, Jobs: []string{"visits"}})
 	}
 	return append(all, Self{ID: "idle", Advertise: "http://127.0.0.1:1"})
 }
@@ -86,7 +86,7 @@ func (f fleet) Telling(job string) []Self {
 
 func (f fleet) OwnerOf(_, _ string, partition int32) (Self, bool) {
 	p, ok := f.owners[partition]
-	return Self{ID: p.ID, Advertise: p.Advertise}, ok
+	return Self{ID: p.ID, Advertise: p.Advertise, Doubt: p.Doubt}, ok
 }
 
 // Whoever is asked, the instance that reads the partition answers. A call is passed on once: two instances that each take the other
@@ -199,8 +199,8 @@ func (ledger) FindKey(context.Context, string, int) ([]consumer.Found, string) {
 // A name can be made to point anywhere between the check of an address and its use, so what is dialled is checked as well.
 func TestPeersAreDialledOnLoopbackOnly(t *testing.T) {
 	t.Parallel()
-	_, err := callPeer.Get("http://192.0.2.1:9013/") //nolint:bodyclose // there is no answer
-	if err == nil || !strings.Contains(err.Error(), "192.0.2.1:9013 is not a loopback address") {
+	_, err := callHere.Get("http://192.0.2.1:9013/") //nolint:bodyclose // there is no answer
+	if err == nil || !strings.Contains(err.Error(), "192.0.2.1 is not a loopback address") {
 		t.Errorf("error %v", err)
 	}
 }

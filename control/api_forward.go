@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"streamer/control/service"
+	"streamer/sink"
 )
 
 // A partition is known by the instance that reads it. Whoever is asked about one that it does not have passes the call on, once, with the
@@ -22,9 +25,11 @@ import (
 
 // Peer is another instance.
 type Peer struct {
-	// ID is its name, Advertise the URL that it says it is called by.
-	ID, Advertise string
+	// ID is its name, Advertise the URL that it says it is called by, Doubt why it is not called there; empty: it is.
+	ID, Advertise, Doubt string
 }
+
+func peerOf(i Self) Peer { return Peer{i.ID, i.Advertise, i.Doubt} }
 
 // peerTimeout bounds what an instance is waited for when all are asked; one that answers later is named as not reached.
 const peerTimeout = 5 * time.Second
@@ -32,19 +37,50 @@ const peerTimeout = 5 * time.Second
 // maxPeerBytes bounds the answer of another instance.
 const maxPeerBytes = 64 << 20
 
-// callPeer calls other instances on loopback, and on no other address, as long as nobody has to log in: an address from the status topic
-// must not send calls through the network then. callFar calls those on any address, once people have to.
+// What a name points to may change between the check of an address and its use, so what is dialled is checked. callHere calls instances on
+// this machine, callNear also those in private networks, and callFar any, by https.
 var (
-	callPeer = peerClient(func(_, address string, _ syscall.RawConn) error {
-		if !service.Loopback(address) {
-			return fmt.Errorf("%s is not a loopback address", address)
+	callHere = peerClient(func(ip netip.Addr) error {
+		if !ip.IsLoopback() {
+			return fmt.Errorf("%s is not a loopback address", ip)
 		}
 		return nil
 	})
-	callFar = peerClient(nil)
+	callNear = peerClient(func(ip netip.Addr) error {
+		switch private, err := reachable(ip); {
+		case err != nil:
+			return err
+		case !private:
+			return fmt.Errorf("%s is a public address, and calls go there by https only: set its STREAMER_ADVERTISE to an https URL", ip)
+		}
+		return nil
+	})
+	callFar = peerClient(func(ip netip.Addr) error {
+		_, err := reachable(ip)
+		return err
+	})
 )
 
-func peerClient(dialled func(network, address string, _ syscall.RawConn) error) *http.Client {
+// reachable says whether an address is private, as jobs' requests have it. The error is that of one that is never dialled.
+func reachable(ip netip.Addr) (private bool, err error) {
+	var refused *sink.AddressError
+	if !errors.As(sink.Guard{}.Allow(ip.String(), ip), &refused) {
+		return false, nil
+	}
+	if refused.Never {
+		return false, refused
+	}
+	return true, nil
+}
+
+func peerClient(may func(netip.Addr) error) *http.Client {
+	dialled := func(_, address string, _ syscall.RawConn) error {
+		at, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return err
+		}
+		return may(at.Addr().Unmap())
+	}
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext:     (&net.Dialer{Timeout: 2 * time.Second, Control: dialled}).DialContext,
@@ -54,22 +90,25 @@ func peerClient(dialled func(network, address string, _ syscall.RawConn) error) 
 	}
 }
 
-// reach gives an instance's address, and what it is called with. Calls go to another machine only where people have to log in.
+// reach gives an instance's address, and what it is called with. Calls leave this machine only where people have to log in and instances
+// prove their addresses: then not to one that has not, nor in clear over public networks.
 func (a API) reach(p Peer) (*url.URL, *http.Client, error) {
-	people := a.Authenticator != nil
 	u, err := url.Parse(p.Advertise)
-	if err != nil || u.Scheme != "http" && !(u.Scheme == "https" && people) || u.Host == "" {
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return nil, nil, &unreached{service.Refuse(http.StatusBadGateway, "", fmt.Sprintf("instance %s says that it is called by %q, which is no URL", p.ID, p.Advertise),
 			"set its STREAMER_ADVERTISE")}
-	}
-	switch {
-	case people:
-		return u, callFar, nil
-	case !service.Loopback(u.Host):
+	case a.Authenticator == nil && !service.Loopback(u.Host):
 		return nil, nil, service.Refuse(http.StatusForbidden, "", fmt.Sprintf("this is for instance %s at %s, and calls are passed on over loopback only, as long as nobody has to log in",
 			p.ID, p.Advertise), "call that instance on its own machine, where it listens on loopback")
+	case p.Doubt != "":
+		return nil, nil, &unreached{service.Refuse(http.StatusBadGateway, "", fmt.Sprintf("instance %s at %s is not called: %s", p.ID, p.Advertise, p.Doubt), "")}
+	case a.Authenticator == nil || a.Fleet.Me().Proof == "":
+		return u, callHere, nil
+	case u.Scheme == "http":
+		return u, callNear, nil
 	}
-	return u, callPeer, nil
+	return u, callFar, nil
 }
 
 // unreached says that an instance did not answer; a refusal of its own is a plain *service.Problem.

@@ -81,6 +81,7 @@ func (a systemService) Readiness(_ context.Context, by service.Caller, _ struct{
 func (a systemService) Instances(_ context.Context, by service.Caller, _ struct{}) (InstancePage, error) {
 	page := InstancePage{Instances: []Self{}}
 	for _, i := range a.Fleet.Instances() {
+		i.Proof = "" // it is for instances
 		i.Jobs = slices.DeleteFunc(append([]string{}, i.Jobs...), func(id string) bool { return !a.mayView(by, id) })
 		page.Instances = append(page.Instances, i)
 	}

@@ -25,19 +25,29 @@ func (s *Supervisor) follow(ctx context.Context) {
 	var mark kafkalog.Mark
 	mend := time.NewTicker(mendEvery)
 	defer mend.Stop()
+	defer s.pass.end()
 	for {
+		waiting := s.pass.begin()
 		changed := s.options.Bulletin.Changed()
 		objects, whole, now := s.options.Store.log.Since(mark)
 		mark = now
 		s.take(ctx, objects, whole)
+		for _, caught := range waiting {
+			close(caught)
+		}
 		select {
+		case <-s.pass.asked:
+			continue // somebody waits
 		case <-changed:
 		case <-mend.C:
 			s.mend(ctx)
 		case <-ctx.Done():
 			return
 		}
-		if !sleep(ctx, followMost) {
+		select {
+		case <-s.pass.asked:
+		case <-time.After(followMost):
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/consumer/kafkalog"
+	"streamer/control/secret"
 )
 
 const (
@@ -49,6 +50,10 @@ type Self struct {
 	Jobs []string `json:"jobs"`
 	// Static says that it has an id of its own and comes back under it.
 	Static bool `json:"static,omitempty"`
+	// Proof is that of its address, made with the secret key of the installation. Doubt says why this instance does not believe it, and
+	// passes no call on to it; whoever reads a report finds it out himself.
+	Proof string `json:"proof,omitempty"`
+	Doubt string `json:"doubt,omitempty"`
 }
 
 // JobReport is a job as an instance says it is there.
@@ -68,6 +73,7 @@ type JobReport struct {
 type roll struct {
 	mu    sync.Mutex
 	known map[string]selfSaid // by key of the report
+	told  map[string]string   // by id: the doubt that was told of last
 }
 
 type selfSaid struct {
@@ -76,24 +82,30 @@ type selfSaid struct {
 	err      error
 }
 
-// read decodes the reports of instances.
-func (f *roll) read(reports []kafkalog.Entry) (out []Self) {
+// read decodes the reports of instances, and looks whether their addresses are to be believed. News are those of whom that has changed.
+func (f *roll) read(reports []kafkalog.Entry, me string, keys *secret.Keyring) (out, news []Self) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	before := f.known
-	f.known = make(map[string]selfSaid, len(reports))
+	before, told := f.known, f.told
+	f.known, f.told = make(map[string]selfSaid, len(reports)), map[string]string{}
 	for _, e := range reports {
 		said, known := before[e.Key]
 		if !known || said.revision != e.Revision {
 			said = selfSaid{revision: e.Revision}
 			said.err = json.Unmarshal(e.Value, &said.self)
+			said.self.Doubt = doubt(keys, me, said.self, e.At)
 		}
 		f.known[e.Key] = said
-		if said.err == nil && time.Since(e.At) < deadAfter {
-			out = append(out, said.self)
+		if said.err != nil || e.Key != instancePrefix+said.self.ID || time.Since(e.At) >= deadAfter {
+			continue
+		}
+		out = append(out, said.self)
+		f.told[said.self.ID] = said.self.Doubt
+		if told[said.self.ID] != said.self.Doubt {
+			news = append(news, said.self)
 		}
 	}
-	return out
+	return out, news
 }
 
 // Instances gives the live instances, by id. What they say is not to be changed.
@@ -101,7 +113,9 @@ func (s *Supervisor) Instances() []Self {
 	if s.options.Bulletin == nil {
 		return []Self{s.self()}
 	}
-	return s.roll.read(s.options.Bulletin.Reports(instancePrefix))
+	live, news := s.roll.read(s.options.Bulletin.Reports(instancePrefix), s.Me().ID, s.options.Keys)
+	s.tell(news)
+	return live
 }
 
 // liveIDs are the ids of live instances; nil while this one is not among them: then the log does not know the present yet.
@@ -164,6 +178,7 @@ func (s *Supervisor) OwnerOf(job, topic string, partition int32) (Self, bool) {
 // self is this instance with the jobs that run on it now.
 func (s *Supervisor) self() Self {
 	self := s.me
+	self.Proof = prove(s.options.Keys, self, time.Now())
 	self.Jobs = []string{}
 	for _, j := range s.all() {
 		j.mu.Lock()

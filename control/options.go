@@ -9,6 +9,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/control/job"
+	"streamer/control/secret"
 	"streamer/sink"
 )
 
@@ -61,6 +62,8 @@ type Options struct {
 	Limits Limits
 	// Self is this instance, as it is shown to the others. It is asked for once, when Run begins.
 	Self func() Self
+	// Keys prove the addresses of instances to each other; nil: calls are passed on to instances on this machine only.
+	Keys *secret.Keyring
 	// Lines are those of the log, by job; nil: they are not kept.
 	Lines *Lines
 	// Connections is how many connections the jobs that run here may need together; 0: no limit.

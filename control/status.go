@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,9 +21,11 @@ type Readiness struct {
 	Log string `json:"log,omitempty"`
 	LogAge
 	// Registrations are those of connections that are waited for, and why they are not done.
-	Registrations []string    `json:"registrations,omitempty"`
-	Stopping      bool        `json:"stopping,omitempty"`
-	Jobs          []JobStatus `json:"jobs"`
+	Registrations []string `json:"registrations,omitempty"`
+	// Doubted are live instances to which no call is passed on, since their addresses are not proven, and why.
+	Doubted  []string    `json:"doubted,omitempty"`
+	Stopping bool        `json:"stopping,omitempty"`
+	Jobs     []JobStatus `json:"jobs"`
 	// Files names the job files that could not be read, and why; and what is wrong with connections in them.
 	Files []string `json:"files,omitempty"`
 }
@@ -108,6 +111,11 @@ func (s *Supervisor) Readiness() Readiness {
 	}
 	if reached {
 		r.Kafka = ""
+	}
+	for _, i := range s.Instances() {
+		if i.Doubt != "" {
+			r.Doubted = append(r.Doubted, fmt.Sprintf("instance %s at %s: %s", i.ID, i.Advertise, i.Doubt))
+		}
 	}
 	log := s.options.Store.log
 	r.Log, r.LogAgeSeconds = log.Problem(), log.Age().Seconds()

@@ -30,6 +30,7 @@ type Supervisor struct {
 	unsized       chan struct{} // capacity 1: there are jobs whose extent is not known
 	starts        *gate
 	roll          roll
+	pass          passes         // of follow
 	runs          sync.WaitGroup // of supervise
 	registrations registrations
 	me            Self // set when Run begins; under mu for whoever may come before
@@ -59,7 +60,7 @@ func NewSupervisor(o Options) *Supervisor {
 	if o.Register == nil {
 		o.Register = func(ctx context.Context, r sink.Registration) (string, error) { return r.Post(ctx) }
 	}
-	s := &Supervisor{options: o, asked: make(chan struct{}, 1), unsized: make(chan struct{}, 1), starts: newGate(mostStarts),
+	s := &Supervisor{options: o, asked: make(chan struct{}, 1), pass: passes{asked: make(chan struct{}, 1)}, unsized: make(chan struct{}, 1), starts: newGate(mostStarts),
 		jobs: map[string]*supervised{}, dirty: map[string]bool{}}
 	for _, j := range o.Jobs {
 		job := newSupervised(j, o.Log)
@@ -153,6 +154,7 @@ func (s *Supervisor) Run(soft, hard context.Context) error {
 	}
 	all.Go(func() { s.reach(soft) })
 	me := s.options.Self()
+	me.Proof = prove(s.options.Keys, me, time.Now())
 	s.mu.Lock()
 	s.me = me
 	s.mu.Unlock()

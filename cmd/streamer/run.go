@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/signal"
 	"runtime"
@@ -169,13 +170,14 @@ func New(o Options) (*App, error) {
 		Limits:      a.instance,
 		Self:        a.self,
 		Lines:       lines,
+		Keys:        proc.Secrets.Keyring,
 
 		Connections: connections(o.Settings),
 		Metrics:     reg,
 		Log:         o.Log,
 	})
 	logins.Tokens, logins.Log = people.NewTokens(a.shared, control.AuditOf), o.Log
-	api := control.API{Version: version, Jobs: a.supervisor, Definitions: definitions, Lines: lines.Of, Store: store, Age: a.shared.Age, Read: definitions.Wait, Desires: a.supervisor, Fleet: a.supervisor,
+	api := control.API{Version: version, Jobs: a.supervisor, Definitions: definitions, Lines: lines.Of, Store: store, Age: a.shared.Age, Read: definitions.Wait, CatchUp: a.supervisor.CatchUp, Desires: a.supervisor, Fleet: a.supervisor,
 		Audits: store, Connections: definitions.Connections(), Resets: a.supervisor.Resets(), Tokens: logins.Tokens,
 		Record: a.instance.ReadRecord, Moves: a.instance.PlanMove,
 		Letters: func(c consumer.Config) control.DeadLetters { return a.instance.DeadLetters(c) },
@@ -198,6 +200,9 @@ func New(o Options) (*App, error) {
 		a.shared.Close()
 		a.instance.Close()
 		return nil, err
+	}
+	if me := a.self(); api.Authenticator != nil && proc.Secrets.Keyring.ID() == "" && !onLoopback(me.Advertise) {
+		o.Log.Warn("there is no STREAMER_SECRET_KEY: instances cannot prove where they are, and pass no calls on to other machines", "advertise", me.Advertise)
 	}
 	o.Log.Info("streamer started", "version", version, "listen", a.server.Addr(), "namespace", o.Settings.Namespace,
 		"brokers", o.Settings.Kafka.Brokers, "jobs", len(jobs), "connections", len(targets), "secret_keys", proc.Secrets.Keyring.IDs())
@@ -231,6 +236,12 @@ func (a *App) self() control.Self {
 		self.ID = host + "@" + a.Addr()
 	}
 	return self
+}
+
+// onLoopback says that a URL is of this machine.
+func onLoopback(advertise string) bool {
+	u, err := url.Parse(advertise)
+	return err == nil && service.Loopback(u.Host)
 }
 
 // Addr is where the HTTP server listens.
