@@ -114,6 +114,9 @@ func (k *compiler) eventRoute(c Config, e endpoint, at, method string, v schemas
 		payload: field{placed(at, "payload"), v.Field("payload")},
 		headers: []field{{"headers", c.Headers}, {placed(at, "headers"), v.Field("headers")}},
 	}
+	if !given(v.Field("auth_token")) {
+		w.user = c.wording().user
+	}
 	if factory := v.Field("url_factory"); given(factory) {
 		w.url = field{placed(at, "url_factory"), factory}
 	}

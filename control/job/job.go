@@ -133,11 +133,11 @@ func (c *compilation) config() consumer.Config {
 	cfg.Sink.Guard = c.process.Guard
 	own := c.auth()
 	url := c.connect(&cfg, &own)
-	cfg.Sink.Auth = own.auth
+	cfg.Sink.Auth, c.user = own.auth, own.user
 	if own.cert != "" || own.key != "" {
 		cfg.Sink.TLS.Cert, cfg.Sink.TLS.Key = own.cert, own.key
 	}
-	cfg.Program = c.program(url, own.user, &cfg)
+	cfg.Program = c.program(url, &cfg)
 	c.settle(&cfg)
 	whole := cfg.Sink
 	whole.Places = nil // each was looked at where it stands
@@ -283,8 +283,8 @@ func (c *compilation) schemas() schemas.Config {
 	return cfg
 }
 
-// program compiles what makes a row a request, which goes to url, with the token of user.
-func (c *compilation) program(url schemas.Value, user string, cfg *consumer.Config) *mapping.Program {
+// program compiles what makes a row a request, which goes to url.
+func (c *compilation) program(url schemas.Value, cfg *consumer.Config) *mapping.Program {
 	get := c.object.Field
 	headers := c.headers()
 	for _, name := range []string{"constant", "payload"} {
@@ -293,7 +293,7 @@ func (c *compilation) program(url schemas.Value, user string, cfg *consumer.Conf
 	program, faults := mapping.Compile(mapping.Config{
 		Type: get("type"), URL: url, DataMap: get("datamap"), Constant: get("constant"),
 		QueryParams: get("query_params"), JSONBody: get("json_body"), FormBody: get("form_body"),
-		User: textValue(user), Headers: headers, Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
+		User: textValue(c.user), Headers: headers, Payload: get("payload"), Filter: get("filter"), Emit: get("emit"), Mask: get("mask"),
 		Routes: c.routes(), Events: c.events(), Steps: c.steps(),
 		Told: cfg.Callback.Topic != "" || cfg.Response.Topic != "", Quiet: c.object.Field("callback").Kind() != schemas.Object, Reference: c.reference,
 	})

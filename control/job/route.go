@@ -131,7 +131,7 @@ func (c *compilation) method(out *schemas.Builder, r reader, endpoint string) {
 		c.ownOrigins(url)
 	default:
 		for _, origin := range originsOf(url, 0) {
-			c.said = append(c.said, site{r.path, sink.Place{Origin: origin, Auth: sink.Auth{Bearer: token}}})
+			c.said = append(c.said, site{path: r.path, Place: sink.Place{Origin: origin, Auth: sink.Auth{Bearer: token}}})
 		}
 	}
 	c.address(at, url)
@@ -140,6 +140,10 @@ func (c *compilation) method(out *schemas.Builder, r reader, endpoint string) {
 		if name != "auth_token" {
 			c.part(out, r, name)
 		}
+	}
+	if token != "" { // the mapping only needs to know that there is one
+		out.Key("auth_token")
+		out.String(masked)
 	}
 	out.End()
 }

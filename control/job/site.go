@@ -21,13 +21,15 @@ var placeKeys = []key{{"connection", ours}, {"auth", ours}}
 type sites struct {
 	// own are the origins that the job's own login is for: of its URL, and of routes that say nothing of a login.
 	own []string
+	// user is the template of whose token goes along there.
+	user string
 	// said are those that a route or step says how to log in at, silent those of steps that do not.
 	said, silent []site
 }
 
-// site is one place of a part of the job that stands at path.
+// site is one place of a part of the job that stands at path; user is the template of whose token goes along there.
 type site struct {
-	path string
+	path, user string
 	sink.Place
 }
 
@@ -52,10 +54,46 @@ func (c *compilation) stepPlace(s reader, how siteLogin, path string, url schema
 	under = c.loggedIn(s, how, path, url)
 	if !how.said {
 		for _, origin := range originsOf(under, 0) {
-			c.silent = append(c.silent, site{s.path, sink.Place{Origin: origin}})
+			c.silent = append(c.silent, site{path: s.path, Place: sink.Place{Origin: origin}})
 		}
 	}
 	return under
+}
+
+// userAt gives whose token goes along with a step at path that says nothing of a login: at each origin it goes to, that of whoever logs in
+// there, and nobody's where nobody does. It is one for the whole step. Everything that says how it logs in has been noted.
+func (c *compilation) userAt(path string) (user string) {
+	var users []string
+	note := func(user string) {
+		if !slices.Contains(users, user) {
+			users = append(users, user)
+		}
+	}
+	for _, s := range c.silent {
+		if s.path != path {
+			continue
+		}
+		noted := false
+		for _, said := range c.said {
+			if said.Origin == s.Origin && !slices.Contains(c.own, s.Origin) {
+				note(said.user)
+				noted = true
+			}
+		}
+		switch {
+		case slices.Contains(c.own, s.Origin):
+			note(c.user)
+		case !noted:
+			note("")
+		}
+	}
+	if len(users) > 1 {
+		c.faults.Add(path, "goes where tokens of different users go along, or none", "say whose by auth or connection, or make several steps of it")
+	}
+	if len(users) > 0 {
+		user = users[0]
+	}
+	return user
 }
 
 // siteLogin is what a route or step says of how it logs in: by a connection, by itself, or nothing.
@@ -99,10 +137,10 @@ func (c *compilation) loggedIn(s reader, how siteLogin, path string, url schemas
 	switch {
 	case how.connected && how.said && how.known:
 		t := how.target
-		c.said = append(c.said, site{s.path, sink.Place{Origin: t.Origin, Target: t.Name, Auth: t.Auth, TLS: t.TLS, Success: t.Success, Shared: t.Shared}})
+		c.said = append(c.said, site{s.path, how.user, sink.Place{Origin: t.Origin, Target: t.Name, Auth: t.Auth, TLS: t.TLS, Success: t.Success, Shared: t.Shared}})
 	case how.said && !how.connected:
 		for _, origin := range originsOf(url, 0) {
-			c.said = append(c.said, site{s.path, sink.Place{Origin: origin, Auth: how.login.auth, TLS: sink.TLS{Cert: how.login.cert, Key: how.login.key}}})
+			c.said = append(c.said, site{s.path, how.user, sink.Place{Origin: origin, Auth: how.login.auth, TLS: sink.TLS{Cert: how.login.cert, Key: how.login.key}}})
 		}
 	}
 	if how.connected {

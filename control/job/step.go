@@ -16,17 +16,28 @@ func (c *compilation) steps() schemas.Value {
 	if !ok || v.Kind() != schemas.Array {
 		return v
 	}
+	logins := make([]siteLogin, v.Len())
+	copies := make([]schemas.Value, v.Len())
+	// Those that say how they log in go first: whose token goes along with the others depends on them.
+	for _, said := range []bool{true, false} {
+		i := 0
+		for e := range v.Elements() {
+			s := reader{object: e, path: "steps" + element("", i), faults: &c.faults, keys: c.keys, shape: "steps", field: "/steps/" + element("", i)}
+			if said && e.Kind() == schemas.Object {
+				logins[i] = c.siteLogin(s)
+			}
+			if logins[i].said == said {
+				out := schemas.NewBuilder()
+				c.step(out, s, logins[i], e, s.path, s.field, 0)
+				copies[i] = out.Value()
+			}
+			i++
+		}
+	}
 	out := schemas.NewBuilder()
 	out.BeginArray()
-	i := 0
-	for e := range v.Elements() {
-		s := reader{object: e, path: "steps" + element("", i), faults: &c.faults, keys: c.keys, shape: "steps", field: "/steps/" + element("", i)}
-		if e.Kind() == schemas.Object {
-			c.step(out, s, c.siteLogin(s), e, s.path, s.field, 0)
-		} else {
-			out.Copy(e)
-		}
-		i++
+	for _, one := range copies {
+		out.Copy(one)
 	}
 	out.End()
 	return out.Value()
@@ -59,8 +70,12 @@ func (c *compilation) step(out *schemas.Builder, s reader, how siteLogin, v sche
 		out.Key(name)
 		out.Copy(m)
 	}
-	if depth == 0 && how.said {
+	switch {
+	case depth > 0:
+	case how.said:
 		ownUser(out, how.user)
+	default:
+		ownUser(out, c.userAt(s.path))
 	}
 	out.End()
 }
