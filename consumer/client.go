@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"streamer/internal/fault"
+	"streamer/sink"
 )
 
 // Client says how Kafka is reached. All connections of a process use the same one.
@@ -37,8 +38,9 @@ type Client struct {
 // SASL is a login at the brokers.
 type SASL struct {
 	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
-	Mechanism      string
-	User, Password string
+	Mechanism string
+	User      string
+	Password  sink.Secret
 }
 
 // TLS secures the connections to the brokers.
@@ -128,11 +130,11 @@ func (c Client) options(id string, log *slog.Logger, wrap func(net.Conn) net.Con
 	}
 	switch strings.ToUpper(c.SASL.Mechanism) {
 	case "PLAIN":
-		opts = append(opts, kgo.SASL(plain.Auth{User: c.SASL.User, Pass: c.SASL.Password}.AsMechanism()))
+		opts = append(opts, kgo.SASL(plain.Auth{User: c.SASL.User, Pass: c.SASL.Password.Reveal()}.AsMechanism()))
 	case "SCRAM-SHA-256":
-		opts = append(opts, kgo.SASL(scram.Auth{User: c.SASL.User, Pass: c.SASL.Password}.AsSha256Mechanism()))
+		opts = append(opts, kgo.SASL(scram.Auth{User: c.SASL.User, Pass: c.SASL.Password.Reveal()}.AsSha256Mechanism()))
 	case "SCRAM-SHA-512":
-		opts = append(opts, kgo.SASL(scram.Auth{User: c.SASL.User, Pass: c.SASL.Password}.AsSha512Mechanism()))
+		opts = append(opts, kgo.SASL(scram.Auth{User: c.SASL.User, Pass: c.SASL.Password.Reveal()}.AsSha512Mechanism()))
 	}
 	var conf *tls.Config
 	if c.TLS.Enable {

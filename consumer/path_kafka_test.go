@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"streamer/consumer/consumertest"
+	"streamer/sink"
 	"streamer/sink/sinktest"
 	"streamer/sink/sinktest/checker"
 )
@@ -130,13 +131,13 @@ func produceKeys(f *fixture, topic string, partitions, keys, each int) {
 func TestKafkaSecured(t *testing.T) {
 	c := consumertest.Secure(t)
 	sec := c.Security
-	scram := SASL{Mechanism: "SCRAM-SHA-512", User: sec.User, Password: sec.Password}
+	scram := SASL{Mechanism: "SCRAM-SHA-512", User: sec.User, Password: sink.Secret(sec.Password)}
 	tls := TLS{Enable: true, CAFile: sec.CA}
 	mutual := TLS{Enable: true, CAFile: sec.CA, CertFile: sec.ClientCert, KeyFile: sec.ClientKey}
 	for name, client := range map[string]Client{
 		"SCRAM over TLS":    {Brokers: sec.SASLSSL, SASL: scram, TLS: tls},
-		"SCRAM in the open": {Brokers: sec.SASLPlaintext, SASL: SASL{Mechanism: "SCRAM-SHA-256", User: sec.User, Password: sec.Password}},
-		"PLAIN over TLS":    {Brokers: sec.SASLSSL, SASL: SASL{Mechanism: "PLAIN", User: sec.User, Password: sec.Password}, TLS: tls},
+		"SCRAM in the open": {Brokers: sec.SASLPlaintext, SASL: SASL{Mechanism: "SCRAM-SHA-256", User: sec.User, Password: sink.Secret(sec.Password)}},
+		"PLAIN over TLS":    {Brokers: sec.SASLSSL, SASL: SASL{Mechanism: "PLAIN", User: sec.User, Password: sink.Secret(sec.Password)}, TLS: tls},
 		"mutual TLS":        {Brokers: sec.TLS, TLS: mutual},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -109,15 +109,15 @@ type teller struct {
 }
 
 func (t *teller) of(cfg *Config, at Position, step string, r *sink.Request, o sink.Outcome) *notice {
-	var secret []string
+	secret := sink.SecretHeader
 	if key := cfg.Sink.AuthOf(r.URL).APIKey; key != nil {
-		secret = append(secret, strings.ToLower(key.Header))
+		secret = func(name string) bool { return strings.EqualFold(name, key.Header) || sink.SecretHeader(name) }
 	}
 	var answer *mapping.Response
 	if o.Response != nil {
 		answer = answerOf(o.Response)
 	}
-	v := toldValue{Callback: t.told.Callback(r.URL, r.Body, answer, secret...), Source: toldSource(at), Attempts: o.Attempts}
+	v := toldValue{Callback: t.told.Callback(r.URL, r.Body, answer, secret), Source: toldSource(at), Attempts: o.Attempts}
 	if o.Class != sink.Delivered {
 		v.Step, v.Class, v.Reason = step, o.Class, o.Reason
 	}

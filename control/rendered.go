@@ -5,7 +5,6 @@ import (
 	"unicode/utf8"
 
 	"streamer/consumer"
-	"streamer/control/job"
 	"streamer/sink"
 )
 
@@ -67,7 +66,7 @@ func renderedHeaders(given []sink.Header, attempt bool, login RenderedHeader) []
 		name := textproto.CanonicalMIMEHeaderKey(h.Name)
 		switch {
 		case name == login.Name:
-		case job.SecretHeader(name):
+		case sink.SecretHeader(name):
 			shown = append(shown, RenderedHeader{h.Name, masked})
 		default:
 			shown = append(shown, RenderedHeader(h))

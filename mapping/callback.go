@@ -3,7 +3,6 @@ package mapping
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -93,8 +92,8 @@ type CallbackResponse struct {
 	Truncated bool `json:"truncated,omitempty"`
 }
 
-// Callback tells of the answer to a request; r is nil if none came. secret are the names, in lower case, of more headers to be left out.
-func (t *Told) Callback(url string, body []byte, r *Response, secret ...string) *Callback {
+// Callback tells of the answer to a request; r is nil if none came. secret says of a header, by its name in lower case, that it is left out.
+func (t *Told) Callback(url string, body []byte, r *Response, secret func(name string) bool) *Callback {
 	c := &Callback{RequestURL: url, Payload: bodyText(body), PayloadObject: validJSON(body), ServiceType: t.service, ServiceMethod: t.method,
 		RecordID: t.recordID, DraftID: t.draftID, Record: t.record, Draft: t.draft, Data: t.data}
 	if r == nil {
@@ -104,7 +103,7 @@ func (t *Told) Callback(url string, body []byte, r *Response, secret ...string) 
 	c.Response = &CallbackResponse{Status: r.Status, Headers: map[string]string{}, Body: bodyText(r.Body), Truncated: r.Truncated}
 	for _, h := range r.Header {
 		name, value := strings.ToLower(h.Name), strings.ToValidUTF8(h.Value, "\ufffd")
-		if slices.Contains(loginHeaders, name) || slices.Contains(secret, name) {
+		if secret(name) {
 			continue
 		}
 		if before, ok := c.Response.Headers[name]; ok {
@@ -114,10 +113,6 @@ func (t *Told) Callback(url string, body []byte, r *Response, secret ...string) 
 	}
 	return c
 }
-
-// loginHeaders are those of an answer that somebody could log in by.
-var loginHeaders = []string{"authorization", "cookie", "proxy-authorization", "set-cookie", "set-cookie2", "x-access-token", "x-api-key", "x-auth-token",
-	"x-csrf-token", "x-refresh-token"}
 
 func bodyText(body []byte) any {
 	switch {

@@ -75,7 +75,7 @@ type Outcome struct {
 	Response *Response
 }
 
-// Response is an answer that was kept.
+// Response is an answer that was kept. What it repeats of the credentials that were sent reads as ********.
 type Response struct {
 	Status int
 	// Header are its header lines in their order.

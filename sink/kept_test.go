@@ -1,7 +1,10 @@
 package sink
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -95,4 +98,67 @@ func TestNoAnswerIsNotKept(t *testing.T) {
 			t.Errorf("outcome is %+v", o)
 		}
 	})
+}
+
+// An API that repeats what it was sent does not have the credentials kept with its answer, in whatever form it writes them.
+func TestAnAnswerThatIsKeptHasNoCredential(t *testing.T) {
+	const secret = `5ecret/"of+a<row>&`
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("demo:"+secret))
+	inJSON, _ := json.Marshal(secret)
+	for name, test := range map[string]struct {
+		auth   Auth
+		header []Header
+		sent   string
+	}{
+		"basic":       {auth: Auth{Basic: &Basic{User: "demo", Password: secret}}, sent: basic},
+		"bearer":      {auth: Auth{Bearer: secret}, sent: "Bearer " + secret},
+		"token":       {auth: Auth{Token: secret}, sent: "access_token " + secret},
+		"api key":     {auth: Auth{APIKey: &APIKey{Header: "X-Mine", Value: secret}}, sent: secret},
+		"own header":  {header: []Header{{"X-Session-Token", secret}}, sent: secret},
+		"own login":   {header: []Header{{"authorization", "ApiKey " + secret}}, sent: "ApiKey " + secret},
+		"not a login": {header: []Header{{"X-Source", "nothing secret"}}, sent: "nothing secret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer := func(a *sinktest.Attempt) sinktest.Answer {
+				body := fmt.Sprintf(`{"sent": %q, "as": %s, "plain": "%s", "query": "?q=%s", "id": 7, "end": "%s`, test.sent, inJSON, secret, url.QueryEscape(secret), test.sent)
+				return sinktest.Answer{Status: 422, Header: []sinktest.Header{{Name: "X-Echo", Value: test.sent}, {Name: "Via", Value: "a"}}, Body: []byte(body)}
+			}
+			inWorld(t, Config{Auth: test.auth, ResponseBytes: 400}, answer, func(w *world) {
+				w.scope.Deliver(&Delivery{Request: Request{Method: "GET", URL: w.api.URL(), Header: test.header}, Keep: true, Row: "a", Final: w.final})
+				w.pass(10 * time.Second)
+				o := w.outcome("a")
+				if o.Response == nil {
+					t.Fatalf("outcome %+v", o)
+				}
+				shown := fmt.Sprint(o.Response.Header, string(o.Response.Body))
+				if name == "not a login" {
+					if !strings.Contains(shown, "X-Echo nothing secret") || !strings.Contains(shown, secret) {
+						t.Errorf("shown %s", shown)
+					}
+					return
+				}
+				for _, form := range []string{secret, basic[6:], string(inJSON[1 : len(inJSON)-1]), url.QueryEscape(secret), "5ecret"} {
+					if strings.Contains(shown, form) {
+						t.Errorf("%s is in %s", form, shown)
+					}
+				}
+				if !strings.Contains(shown, `"id": 7`) || !strings.Contains(shown, "{Via a}") {
+					t.Errorf("nothing is left: %s", shown)
+				}
+			})
+		})
+	}
+}
+
+// The end of an answer that was cut may be the beginning of a credential.
+func TestAnAnswerThatIsCutHasNoBeginningOfACredential(t *testing.T) {
+	d := &Delivery{Request: Request{Header: []Header{{"X-Token", "0123456789abcdef"}}}}
+	d.target = &target{access: &access{}}
+	for end, want := range map[string]string{"x0123456789abcde": "x********", "x01234567": "x********", "x0123456": "x0123456", "x0123456789abcdef": "x********", "0123456789x": "0123456789x"} {
+		r := &Response{Body: []byte(end), Truncated: true}
+		r.hideEcho(d, "")
+		if string(r.Body) != want {
+			t.Errorf("%s: %s", end, r.Body)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package sink
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -111,7 +112,9 @@ func known(message string) bool {
 // shown is a message on one line, bounded, without the secret that was sent.
 func (r Registration) shown(message string) string {
 	if secret := r.ClientSecret.Reveal(); secret != "" {
-		message = strings.ReplaceAll(message, secret, mask)
+		for _, form := range append(formsOf(secret), base64.StdEncoding.EncodeToString([]byte(r.ClientID+":"+secret)), base64.StdEncoding.EncodeToString([]byte(secret))) {
+			message = strings.ReplaceAll(message, form, mask)
+		}
 	}
 	message = strings.Map(func(c rune) rune {
 		if c < ' ' || c == 0x7f {

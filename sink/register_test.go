@@ -38,6 +38,7 @@ func TestRegistration(t *testing.T) {
 		"again":                    {nil, false, whom + ` has service "port-x" already: Service port-x already in Storage.`, ""},
 		"again, which is refused":  {nil, true, "", whom + ` did not take service "port-x": Service port-x already in Storage.`},
 		"not taken":                {&sinktest.Answer{Body: []byte(`{"success": false, "message": "geheim is\nno secret"}`)}, false, "", whom + ` did not take service "port-x": ******** is no secret`},
+		"not taken, in base64":     {&sinktest.Answer{Body: []byte(`{"success": false, "message": "c3RyZWFtZXI6Z2VoZWlt is wrong"}`)}, false, "", whom + ` did not take service "port-x": ******** is wrong`},
 		"not taken, without words": {&sinktest.Answer{Body: []byte(`{"success": false}`)}, false, "", whom + ` did not take service "port-x": it says no more`},
 		"what it needs is missing": {&sinktest.Answer{Body: []byte(`{"success": false, "message": "user does not exist"}`)}, false, "", "user does not exist"},
 		"a long word":              {&sinktest.Answer{Body: []byte(`{"success": false, "message": "` + strings.Repeat("x", 1000) + `"}`)}, false, "", strings.Repeat("x", 300) + "…"},

@@ -2,13 +2,13 @@ package job
 
 import (
 	"maps"
-	"net/textproto"
 	"regexp"
 	"slices"
 	"strings"
 
 	"streamer/control/secret"
 	"streamer/schemas"
+	"streamer/sink"
 	"streamer/sink/wire"
 )
 
@@ -18,7 +18,7 @@ import (
 //	basic_auth, auth                                             every text in it but user, header of api_key, and of the others what
 //	                                                             openLogin has
 //	tls                                                          key
-//	headers                                                      values of headers that SecretHeader knows
+//	headers                                                      values of headers that sink.SecretHeader knows
 //	whatever is sealed                                           wherever it stands
 //
 // It holds at every depth, so that a field nobody knows, or of a later version, does not show what it holds; but not within the fields
@@ -39,23 +39,6 @@ var openLogin = map[string][]string{
 	"oauth2":        {"token_url", "client_id", "scopes", "audience", "grant"},
 	"token_storage": {"url", "service", "user"},
 	"mtls":          {"cert"},
-}
-
-// headerWords are in the names of headers that carry credentials; a name is cut into words at its dashes and underscores.
-var headerWords = []string{"authorization", "authentication", "auth", "cookie", "token", "secret", "password", "passwd", "credential",
-	"credentials", "signature", "apikey", "jwt"}
-
-// openHeaders end in Key and are no credentials.
-var openHeaders = []string{"Idempotency-Key", "Sort-Key", "Partition-Key", "Surrogate-Key", "Routing-Key", "Sec-Websocket-Key"}
-
-// SecretHeader says that a header of this name carries a credential, and is not to be shown.
-func SecretHeader(name string) bool {
-	name = textproto.CanonicalMIMEHeaderKey(name)
-	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == '-' || r == '_' })
-	if slices.ContainsFunc(words, func(w string) bool { return slices.Contains(headerWords, w) }) {
-		return true
-	}
-	return len(words) > 0 && words[len(words)-1] == "key" && !slices.Contains(openHeaders, name)
 }
 
 // role is what a part of a document is, by the names above it.
@@ -98,7 +81,7 @@ func (r role) within(name string) role {
 		return r
 	case r == secretField:
 		return plain
-	case r == headerList && SecretHeader(name):
+	case r == headerList && sink.SecretHeader(name):
 		return secretHeader
 	case r == headerList:
 		return headerList

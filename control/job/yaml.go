@@ -24,7 +24,7 @@ const (
 
 var (
 	jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
-	yamlLine   = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)
+	yamlLine   = regexp.MustCompile(`line (\d+): `)
 )
 
 // parseYAML reads the documents of a YAML text; a document that is a list holds a job per element. Empty documents are left out.
@@ -70,12 +70,12 @@ func jobNodes(root *yaml.Node) []*yaml.Node {
 }
 
 func yamlFinding(err error) Finding {
-	parts := yamlLine.FindStringSubmatch(err.Error())
-	if parts == nil {
-		return Finding{Fault: fault.Fault{Problem: "no YAML: " + err.Error()}}
-	}
-	line, _ := strconv.Atoi(parts[1]) // empty: no line known
-	return Finding{Place: Place{Line: line}, Fault: fault.Fault{Problem: "no YAML: " + parts[2]}}
+	line := 0 // not known
+	problem := yamlLine.ReplaceAllStringFunc(fault.NoYAML(err), func(at string) string {
+		line, _ = strconv.Atoi(yamlLine.FindStringSubmatch(at)[1])
+		return ""
+	})
+	return Finding{Place: Place{Line: line}, Fault: fault.Fault{Problem: problem}}
 }
 
 func nodePlace(n *yaml.Node) Place { return Place{Line: n.Line, Column: n.Column} }

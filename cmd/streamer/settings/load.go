@@ -86,7 +86,7 @@ func Load(flags *pflag.FlagSet, environ []string) (Settings, error) {
 			s.ContextFrom = l.from["context"]
 		}
 		if err := def.set(&s, value); err != nil {
-			l.faults.Add(l.from[def.Key], err.Error(), "")
+			l.faults.Add(l.from[def.Key], fault.WithoutUser(err.Error()), "")
 		}
 	}
 	if err := l.faults.Err(); err != nil {
@@ -97,6 +97,7 @@ func Load(flags *pflag.FlagSet, environ []string) (Settings, error) {
 		if from, ok := l.from[f.Path]; ok {
 			f.Path = from
 		}
+		f.Problem = fault.WithoutUser(f.Problem)
 		l.faults = append(l.faults, f)
 	}
 	if s.SecretKeys != nil && s.SecretKeyFile != "" {
@@ -211,7 +212,7 @@ func (l *loader) readFile(flags *pflag.FlagSet, env map[string]string) {
 	}
 	var root yaml.Node
 	if err := yaml.Unmarshal(src, &root); err != nil {
-		l.faults.Add(name, "no YAML: "+strings.TrimPrefix(err.Error(), "yaml: "), "")
+		l.faults.Add(name, fault.NoYAML(err), "")
 		return
 	}
 	if len(root.Content) > 0 && root.Content[0].ShortTag() != "!!null" {

@@ -14,6 +14,7 @@ import (
 
 	"streamer/control/job"
 	"streamer/control/secret"
+	"streamer/internal/fault"
 	"streamer/internal/nearest"
 )
 
@@ -58,7 +59,7 @@ var grantKeys = []string{"topics", "groups", "produce", "hosts", "cidrs"}
 func owners(text string) (job.Grants, error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &root); err != nil {
-		return nil, errors.New("no YAML: " + strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, errors.New(fault.NoYAML(err))
 	}
 	if len(root.Content) == 0 || root.Content[0].Kind != yaml.MappingNode {
 		return nil, errors.New("expected owners by their names; write it as {health: {topics: [Person]}}")

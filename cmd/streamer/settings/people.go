@@ -11,6 +11,7 @@ import (
 
 	"streamer/control/people"
 	"streamer/control/service"
+	"streamer/internal/fault"
 	"streamer/internal/nearest"
 	"streamer/sink"
 )
@@ -97,7 +98,7 @@ var grantWords = []string{"group", "permission", "owner"}
 func grants(text string) (all []people.GroupGrant, err error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &root); err != nil {
-		return nil, errors.New("no YAML: " + strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, errors.New(fault.NoYAML(err))
 	}
 	if len(root.Content) == 0 || root.Content[0].Kind != yaml.SequenceNode {
 		return nil, errors.New("expected a list; write it as [{group: health-ops, permission: operate, owner: health}]")

@@ -91,7 +91,7 @@ var Table = []Setting{
 	{Key: "kafka.sasl.user", Env: "STREAMER_KAFKA_SASL_USER", Flag: "kafka-sasl-user", Example: "streamer",
 		Doc: "user of the login", set: text(func(s *Settings) *string { return &s.Kafka.SASL.User })},
 	{Key: "kafka.sasl.password", Env: "STREAMER_KAFKA_SASL_PASSWORD",
-		Doc: "its password; no flag, as a command line can be seen by others", set: text(func(s *Settings) *string { return &s.Kafka.SASL.Password })},
+		Doc: "its password; no flag, as a command line can be seen by others", set: hidden(func(s *Settings) *sink.Secret { return &s.Kafka.SASL.Password })},
 	{Key: "kafka.tls.enable", Env: "STREAMER_KAFKA_TLS", Flag: "kafka-tls", Default: "false",
 		Doc: "TLS to the brokers", set: func(s *Settings, v string) (err error) {
 			s.Kafka.TLS.Enable, err = yesNo(v)
@@ -115,10 +115,7 @@ var Table = []Setting{
 	{Key: "schema_registry.user", Env: "STREAMER_SCHEMA_REGISTRY_USER", Flag: "schema-registry-user", Example: "streamer",
 		Doc: "user of the login there", set: text(func(s *Settings) *string { return &s.Registry.User })},
 	{Key: "schema_registry.password", Env: "STREAMER_SCHEMA_REGISTRY_PASSWORD",
-		Doc: "its password; no flag, as a command line can be seen by others", set: func(s *Settings, v string) error {
-			s.Registry.Password = sink.Secret(v)
-			return nil
-		}},
+		Doc: "its password; no flag, as a command line can be seen by others", set: hidden(func(s *Settings) *sink.Secret { return &s.Registry.Password })},
 	{Key: "schema_registry.ca_file", Env: "STREAMER_SCHEMA_REGISTRY_CA_FILE", Flag: "schema-registry-ca-file", Example: "/etc/streamer/ca.pem",
 		Doc: "authorities to trust there beside the system's, PEM", set: text(func(s *Settings) *string { return &s.Registry.CAFile })},
 	{Key: "namespace", Env: "STREAMER_NAMESPACE", Flag: "namespace", Default: "streamer",
