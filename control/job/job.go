@@ -297,7 +297,7 @@ func (c *compilation) program(url schemas.Value, cfg *consumer.Config) *mapping.
 		Routes: c.routes(), Events: c.events(), Steps: c.steps(),
 		Told: cfg.Callback.Topic != "" || cfg.Response.Topic != "", Quiet: c.object.Field("callback").Kind() != schemas.Object, Reference: c.reference,
 	})
-	c.add(faults)
+	c.add(c.unquoted(faults))
 	c.address("url", url)
 	return program
 }

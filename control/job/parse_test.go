@@ -87,8 +87,8 @@ func TestParseFileRefusals(t *testing.T) {
 		{"merge of itself", "a.yaml", "a: &a {<<: *a}\n", "a.yaml:1: a: merge keys"},
 		{"merge of text", "a.yaml", "<<: x\n", "a merge key (<<) takes an object"},
 		{"a key that is a list", "a.yaml", "a:\n  [b]: c\n", "a.yaml:2: a: a key has to be text"},
-		{"unknown tag", "a.yaml", "a: !secret b\n", "a.yaml:1: a: the YAML tag !secret is not known"},
-		{"no number of JSON", "a.yaml", "a: .inf\n", "a.yaml:1: a: \".inf\" is no number"},
+		{"unknown tag", "a.yaml", "a: !secret b\n", "a.yaml:1: a: has a YAML tag that is not known here"},
+		{"no number of JSON", "a.yaml", "a: .inf\n", "a.yaml:1: a: is no number"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

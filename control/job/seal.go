@@ -37,6 +37,22 @@ func (d *Definition) Masked() []byte {
 	return userInfo.ReplaceAll(appendJSON(v), []byte("$1"+masked+"@"))
 }
 
+// unquoted gives what the mapping says of headers without what it quotes of those that are secret: a secret may look like a template.
+func (c *compilation) unquoted(faults fault.List) fault.List {
+	secret := map[string]bool{}
+	for _, l := range c.def.leaves() {
+		secret[l.path] = l.role == secretHeader
+	}
+	for i, f := range faults {
+		if secret[f.Path] {
+			faults[i].Problem = quotation.ReplaceAllString(f.Problem, "…")
+		}
+	}
+	return faults
+}
+
+var quotation = regexp.MustCompile(`(?s)\{.*\}|".*"|'.*'`)
+
 // userInfo is what stands before the host of an URL. A job that has some is refused, but may be shown.
 var userInfo = regexp.MustCompile(`(://)[^/?#"\\\s]*@`)
 

@@ -227,7 +227,7 @@ func (c *yamlConversion) merge(n *yaml.Node, path string, depth int) ([]yamlMemb
 
 // scalar writes one value. Numbers that JSON can write are kept as they stand; dates stay text, as JSON has none.
 func (c *yamlConversion) scalar(n *yaml.Node) error {
-	switch tag := n.ShortTag(); tag {
+	switch n.ShortTag() {
 	case "!!str", "!!timestamp":
 		c.out.String(n.Value)
 	case "!!null":
@@ -235,13 +235,13 @@ func (c *yamlConversion) scalar(n *yaml.Node) error {
 	case "!!bool":
 		var b bool
 		if err := n.Decode(&b); err != nil {
-			return fmt.Errorf("%q is no true or false", n.Value)
+			return errors.New("is no true or false") // what it is may be a password
 		}
 		c.out.Bool(b)
 	case "!!int", "!!float":
 		return c.number(n)
 	default:
-		return fmt.Errorf("the YAML tag %s is not known here", tag)
+		return errors.New("has a YAML tag that is not known here; a text that begins with ! stands in quotes")
 	}
 	return nil
 }
@@ -258,7 +258,7 @@ func (c *yamlConversion) number(n *yaml.Node) error {
 	}
 	var f float64
 	if err := n.Decode(&f); err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
-		return fmt.Errorf("%q is no number that JSON can write", n.Value)
+		return errors.New("is no number that JSON can write")
 	}
 	c.out.Float(f)
 	return nil
