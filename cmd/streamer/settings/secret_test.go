@@ -47,7 +47,7 @@ func TestNothingSecretInWhatIsWrong(t *testing.T) {
 			} else if s.Flag == "" {
 				var log bytes.Buffer
 				slog.New(slog.NewJSONHandler(&log, nil)).Info("", "s", got)
-				inJSON, _ := json.Marshal(got.Kafka) // of Settings as a whole not all can be written
+				inJSON, _ := json.Marshal(got.Kafka.SASL)
 				inYAML, _ := yaml.Marshal(got.Registry)
 				shown = fmt.Sprintf("%v %+v %#v", got, got, got) + fmt.Sprintf("%v %+v %#v", got.Kafka, got.Registry, got.People) + log.String() + string(inJSON) + string(inYAML)
 			}
