@@ -59,6 +59,7 @@
 //	entity-conflict      create answered 409: somebody else was quicker, so it is read once more
 //	steps-masked         a step does not see what is masked
 //	steps-faults         what is wrong with steps is reported at once, each with its place
+//	steps-alone          a job of steps alone is refused, with the way to write it; so is a route that has no request
 //	events               a record event makes the requests of its service and method, under whatever name; arguments of it are at $ too
 //	events-payload       payload null: no body; left out: the record; one that comes out empty is a payload error
 //	events-owner         the owner is in reach only of methods with with_record_owner

@@ -99,6 +99,16 @@ func (base wording) inherit(at string, v schemas.Value) wording {
 	return w
 }
 
+// own is the template of a row's own request. A job of steps alone has none, and is told once how to give it one.
+func (k *compiler) own(w wording) template {
+	if w.method.v.Kind() == schemas.Absent && w.url.v.Kind() == schemas.Absent && len(k.prog.steps) > 0 {
+		k.faults.Add(w.method.at, "missing, and url too: steps are made before a row's own request, and there is none",
+			"write the last step as type and url; where that is an entity, ask for it once more: type: GET and url: https://example.org/users/{$.steps.user.id}")
+		w.method.v, w.url.v = textValue("GET"), textValue("https://example.org")
+	}
+	return k.template(w)
+}
+
 func (k *compiler) template(w wording) template {
 	t := template{
 		at: w.at, method: k.method(w.method), url: k.url(w.url), query: k.queryParams(w.query), header: k.header(w.headers),
@@ -121,7 +131,7 @@ func (k *compiler) routes(c Config) {
 	v := c.Routes
 	switch {
 	case v.Kind() == schemas.Absent:
-		k.prog.routes = []route{{when: -1, template: k.template(base)}}
+		k.prog.routes = []route{{when: -1, template: k.own(base)}}
 		return
 	case v.Kind() != schemas.Array || v.Len() == 0 || v.Len() > maxRoutes:
 		found := kindOf(v)
@@ -149,7 +159,7 @@ func (k *compiler) route(at string, base wording, v schemas.Value) {
 	clear(k.inline) // so that errors name the route
 	r := route{name: k.routeName(placed(at, "name"), v.Field("name")), when: k.when(placed(at, "when"), v.Field("when"))}
 	r.quiet = k.quiet(placed(at, "callback"), v.Field("callback"))
-	r.template = k.template(base.inherit(at, v))
+	r.template = k.own(base.inherit(at, v))
 	k.prog.routes = append(k.prog.routes, r)
 }
 
