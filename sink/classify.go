@@ -225,7 +225,7 @@ func reasonOfTLS(err error, op wire.Op) string {
 		name      x509.HostnameError
 		invalid   x509.CertificateInvalidError
 		verify    *tls.CertificateVerificationError
-		alert     tls.AlertError
+		alert     *net.OpError
 		record    tls.RecordHeaderError
 		timeout   net.Error
 	)
@@ -240,8 +240,8 @@ func reasonOfTLS(err error, op wire.Op) string {
 		return "the certificate is not valid"
 	case errors.As(err, &record):
 		return "the port does not speak TLS"
-	case errors.As(err, &alert):
-		return "the server refused the connection"
+	case errors.As(err, &alert) && alert.Op == "remote error": // as crypto/tls tells of an alert; its texts are a closed set
+		return "the server refused the connection: " + strings.TrimPrefix(alert.Err.Error(), "tls: ")
 	case op == wire.OpTLS && !(errors.As(err, &timeout) && timeout.Timeout()):
 		return "the handshake failed"
 	}
