@@ -118,9 +118,12 @@ func (h *Shared) end(unused bool) {
 	h.pass()
 }
 
+// full says that as many attempts are in flight as may be. The caller holds mu.
+func (h *Shared) full() bool { return h.limits.Concurrency > 0 && h.running >= h.limits.Concurrency }
+
 // take is one place, if there is one. The caller holds mu.
 func (h *Shared) take() bool {
-	if h.limits.Concurrency > 0 && h.running >= h.limits.Concurrency {
+	if h.full() {
 		return false
 	}
 	if h.second > 0 {
@@ -154,7 +157,7 @@ func (h *Shared) pass() {
 
 // wind sets the timer for the next token. Without one it is the end of an attempt that is waited for. The caller holds mu.
 func (h *Shared) wind() {
-	if h.second == 0 || h.tokens >= 1-grain {
+	if h.second == 0 || h.tokens >= 1-grain || h.full() {
 		return
 	}
 	in := time.Duration(min((1-h.tokens)/h.second, 3600) * float64(time.Second))

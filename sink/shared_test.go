@@ -140,6 +140,26 @@ func TestSharedConcurrencyIsTakenInTurns(t *testing.T) {
 	})
 }
 
+// Who waits for the end of an attempt does not wait for a token beside that: the timer of one that was all but there would go off without end.
+func TestSharedWaitsForOneThing(t *testing.T) {
+	limits := SharedLimits{Concurrency: 1, Rate: Rate{Count: 10, Per: time.Second, Burst: 1}}
+	slow := func(*sinktest.Attempt) sinktest.Answer {
+		time.Sleep(10 * time.Second)
+		return sinktest.Answer{}
+	}
+	inCrowd(t, 2, Config{}, limits, slow, func(w *crowd) {
+		w.send(0, 2)
+		w.pass(15 * time.Second)
+		w.send(1, 1)
+		w.pass(time.Second)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.line) == 0 || w.timer != nil && w.timer.Stop() {
+			t.Errorf("%d stand in line, for a token with %.3f there", len(w.line), w.tokens)
+		}
+	})
+}
+
 // Nothing starts during a pause, whatever falls due; all sinks go on after it. What is in flight ends.
 func TestSharedPause(t *testing.T) {
 	first := func(a *sinktest.Attempt) sinktest.Answer {
