@@ -232,8 +232,10 @@ func (w *write) takeOver(ctx context.Context) error {
 
 // found tells whether the write is in the log although its answer was lost, and completes its entries then. One record is enough, as
 // they are there together; those that it misses were compacted away, under what others wrote since.
-func (w *write) found() bool {
-	any := w.committed
+func (w *write) found() bool { return w.seen() || w.committed }
+
+// seen is found of what the follower has read alone.
+func (w *write) seen() (any bool) {
 	for _, i := range w.written {
 		if at, ok := w.log.found(w.entries[i].Key); ok {
 			w.entries[i].Revision, any = at, true
@@ -274,6 +276,9 @@ func (w *write) commit(ctx context.Context, writes []Write) ([]Entry, error) {
 	if err := produce(ctx, client, append(lines, objects...)); err != nil {
 		return nil, l.refused(err, "produce")
 	}
+	if err := learned(ctx, client, lines, objects); err != nil {
+		return nil, l.refused(err, "produce")
+	}
 	w.ending = true
 	if err := client.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return nil, l.refused(err, "commit")
@@ -285,7 +290,15 @@ func (w *write) commit(ctx context.Context, writes []Write) ([]Entry, error) {
 		w.entries[i].Revision, w.entries[i].At = objects[n].Offset, objects[n].Timestamp
 		end = max(end, objects[n].Offset+1)
 	}
-	return w.entries, l.reach(ctx, end)
+	if err := l.reach(ctx, end); err != nil {
+		return w.entries, err
+	}
+	// What the log holds counts, and not what was said of it.
+	if !w.seen() {
+		w.committed, w.ending = false, false
+		return nil, fmt.Errorf("%w: Kafka said that the transaction is committed, and the log is without it", errPassing)
+	}
+	return w.entries, nil
 }
 
 // produce gives records to Kafka and waits for all of them, or for ctx: a client that waits for its broker does not look at it.
@@ -302,6 +315,29 @@ func produce(ctx context.Context, client *kgo.Client, records []*kgo.Record) err
 			}
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// learned waits until the client knows the partitions that it has produced to. It notes them only after it has handed them the first
+// records; a transaction that is ended in between has no partition as far as the client knows, so that it aborts, or ends nothing, and
+// says that it has committed.
+func learned(ctx context.Context, client *kgo.Client, produced ...[]*kgo.Record) error {
+	for _, records := range produced {
+		for len(records) > 0 {
+			leader, _, err := client.PartitionLeader(records[0].Topic, records[0].Partition)
+			if err != nil {
+				return err
+			}
+			if leader >= 0 {
+				break
+			}
+			select {
+			case <-time.After(100 * time.Microsecond): // it is about to, and tells nobody
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 	}
 	return nil

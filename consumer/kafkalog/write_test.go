@@ -138,22 +138,30 @@ func (l *losing) dial(ctx context.Context, network, address string) (net.Conn, e
 type losingConn struct {
 	net.Conn
 	losing *losing
-	broken atomic.Bool
+	waits  atomic.Uint32 // correlation id of the request whose answer gets lost; 0: none
+	rest   int           // bytes of an answer that the next Read still gives
 }
 
+// Write sees one request: its length, its kind, its version, its correlation id.
 func (c *losingConn) Write(b []byte) (int, error) {
-	if len(b) > 6 && kmsg.Key(binary.BigEndian.Uint16(b[4:])) == kmsg.EndTxn && c.losing.armed.CompareAndSwap(true, false) {
-		c.broken.Store(true)
+	if len(b) >= 12 && kmsg.Key(binary.BigEndian.Uint16(b[4:])) == kmsg.EndTxn && c.losing.armed.CompareAndSwap(true, false) {
+		c.waits.Store(binary.BigEndian.Uint32(b[8:]))
 	}
 	return c.Conn.Write(b)
 }
 
+// Read may give several answers, each behind its length and with the correlation id first; others may be under way too.
 func (c *losingConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if c.broken.Load() {
-		c.losing.lost.Add(1)
-		return 0, net.ErrClosed
+	for at := c.rest; at+8 <= n; {
+		if id := c.waits.Load(); id > 0 && binary.BigEndian.Uint32(b[at+4:]) == id {
+			c.losing.lost.Add(1)
+			return 0, net.ErrClosed
+		}
+		at += 4 + int(binary.BigEndian.Uint32(b[at:]))
+		c.rest = at
 	}
+	c.rest = max(0, c.rest-n)
 	return n, err
 }
 
@@ -185,6 +193,26 @@ func TestLostAnswer(t *testing.T) {
 			see(t, l, "counter", "2")
 		})
 	}
+}
+
+// A commit that is answered as done, and left nothing behind, is not believed: what the log holds counts.
+func TestCommitThatLeftNothing(t *testing.T) {
+	t.Parallel()
+	c := consumertest.Fake(t)
+	l := open(t, c, "ns")
+	put(t, l, "counter", "1")
+	var turned atomic.Bool
+	c.Fake.ControlKey(int16(kmsg.EndTxn), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		if req := kreq.(*kmsg.EndTxnRequest); req.Commit && turned.CompareAndSwap(false, true) {
+			req.Commit = false // the broker aborts, and says that all went well
+		}
+		return nil, nil, false
+	})
+	increment(t, l, "counter")
+	if !turned.Load() {
+		t.Fatal("no transaction was ended")
+	}
+	see(t, l, "counter", "2")
 }
 
 // A Kafka that refuses transactions: everything can be read, nothing written, and Problem says why. It mends itself when the user is
