@@ -24,9 +24,8 @@ type Record struct {
 	Timestamp  time.Time
 	Key, Value []byte
 	Headers    []RecordHeader
-	// Answers gives what a step is answered in the dry run, by its name with item and what is done (groups/2/create); nil for nothing, as
-	// without Answers: there the dry run ends.
-	Answers func(step string) *mapping.Response
+	// Answers are what steps are answered in the dry run. It ends where there is none.
+	Answers RecordedAnswers
 	// MostFollowed bounds what Answers may lead to, in bytes of requests and a part of the answers, which may be given for many items of
 	// many rows: then the dry run ends as without an answer. 0: no bound.
 	MostFollowed int
@@ -122,7 +121,7 @@ func renderFrom(cfg Config, rec Record, from address) []Rendered {
 }
 
 // follow goes the way of a part whose first request is r, as far as there are answers and left allows.
-func follow(w *way, r Rendered, answers func(step string) *mapping.Response, left *int) (out []Rendered) {
+func follow(w *way, r Rendered, answers RecordedAnswers, left *int) (out []Rendered) {
 	for {
 		if w == nil {
 			return append(out, r)
@@ -131,8 +130,8 @@ func follow(w *way, r Rendered, answers func(step string) *mapping.Response, lef
 			return append(out, r)
 		}
 		var a *mapping.Response
-		if answers != nil && *left > 0 {
-			a = answers(r.Step)
+		if *left > 0 {
+			a = answers.Of(r.Step)
 		}
 		if r.Open = a == nil; r.Open {
 			return append(out, r)

@@ -24,13 +24,13 @@ const (
 // TestIn says which record is tried on which definition. Either Record is given, or Topic, Partition and Offset.
 type TestIn struct {
 	JobIn
-	Document  json.RawMessage `json:"document,omitempty" doc:"the job as it might become, for who may edit it; a text is read as YAML or JSON; without it the job as it is"`
-	Topic     string          `json:"topic,omitempty" doc:"topic of the record; beside record: what stands for it, else the job's first topic"`
-	Partition *int32          `json:"partition,omitempty" minimum:"0" doc:"partition of the record"`
-	Offset    *int64          `json:"offset,omitempty" minimum:"0" doc:"offset of the record"`
-	Record    *TestRecord     `json:"record,omitempty" doc:"the record itself, instead of one in Kafka"`
-	Answers   RecordedAnswers `json:"answers,omitempty" maxProperties:"1000" doc:"what steps are answered, by the name of one call (groups/2/read), of that call for every item (groups/read), or of the step; without one the first request of a step is the last that is shown"`
-	Limit     int             `json:"limit,omitempty" minimum:"1" maximum:"1000" default:"100" doc:"the most rows, from the first"`
+	Document  json.RawMessage          `json:"document,omitempty" doc:"the job as it might become, for who may edit it; a text is read as YAML or JSON; without it the job as it is"`
+	Topic     string                   `json:"topic,omitempty" doc:"topic of the record; beside record: what stands for it, else the job's first topic"`
+	Partition *int32                   `json:"partition,omitempty" minimum:"0" doc:"partition of the record"`
+	Offset    *int64                   `json:"offset,omitempty" minimum:"0" doc:"offset of the record"`
+	Record    *TestRecord              `json:"record,omitempty" doc:"the record itself, instead of one in Kafka"`
+	Answers   consumer.RecordedAnswers `json:"answers,omitempty" maxProperties:"1000" doc:"what steps are answered, by the name of one call (groups/2/read), of that call for every item (groups/read), or of the step; without one the first request of a step is the last that is shown"`
+	Limit     int                      `json:"limit,omitempty" minimum:"1" maximum:"1000" default:"100" doc:"the most rows, from the first"`
 }
 
 // TestRecord is a record that need not be in Kafka.
@@ -74,7 +74,7 @@ func (a definitionsService) Test(ctx context.Context, by service.Caller, in Test
 	if err != nil {
 		return Tested{}, err
 	}
-	rec.Answers, rec.MostFollowed = in.Answers.Of, mostFollowed
+	rec.Answers, rec.MostFollowed = in.Answers, mostFollowed
 	out := Tested{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Rows: []RenderedRow{}}
 	rows, bytes := Rendered(cfg, rec), 0
 	for _, row := range rows {

@@ -105,7 +105,7 @@ func testCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return failure{err}
 			}
-			rec.Answers = answers.Of
+			rec.Answers = answers
 			shown = append(shown, shownRequests(cfg.Job, control.Rendered(cfg, rec))...)
 		}
 		return printRequests(c.OutOrStdout(), *output, shown)

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"os"
 
-	"streamer/control"
+	"streamer/consumer"
 )
 
 // readAnswers reads what steps are answered.
-func readAnswers(file string) (control.RecordedAnswers, error) {
+func readAnswers(file string) (consumer.RecordedAnswers, error) {
 	if file == "" {
 		return nil, nil
 	}
@@ -18,7 +18,7 @@ func readAnswers(file string) (control.RecordedAnswers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("answers: %w", err)
 	}
-	var all control.RecordedAnswers
+	var all consumer.RecordedAnswers
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&all); err != nil {

@@ -118,24 +118,63 @@ func TestReadmeRequest(t *testing.T) {
 
 var update = flag.Bool("update", false, "write what examples make of their records beside them")
 
-// An example that has records beside it (.jsonl) makes of them what stands in the text beside it, and a page shows both as they are.
+var (
+	exampleKey  = []byte("key-1")
+	exampleTime = time.Date(2026, 1, 31, 3, 0, 0, 0, time.UTC)
+)
+
+// exampleRecords are the records beside an example: values as JSON lines (.jsonl), null for a record without one, with the answers to the
+// steps of each line beside those (.answers.jsonl); or the bytes of one (.avro). shown is how a page shows them.
+func exampleRecords(t *testing.T, base string) (records []consumer.Record, shown string) {
+	t.Helper()
+	if value, err := os.ReadFile(base + ".avro"); err == nil {
+		return []consumer.Record{{Value: value, Key: exampleKey, Timestamp: exampleTime}}, "Of the record in [`examples/" + filepath.Base(base) + ".avro`](examples/" + filepath.Base(base) + ".avro)\n"
+	}
+	lines, err := os.ReadFile(base + ".jsonl")
+	if err != nil {
+		return nil, ""
+	}
+	for line := range strings.Lines(string(lines)) {
+		rec := consumer.Record{Key: exampleKey, Timestamp: exampleTime}
+		if line != "null\n" {
+			rec.Value = []byte(strings.TrimSpace(line))
+		}
+		records = append(records, rec)
+	}
+	shown = "```json\n" + string(lines) + "```\n"
+	answers, err := os.ReadFile(base + ".answers.jsonl")
+	if err != nil {
+		return records, shown
+	}
+	for i, line := range strings.Split(strings.TrimSpace(string(answers)), "\n") {
+		if err := json.Unmarshal([]byte(line), &records[i].Answers); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return records, shown + "\nand the answers to its steps (`streamer test --answers`, a line for each record)\n\n```json\n" + string(answers) + "```\n"
+}
+
+// An example that has records beside it makes of them what stands in the text beside it, and a page shows both as they are.
 func TestExampleRequests(t *testing.T) {
 	t.Parallel()
 	set, err := Load(filepath.Join(docsDir, "examples"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	process := inExamples(t)
+	process.Secrets.Masked = true
 	found := 0
-	for _, c := range set.Compile(inExamples(t)) {
+	for _, c := range set.Compile(process) {
 		base := strings.TrimSuffix(c.File, filepath.Ext(c.File))
-		records, err := os.ReadFile(base + ".jsonl")
-		if err != nil {
+		records, shown := exampleRecords(t, base)
+		if records == nil {
 			continue
 		}
 		found++
 		var got strings.Builder
-		for line := range strings.Lines(string(records)) {
-			for _, r := range consumer.Render(c.Config, consumer.Record{Topic: c.Config.Topics[0], Value: []byte(strings.TrimSpace(line))}) {
+		for _, rec := range records {
+			rec.Topic = c.Config.Topics[0]
+			for _, r := range consumer.Render(c.Config, rec) {
 				got.WriteString(requestText(r))
 			}
 		}
@@ -151,8 +190,8 @@ func TestExampleRequests(t *testing.T) {
 		if got.String() != string(want) {
 			t.Errorf("%s: got\n%s", c.File, got.String())
 		}
-		if shown := "```json\n" + string(records) + "```\n\nit makes these requests:\n\n```\n" + string(want) + "```\n"; !strings.Contains(examplePages(t), shown) {
-			t.Errorf("no page shows the records of %s and their requests as they are", c.File)
+		if shown += "\nit makes these requests:\n\n```\n" + string(want) + "```\n"; !strings.Contains(examplePages(t), shown) {
+			t.Errorf("no page shows the records of %s and their requests as they are:\n%s", c.File, shown)
 		}
 	}
 	if found < 2 {
@@ -163,8 +202,10 @@ func TestExampleRequests(t *testing.T) {
 // requestText shows what a row became: of a request what the job itself says.
 func requestText(r consumer.Rendered) string {
 	var b strings.Builder
-	if r.Route != "" {
-		b.WriteString(r.Route + ": ")
+	for _, of := range []string{r.Route, r.Step} {
+		if of != "" {
+			b.WriteString(of + ": ")
+		}
 	}
 	if r.Verdict != "send" {
 		b.WriteString(r.Verdict)
@@ -181,6 +222,9 @@ func requestText(r consumer.Rendered) string {
 	}
 	if len(r.Request.Body) > 0 {
 		b.WriteString("    " + string(r.Request.Body) + "\n")
+	}
+	if r.Open {
+		b.WriteString("    (what follows depends on the answer)\n")
 	}
 	return b.String()
 }
@@ -373,30 +417,34 @@ func certificate(t *testing.T) (cert, key string) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
 }
 
+// loginExamples are those of auth in docs/jobs.md.
+func loginExamples(page string) (examples []string) {
+	for line := range strings.Lines(page) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+		if field := strings.Trim(strings.TrimSpace(cells[0]), "`"); len(cells) == 3 && strings.HasPrefix(field, "auth.") {
+			examples = append(examples, strings.Trim(strings.TrimSpace(cells[2]), "`"))
+		}
+	}
+	return examples
+}
+
 // Every way to log in has an example in docs/jobs.md, of which a job can be made.
 func TestDocsOfLogins(t *testing.T) {
 	t.Parallel()
-	page := readDocs(t, "jobs.md")
 	shown := map[string]bool{}
-	for line := range strings.Lines(page) {
-		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
-		field := strings.Trim(strings.TrimSpace(cells[0]), "`")
-		if len(cells) != 3 || !strings.HasPrefix(field, "auth.") {
-			continue
-		}
-		example := strings.Trim(strings.TrimSpace(cells[2]), "`")
+	for _, example := range loginExamples(readDocs(t, "jobs.md")) {
 		text := jobText("auth: " + example)
 		cfg, faults := compileText(t, inPage(t, text), text)
 		checkFaults(t, faults, nil)
 		for way := range parseOne(t, "job.yaml", text).value.Field("auth").Members() {
 			shown[way] = true
 			if tls := cfg.Sink.TLS; way == "mtls" && (!strings.HasPrefix(tls.Cert, "-----BEGIN CERTIFICATE") || !strings.HasPrefix(tls.Key.Reveal(), "-----BEGIN PRIVATE KEY")) {
-				t.Errorf("%s: the certificate is not used", field)
+				t.Errorf("%s: the certificate is not used", example)
 			}
 		}
 		s, err := sink.New(cfg.Sink, nil, nil)
 		if err != nil {
-			t.Errorf("%s: %v", field, err)
+			t.Errorf("%s: %v", example, err)
 			continue
 		}
 		s.Close()

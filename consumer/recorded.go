@@ -1,4 +1,4 @@
-package control
+package consumer
 
 import (
 	"encoding/json"
