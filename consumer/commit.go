@@ -38,14 +38,19 @@ func (r *Runner) positions(bare bool) commits {
 // hand gives commits to the client, in as many requests as their metadata needs, and a channel with the broker's answer to each. The
 // client sends them one after the other, and before what it is given later. A commit that fails changes nothing: the next one holds
 // at least as much.
-func (r *Runner) hand(ctx context.Context, all commits) answers {
+func (r *Runner) hand(ctx context.Context, all commits) answers { return r.handBy(ctx, all, r.handOne) }
+
+func (r *Runner) handBy(ctx context.Context, all commits, one hander) answers {
 	parts := r.split(all)
 	answers := make(answers, 0, len(parts))
 	for _, part := range parts {
-		answers = append(answers, r.handOne(ctx, part))
+		answers = append(answers, one(ctx, part))
 	}
 	return answers
 }
+
+// hander gives one request to a broker, and a channel with its answer.
+type hander func(context.Context, commits) <-chan error
 
 // answers are those to the requests of one commit.
 type answers []<-chan error
@@ -114,8 +119,10 @@ func (r *Runner) handOne(ctx context.Context, part commits) <-chan error {
 
 // commitNow commits and waits for the answers, at most until ctx ends. What is refused for its size is committed at once without
 // metadata, which cannot fail for that, and then with as much as the broker takes.
-func (r *Runner) commitNow(ctx context.Context, all commits) error {
-	err := r.hand(ctx, all).wait(ctx)
+func (r *Runner) commitNow(ctx context.Context, all commits) error { return r.commitBy(ctx, all, r.handOne) }
+
+func (r *Runner) commitBy(ctx context.Context, all commits, one hander) error {
+	err := r.handBy(ctx, all, one).wait(ctx)
 	var size *sizeError
 	if !errors.As(err, &size) {
 		return err
@@ -125,7 +132,7 @@ func (r *Runner) commitNow(ctx context.Context, all commits) error {
 		c.metadata = ""
 		bare[at] = c
 	}
-	if err := r.hand(ctx, bare).wait(ctx); err != nil {
+	if err := r.handBy(ctx, bare, one).wait(ctx); err != nil {
 		return err
 	}
 	for limit := r.limits.perPartition(); limit > 0; limit = r.limits.perPartition() {
@@ -135,7 +142,7 @@ func (r *Runner) commitNow(ctx context.Context, all commits) error {
 				short[at] = c
 			}
 		}
-		if err := r.hand(ctx, short).wait(ctx); !errors.As(err, &size) {
+		if err := r.handBy(ctx, short, one).wait(ctx); !errors.As(err, &size) {
 			return err
 		}
 		whole = size.of(whole)

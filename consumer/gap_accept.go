@@ -316,12 +316,7 @@ func (r *Runner) commitAsMember(ctx context.Context, plan []Accepted) error {
 	if len(plan) == 0 {
 		return nil
 	}
-	req := kmsg.NewPtrOffsetCommitRequest()
-	req.Group = r.cfg.Group
-	req.MemberID, req.Generation = r.client.GroupMetadata()
-	if r.cfg.Instance != "" {
-		req.InstanceID = kmsg.StringPtr(r.cfg.Instance)
-	}
+	req := r.commitOf(r.client.GroupMetadata())
 	topics, err := r.existingTopics(ctx)
 	if err != nil {
 		return err
@@ -349,6 +344,16 @@ func (r *Runner) commitAsMember(ctx context.Context, plan []Accepted) error {
 		}
 	}
 	return nil
+}
+
+// commitOf is a commit of nothing yet, in the name of a member.
+func (r *Runner) commitOf(member string, generation int32) *kmsg.OffsetCommitRequest {
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group, req.MemberID, req.Generation = r.cfg.Group, member, generation
+	if r.cfg.Instance != "" {
+		req.InstanceID = kmsg.StringPtr(r.cfg.Instance)
+	}
+	return req
 }
 
 func offsetsOf(plan []Accepted) kadm.Offsets {

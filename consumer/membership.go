@@ -220,7 +220,7 @@ func (r *Runner) expelled(cause string) {
 //     given partitions that we are still draining.
 //  2. All partitions are told to start nothing new, before anything is waited for.
 //  3. They drain, and what they finished is committed by a member.
-func (r *Runner) leave(hard context.Context) {
+func (r *Runner) leave(hard context.Context, endClient func()) {
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
 	r.client.PollFetches(over)
@@ -232,17 +232,25 @@ func (r *Runner) leave(hard context.Context) {
 	defer closeIt()
 	drain, cancel := context.WithTimeout(member, r.drainTime())
 	defer cancel()
-	r.release(drain, r.remove(nil))
+	last := r.drain(drain, r.remove(nil))
+	f := farewell{runner: r, endClient: endClient}
+	r.lastCommit(f.say(func(ctx context.Context) error { return r.commitNow(ctx, last) }, func(ctx context.Context) error { return f.commit(ctx, last) }))
 	r.client.AllowRebalance()
-	ctx, cancel := context.WithTimeout(context.Background(), stopMargin)
-	defer cancel()
-	if err := r.leaveGroup(ctx); err != nil {
+	if err := f.say(r.leaveGroup, f.leave); err != nil {
 		r.log.Warn("leaving the group was not answered; it gives this member up after the session timeout", "cause", err)
 	}
 }
 
 // release drains partitions together and commits what they finished.
 func (r *Runner) release(drain context.Context, parts []*partition) {
+	last := r.drain(drain, parts)
+	ctx, cancel := context.WithTimeout(context.Background(), stopMargin)
+	defer cancel()
+	r.lastCommit(r.commitNow(ctx, last))
+}
+
+// drain drains partitions together and gives what is to be committed of them.
+func (r *Runner) drain(drain context.Context, parts []*partition) commits {
 	var (
 		mu   sync.Mutex
 		all  sync.WaitGroup
@@ -258,9 +266,11 @@ func (r *Runner) release(drain context.Context, parts []*partition) {
 		})
 	}
 	all.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), stopMargin)
-	defer cancel()
-	if err := r.commitNow(ctx, last); err != nil {
+	return last
+}
+
+func (r *Runner) lastCommit(err error) {
+	if err != nil {
 		r.log.Warn("the last commit was refused; rows finished since the one before it are sent again by their next owner", "cause", err)
 	}
 }

@@ -142,7 +142,7 @@ func (r *Runner) session(soft, hard context.Context) error {
 	r.status.set(Running, "")
 
 	r.poll(member)
-	r.leave(hard)
+	r.leave(hard, endClient)
 
 	endWork()
 	background.Wait()
