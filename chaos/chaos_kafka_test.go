@@ -11,6 +11,7 @@ import (
 
 // Two instances, one of which is killed in the middle of its work, again and again, and replaced.
 func TestKafkaKill(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, consumertest.Kafka(t), 8)
 	w.delay.Store(50) // so that rows are in flight
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
@@ -34,6 +35,7 @@ func TestKafkaKill(t *testing.T) {
 // An instance is frozen for longer than its session while it owns half of the partitions. The other one takes them over. What the
 // frozen one had waiting when it wakes up must not be sent any more.
 func TestKafkaFreeze(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, consumertest.Kafka(t), 8)
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
 	frozen, other := w.start(), w.start()
@@ -67,6 +69,7 @@ func TestKafkaFreeze(t *testing.T) {
 
 // A stop in the middle is no crash: nothing is sent twice, whichever instance goes on.
 func TestKafkaRollingRestart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, consumertest.Kafka(t), 8)
 	w.delay.Store(100) // so that rows are in flight
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
@@ -87,6 +90,7 @@ func TestKafkaRollingRestart(t *testing.T) {
 
 // One of three brokers is killed under load, comes back, and the next one is.
 func TestKafkaBrokersKilled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, consumertest.ThreeBrokers(t), 9)
 	w.produce(180, 5)
 	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)

@@ -14,6 +14,7 @@ import (
 // Two instances of a job under load are changed twenty times, at the same time, and a third one joins and leaves in between. Nothing is lost,
 // sent twice or overtaken; no change costs a rebalance.
 func TestKafkaChanges(t *testing.T) {
+	t.Parallel()
 	f := setup(t, consumertest.Kafka(t), func(a *sinktest.Attempt) sinktest.Answer {
 		if a.Offset%13 == 6 && a.Attempt < 3 {
 			return sinktest.Answer{Status: 503}

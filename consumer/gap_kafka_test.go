@@ -18,6 +18,7 @@ import (
 )
 
 func TestKafkaWhatAJobHasBegunIsRemembered(t *testing.T) {
+	t.Parallel()
 	begunIsRemembered(t, consumertest.Kafka(t))
 }
 
@@ -28,10 +29,12 @@ func TestKafkaALostGroupHoldsTheJob(t *testing.T) { lostGroup(t, consumertest.Ka
 func TestKafkaExpiredRecordsHoldThePartition(t *testing.T) { expiredRecords(t, consumertest.Kafka(t)) }
 
 func TestKafkaATopicMadeAnewWhileStoppedIsHeld(t *testing.T) {
+	t.Parallel()
 	recreatedWhileStopped(t, consumertest.Kafka(t))
 }
 
 func TestKafkaATopicMadeAnewWhileRunningIsHeld(t *testing.T) {
+	t.Parallel()
 	recreatedWhileRunning(t, consumertest.Kafka(t))
 }
 
@@ -41,6 +44,7 @@ func TestKafkaRowsInMemoryOutliveTheirLog(t *testing.T) { rowsInMemory(t, consum
 
 // Kafka's own retention takes records of a stopped job: the range it says is the one that the log has lost.
 func TestKafkaRetentionHoldsThePartition(t *testing.T) {
+	t.Parallel()
 	f, k := setup(t, consumertest.Kafka(t), nil), &keeper{}
 	topic := f.cluster.Topic(t, "short", 1, "retention.ms=1000", "segment.ms=100", "retention.bytes=-1")
 	f.produceN(topic, 0, 3)
@@ -76,6 +80,7 @@ func TestKafkaRetentionHoldsThePartition(t *testing.T) {
 // A topic grows while rows are written to it and delivered: nothing is lost, and the new partitions are read from their start, also
 // what was written before anybody knew of them.
 func TestKafkaATopicGrowsUnderLoad(t *testing.T) {
+	t.Parallel()
 	f, k := setup(t, consumertest.Kafka(t), func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Delay: time.Millisecond} }), &keeper{}
 	topic := f.cluster.Topic(t, "t", 2)
 	cfg := f.job(topic, func(c *Config) { c.Start = Start{Latest: true} })
@@ -120,6 +125,7 @@ func TestKafkaATopicGrowsUnderLoad(t *testing.T) {
 // Kafka itself forgets the offsets of a stopped job, as it does after a week by default. With start: latest a new group would skip what
 // came meanwhile.
 func TestKafkaForgetsTheOffsetsOfAStoppedJob(t *testing.T) {
+	t.Parallel()
 	c := consumertest.Broker(t, "offsets.retention.minutes=1", "offsets.retention.check.interval.ms=1000")
 	f, k := setup(t, c, nil), &keeper{}
 	topic := f.cluster.Topic(t, "t", 2)
@@ -234,5 +240,6 @@ func (f *fixture) firstTwo(topic string) (first, second int64) {
 }
 
 func TestKafkaAnOpenTransactionIsNamed(t *testing.T) {
+	t.Parallel()
 	openTransactionIsNamed(t, consumertest.Kafka(t))
 }

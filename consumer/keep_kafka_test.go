@@ -13,6 +13,7 @@ import (
 // Kafka forgets the offsets of a group without members after offsets.retention.minutes. Those of a stopped job are renewed as they
 // are, metadata and leader epoch too, and outlive it many times over; those of a group that nobody renews are gone meanwhile.
 func TestKafkaOffsetsOfStoppedJobsAreKept(t *testing.T) {
+	t.Parallel()
 	c := consumertest.Broker(t, "offsets.retention.minutes=1", "offsets.retention.check.interval.ms=1000")
 	f := setup(t, c, nil)
 	topic := c.Topic(t, "t", 2)

@@ -149,6 +149,7 @@ func TestKafkaMetadataIsBelievedOfItsOwnCommitOnly(t *testing.T) {
 // An unclean election, as Finished.Top tells it: of three brokers, the topic is on two. While one of them is down the other takes rows
 // 100 to 199, which are finished above the commit at 0. Then the first comes back without them, and leads.
 func TestKafkaUncleanElectionAboveTheCommit(t *testing.T) {
+	t.Parallel()
 	var freed atomic.Bool
 	f := setup(t, consumertest.ThreeBrokers(t), stuckKeys(&freed))
 	topic := consumertest.Name("cut")
@@ -273,6 +274,7 @@ func fullMetadata(place track.Place) string {
 
 // A broker that takes 1,024 characters: the commits go on, with as much as it takes, and what they tell is not sent again.
 func TestKafkaLowMetadataLimit(t *testing.T) {
+	t.Parallel()
 	var freed atomic.Bool
 	f := setup(t, consumertest.Broker(t, "offset.metadata.max.bytes=1024"), stuckKeys(&freed))
 	topic := f.cluster.Topic(t, "t", 1)

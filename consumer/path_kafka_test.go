@@ -79,6 +79,7 @@ func TestKafkaCompactedTopic(t *testing.T) {
 
 // The broker restarts in the middle: the job goes on by itself, in order, and loses nothing.
 func TestKafkaBrokerRestart(t *testing.T) {
+	t.Parallel()
 	f := setup(t, consumertest.Broker(t), func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Delay: 2 * time.Millisecond} })
 	topic := f.cluster.Topic(t, "t", 4)
 	produceKeys(f, topic, 4, 16, 50)
@@ -94,6 +95,7 @@ func TestKafkaBrokerRestart(t *testing.T) {
 
 // One of three brokers is killed in the middle.
 func TestKafkaOneOfThreeBrokersKilled(t *testing.T) {
+	t.Parallel()
 	f := setup(t, consumertest.ThreeBrokers(t), func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Delay: 2 * time.Millisecond} })
 	topic := f.cluster.Topic(t, "t", 6, "min.insync.replicas=2")
 	produceKeys(f, topic, 6, 24, 40)
@@ -129,6 +131,7 @@ func produceKeys(f *fixture, topic string, partitions, keys, each int) {
 
 // SASL/SCRAM over TLS, mutual TLS, and a wrong password, which is said clearly and ends the job.
 func TestKafkaSecured(t *testing.T) {
+	t.Parallel()
 	c := consumertest.Secure(t)
 	sec := c.Security
 	scram := SASL{Mechanism: "SCRAM-SHA-512", User: sec.User, Password: sink.Secret(sec.Password)}

@@ -27,8 +27,10 @@ func TestKafkaADeadLetterTooLargeForItsTopic(t *testing.T) {
 // The dead-letter topic is deleted while rows are given up. It is made anew, as the job wants it, and no row is lost: each has a letter in
 // the old topic or in the new one.
 func TestKafkaTheDeadLetterTopicIsDeleted(t *testing.T) {
+	t.Parallel()
 	for name, park := range map[string]bool{"keys go on": false, "keys are parked": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := setup(t, consumertest.Kafka(t), func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Status: 422} })
 			topic := f.cluster.Topic(t, "t", 1)
 			consumertest.Produce(t, f.producer, rec(topic, 0, "a", 0))
@@ -80,6 +82,7 @@ func TestKafkaTheDeadLetterTopicIsDeleted(t *testing.T) {
 // A redrive is killed in the middle: for Kafka, its connections are gone without a word. The next one waits until its session has ended,
 // and goes on: each letter is delivered, in order, and only what was in flight is sent twice, with the same key.
 func TestKafkaARedriveIsKilled(t *testing.T) {
+	t.Parallel()
 	const keys, each = 4, 25
 	var ok atomic.Bool
 	f := setup(t, consumertest.Kafka(t), mended(&ok, "/rows/"))

@@ -17,6 +17,7 @@ import (
 // A job in the fields of Aether's consumer, by its routes alone: made, looked at, paused over a restart, set back to an offset that one of
 // its partitions does not have, and deleted.
 func TestKafkaRoutesOfAether(t *testing.T) {
+	t.Parallel()
 	c := consumertest.Broker(t)
 	api, err := sinktest.Listen(nil)
 	if err != nil {
@@ -81,6 +82,7 @@ func TestKafkaRoutesOfAether(t *testing.T) {
 	ask("GET", "/jobs/logs?id=villages", "", `"INFO"`)
 
 	ask("GET", "/jobs/pause?id=villages", "", "true")
+	c.WaitForLag(t, 30*time.Second, "streamer.villages", topic) // else a kill has it delivered again
 	p.kill()
 	p = spawn(t, t.TempDir(), strings.Join(c.Brokers, ","), "one")
 	ready()

@@ -64,6 +64,7 @@ delivery: {concurrency: 8, retry: {initial: 50ms, max: 200ms, attempts: 3}, brea
 // the letter is redriven, and the record says so. Another one gets no answer it can use: it is found with its attempts, what waits
 // behind it names it, it is given up, and its lane goes on. It does not matter which instance is asked, and the audit has it all.
 func TestKafkaOperatorsNight(t *testing.T) {
+	t.Parallel()
 	cluster := consumertest.Kafka(t)
 	topic, job := cluster.Topic(t, "people", 2), consumertest.Name("people")
 	var mended atomic.Bool

@@ -19,6 +19,7 @@ import (
 // One job writes rows to an API and tells of the answers, another one delivers what it tells. The process is killed with SIGKILL in between:
 // each row that the first job has committed was told of, and in the end the second has delivered what came of each row.
 func TestKafkaCallbacksAreDeliveredByAnotherJob(t *testing.T) {
+	t.Parallel()
 	c := consumertest.Broker(t)
 	const rows, partitions, held = 400, 2, 40 // less than the job's concurrency
 	killed := make(chan struct{})

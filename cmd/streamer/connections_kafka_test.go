@@ -21,6 +21,7 @@ import (
 // Two jobs share a connection with a rate limit, on two instances. A pause stops both on both within two seconds, and holds on an instance
 // that starts during it. A changed base URL reaches the next request, and no row is lost in all that.
 func TestKafkaConnection(t *testing.T) {
+	t.Parallel()
 	c := consumertest.Broker(t)
 	api, err := sinktest.Listen(nil)
 	if err != nil {

@@ -49,6 +49,7 @@ func openDefinitions(t *testing.T, brokers []string) *control.Definitions {
 // Three instances without a job file. A job is created, changed and deleted while the rows of another one flow: each time all of them
 // follow within two seconds, and no row is lost.
 func TestKafkaJobsChangeEverywhere(t *testing.T) {
+	t.Parallel()
 	c := consumertest.Broker(t)
 	api, err := sinktest.Listen(nil)
 	if err != nil {

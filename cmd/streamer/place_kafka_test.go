@@ -1,9 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -37,19 +37,12 @@ func spawn(t *testing.T, jobs, brokers, id string) *spawned {
 	if err := os.Symlink(self, binary); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &spawned{cmd: exec.Command(binary, "run"), listen: l.Addr().String()}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	p := &spawned{cmd: exec.Command(binary, "run")}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.cmd.Env = []string{"STREAMER_KAFKA_BROKERS=" + brokers, "STREAMER_LISTEN=" + p.listen, "STREAMER_JOBS_DIR=" + jobs, "STREAMER_ALLOW_HOSTS=127.0.0.1",
+	p.cmd.Env = []string{"STREAMER_KAFKA_BROKERS=" + brokers, "STREAMER_LISTEN=127.0.0.1:0", "STREAMER_LOG_FORMAT=json", "STREAMER_JOBS_DIR=" + jobs, "STREAMER_ALLOW_HOSTS=127.0.0.1",
 		"STREAMER_INSTANCE_ID=" + id}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
@@ -61,6 +54,16 @@ func spawn(t *testing.T, jobs, brokers, id string) *spawned {
 			t.Logf("%s\n%s", id, text)
 		}
 		_ = log.Close()
+	})
+	consumertest.WaitFor(t, 30*time.Second, "the instance to say where it listens", func() (any, bool) {
+		text, err := os.ReadFile(log.Name())
+		first, _, whole := bytes.Cut(text, []byte("\n"))
+		var said struct{ Listen string }
+		if err == nil && whole {
+			err = json.Unmarshal(first, &said)
+		}
+		p.listen = said.Listen
+		return fmt.Sprintf("%s, %v", text, err), p.listen != ""
 	})
 	return p
 }
@@ -104,6 +107,7 @@ func (p *spawned) running() []string {
 // Three instances share six jobs, each for one instance. One is killed with SIGKILL: others deliver the rows of its jobs within 15 s, the
 // rest stay where they are. The broker lets a new group wait as long as one does that nobody has set up for tests.
 func TestKafkaJobsOfADeadInstanceRunElsewhere(t *testing.T) {
+	t.Parallel()
 	c := consumertest.Broker(t, "group.initial.rebalance.delay.ms=3000")
 	api, err := sinktest.Listen(nil)
 	if err != nil {

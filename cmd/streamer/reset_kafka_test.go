@@ -87,6 +87,7 @@ func (s *resetStory) sent(suffix string, from, to [2]int64, but int64) {
 // A job that runs on two instances is reset while records keep coming: to the earliest offset, to a time, by a table and a shift, and
 // back. Kafka's own tool reads what was said; what was finished above a stuck row is sent again as asked, and nothing is skipped.
 func TestKafkaOffsetsOfARunningJobAreReset(t *testing.T) {
+	t.Parallel()
 	const stuckAt = 50
 	s := &resetStory{T: t, cluster: consumertest.Kafka(t), job: consumertest.Name("visits")}
 	s.topic = s.cluster.Topic(t, "visits", 2)

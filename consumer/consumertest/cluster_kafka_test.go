@@ -109,6 +109,7 @@ func TestKafkaBrokerRestartAndKill(t *testing.T) {
 }
 
 func TestKafkaThreeBrokersSurviveOneKilled(t *testing.T) {
+	t.Parallel()
 	c := consumertest.ThreeBrokers(t)
 	if len(c.Brokers) != 3 {
 		t.Fatalf("brokers %v, want three", c.Brokers)
@@ -130,6 +131,7 @@ func TestKafkaThreeBrokersSurviveOneKilled(t *testing.T) {
 }
 
 func TestKafkaSecure(t *testing.T) {
+	t.Parallel()
 	c := consumertest.Secure(t)
 	s := c.Security
 	pem, err := os.ReadFile(s.CA)

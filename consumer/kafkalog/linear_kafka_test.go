@@ -103,6 +103,7 @@ func (w *writer) wait(t *testing.T, answers int32) {
 // Processes write the same objects at once; they are killed while they write, one after the other, and so is the broker that leads the
 // log. All that anybody saw or was told is one history of single steps, in which what nobody was told of happened some time or never.
 func TestKafkaLinearizable(t *testing.T) {
+	t.Parallel()
 	const writers, kills = 3, 5
 	c, h := consumertest.ThreeBrokers(t), &history{}
 	l := open(t, c, "ns")

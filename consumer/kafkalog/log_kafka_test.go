@@ -46,6 +46,7 @@ func TestKafkaCompaction(t *testing.T) {
 
 // With three brokers every acknowledged write is on two of them, so one may die without a warning, and writes go on.
 func TestKafkaBrokerDies(t *testing.T) {
+	t.Parallel()
 	c := consumertest.ThreeBrokers(t)
 	a, b := open(t, c, "ns"), open(t, c, "ns")
 	increment(t, a, "counter")
