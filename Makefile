@@ -9,7 +9,7 @@ CACHE := $(or $(STREAMER_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/stre
 KAFKA_VERSION ?= 4.1.2
 export KAFKA_VERSION
 # Go packages and more flags for test, race and kafka, such as TESTFLAGS='-v -run Order'.
-PKG ?= ./...
+PKG ?=
 TESTFLAGS ?=
 FUZZTIME ?= 10s
 BENCHFLAGS ?=
@@ -27,16 +27,18 @@ help: ## this list
 build: ## bin/streamer
 	go build -trimpath -o bin/streamer ./cmd/streamer
 
-test: ## all tests, also those on a real Kafka, which it installs and starts (KAFKA_VERSION=4.3.1 for another one)
-	@test/realparts/setup.sh
-	go test -count=1 -timeout 20m $(TESTFLAGS) $(PKG)
+# The parts leave nothing out: one runs what the other skips. make -k test goes on after a failure.
+test: race kafka ## all tests: those that need no real Kafka, with the race detector, then those on one (KAFKA_VERSION=4.3.1 for another one)
+test: COUNT := -count=1
 
+# The longest package comes first, so that it is not waited for alone at the end.
 race: ## the tests that need no real Kafka, with the race detector
-	go test -race -skip '^TestKafka' -timeout 20m $(TESTFLAGS) $(PKG)
+	go test -race $(COUNT) -skip '^TestKafka' -timeout 20m $(TESTFLAGS) $(or $(PKG),./consumer ./...)
 
-kafka: ## only the tests on a real Kafka
+# More tests at once than there are processors: they wait for sessions to end, and for brokers to start.
+kafka: ## the tests on a real Kafka, which it installs and starts
 	@test/realparts/setup.sh
-	go test -count=1 -run '^TestKafka' -timeout 20m $(TESTFLAGS) $$(find . -name '*_kafka_test.go' | xargs dirname | sort -u)
+	go test -count=1 -run '^TestKafka' -parallel 4 -timeout 20m $(TESTFLAGS) $(or $(PKG),./consumer $$(find . -name '*_kafka_test.go' | xargs dirname | sort -u))
 
 oidc: ## the tests on a real OpenID Connect provider (Keycloak), which it installs and starts
 	@up=$$(test/realparts/keycloak.sh up $(CACHE)/keycloak); trap 'test/realparts/keycloak.sh down $(CACHE)/keycloak' EXIT; \

@@ -21,7 +21,7 @@ func TestKafkaRateLimitIsOneForAllInstances(t *testing.T) {
 	const (
 		limit  = 100
 		burst  = 30 // what a busy machine stalls for must not be lost
-		phase  = 10 * time.Second
+		phase  = 7 * time.Second
 		window = 5 * time.Second
 	)
 	w := newWorld(t, consumertest.Kafka(t), 12)

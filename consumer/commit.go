@@ -119,7 +119,9 @@ func (r *Runner) handOne(ctx context.Context, part commits) <-chan error {
 
 // commitNow commits and waits for the answers, at most until ctx ends. What is refused for its size is committed at once without
 // metadata, which cannot fail for that, and then with as much as the broker takes.
-func (r *Runner) commitNow(ctx context.Context, all commits) error { return r.commitBy(ctx, all, r.handOne) }
+func (r *Runner) commitNow(ctx context.Context, all commits) error {
+	return r.commitBy(ctx, all, r.handOne)
+}
 
 func (r *Runner) commitBy(ctx context.Context, all commits, one hander) error {
 	err := r.handBy(ctx, all, one).wait(ctx)

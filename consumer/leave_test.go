@@ -19,6 +19,7 @@ import (
 //  2. A is stopped. Before that wait is over its client says neither what was finished since it began, nor farewell.
 //  3. So A was long in stopping, its last rows were sent again, and then the group waited for A's session too.
 func TestAStopDoesNotWaitForADeadMember(t *testing.T) {
+	t.Parallel()
 	f := setup(t, consumertest.Fake(t), nil)
 	topic := f.cluster.Topic(t, "t", 4)
 	cfg := f.job(topic)

@@ -64,6 +64,7 @@ func path(t *testing.T, s string) *mapping.Path {
 }
 
 func TestDeadLettersAreListedAndShown(t *testing.T) {
+	t.Parallel()
 	f := setup(t, consumertest.Fake(t), refuse("/rows/a", "/rows/b", "/rows/r1"))
 	topic := f.cluster.Topic(t, "t", 2)
 	a := rec(topic, 0, "a", 7)

@@ -117,6 +117,7 @@ func TestTheLastCommitOutlivesItsContext(t *testing.T) {
 // A partition is not read on since its buffer is full, and is revoked, and comes back. A pause that outlives the assignment keeps the
 // partition silent for ever, while its instance looks well.
 func TestARevokeWhilePaused(t *testing.T) {
+	t.Parallel()
 	var released atomic.Bool
 	f := setup(t, consumertest.Fake(t), func(*sinktest.Attempt) sinktest.Answer {
 		if !released.Load() {

@@ -219,6 +219,7 @@ func TestRedriveIsStoppedAndResumed(t *testing.T) {
 
 // Limit, rate and filter; and two redrives at once: the second is refused, in this process and in another.
 func TestRedriveIsBoundedAndAlone(t *testing.T) {
+	t.Parallel()
 	var ok atomic.Bool
 	f := setup(t, consumertest.Fake(t), mended(&ok, "/rows/"))
 	topic := f.cluster.Topic(t, "t", 1)

@@ -249,6 +249,7 @@ func TestStartStopStorm(t *testing.T) {
 
 // A pattern takes the topics it matches, also those made later, and never Kafka's or streamer's own.
 func TestPattern(t *testing.T) {
+	t.Parallel()
 	f := setup(t, consumertest.Fake(t), nil)
 	one := f.cluster.Topic(t, "form-a", 1)
 	admin := f.cluster.Admin(t)

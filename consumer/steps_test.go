@@ -248,6 +248,7 @@ func TestAnswersOfStepsAreKept(t *testing.T) {
 }
 
 func TestRecentAnswersAreBounded(t *testing.T) {
+	t.Parallel()
 	var k recentAnswers
 	answer := func(n int) *mapping.Response { return &mapping.Response{Status: 200, Body: make([]byte, n)} }
 	for i := range 3 * recentMost {

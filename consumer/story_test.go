@@ -158,6 +158,7 @@ func TestAMemberThatWasPutOutGivesItsPartitionsUp(t *testing.T) {
 
 // Another member takes its time to join while we are told to stop at once: no new attempts, and an end in seconds.
 func TestAHardStopDoesNotWaitForARebalance(t *testing.T) {
+	t.Parallel()
 	c := consumertest.Fake(t)
 	f := setup(t, c, func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Delay: 20 * time.Millisecond} })
 	topic := f.cluster.Topic(t, "t", 1)

@@ -118,6 +118,7 @@ func TestStopAndChangeWhileASchemaIsAwaited(t *testing.T) {
 
 // A dead letter whose schema is not here stays open; a dry run says what is missing.
 func TestRedriveWhileTheRegistryIsAway(t *testing.T) {
+	t.Parallel()
 	f := setup(t, consumertest.Fake(t), nil)
 	topic := f.cluster.Topic(t, "t", 1)
 	registry := &awayRegistry{}

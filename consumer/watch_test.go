@@ -69,7 +69,10 @@ func retentionHeadroom(t *testing.T, c *consumertest.Cluster) {
 	}
 }
 
-func TestAnOpenTransactionIsNamed(t *testing.T) { openTransactionIsNamed(t, consumertest.Fake(t)) }
+func TestAnOpenTransactionIsNamed(t *testing.T) {
+	t.Parallel()
+	openTransactionIsNamed(t, consumertest.Fake(t))
+}
 
 // openTransactionIsNamed: somebody began a transaction and does not end it. All that follows is kept from readers of committed records,
 // also what others write. Lag does not reach 0, and the status says whose transaction it is; it goes when the transaction does.
