@@ -32,12 +32,13 @@ type batch struct {
 
 // update is an object to be changed.
 type update struct {
-	key    string
-	change func(kafkalog.Entry, bool) (value, audit []byte, err error)
-	begun  bool          // under batch.mu
-	done   chan struct{} // closed when entry and err are there
-	entry  kafkalog.Entry
-	err    error
+	key     string
+	change  func(kafkalog.Entry, bool) (value, audit []byte, err error)
+	patient bool
+	begun   bool          // under batch.mu
+	done    chan struct{} // closed when entry and err are there
+	entry   kafkalog.Entry
+	err     error
 	// Of the last try: its change refused, or it did not fit.
 	refused, later bool
 }
@@ -47,10 +48,10 @@ func newBatch(log Objects) batch { return batch{log: log, hurry: make(chan struc
 // update is Update of the log; what is patient gathers with others for a moment. Those that are written together fail together, when it is not
 // for their own change.
 func (b *batch) update(ctx context.Context, key string, patient bool, change func(kafkalog.Entry, bool) (value, audit []byte, err error)) (kafkalog.Entry, error) {
-	u := &update{key: key, change: change, done: make(chan struct{})}
+	u := &update{key: key, change: change, patient: patient, done: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, u)
-	if !patient || len(b.waiting) >= mostTogether {
+	if !b.gathers() {
 		select {
 		case b.hurry <- struct{}{}:
 		default:
@@ -83,9 +84,11 @@ func (b *batch) update(ctx context.Context, key string, patient bool, change fun
 // write writes until nothing waits.
 func (b *batch) write(ctx context.Context) {
 	for b.waits() {
-		select {
-		case <-b.hurry:
-		case <-time.After(gather):
+		if b.mayGather() {
+			select {
+			case <-b.hurry:
+			case <-time.After(gather):
+			}
 		}
 		together := b.take()
 		if len(together) == 0 {
@@ -139,6 +142,22 @@ func (b *batch) waits() bool {
 	defer b.mu.Unlock()
 	b.running = len(b.waiting) > 0
 	return b.running
+}
+
+// mayGather is gathers for who does not hold mu. A hurry of before is over then.
+func (b *batch) mayGather() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-b.hurry:
+	default:
+	}
+	return b.gathers()
+}
+
+// gathers says that there is time for more to come: no person waits, and there are few. The caller holds mu.
+func (b *batch) gathers() bool {
+	return len(b.waiting) < mostTogether && !slices.ContainsFunc(b.waiting, func(u *update) bool { return !u.patient })
 }
 
 // take gives what is to be written next, each key once; nothing, if who waited has gone.

@@ -140,6 +140,35 @@ func TestStoreWaitEnds(t *testing.T) {
 	})
 }
 
+// A person does not wait for what is patient to gather, also not behind it, with the same object; what is patient alone does.
+func TestStorePersonDoesNotGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStore(slowLog{newMemoryLog(), 10 * time.Millisecond})
+		var all sync.WaitGroup
+		remember := func(by string, want time.Duration) {
+			begun := time.Now()
+			all.Go(func() {
+				_, err := s.Remember(t.Context(), "a", consumer.Audit{By: by, Action: "hold"}, func(m *consumer.Memory) error {
+					m.Group += by
+					return nil
+				})
+				if took := time.Since(begun); err != nil || took != want {
+					t.Errorf("%s: written after %v, want %v; %v", by, took, want, err)
+				}
+			})
+			synctest.Wait()
+		}
+		remember(consumer.BySelf, 10*time.Millisecond) // the person's hurry is its own
+		remember("ann", 20*time.Millisecond)
+		all.Wait()
+		remember(consumer.BySelf, gather+10*time.Millisecond)
+		time.Sleep(gather + 5*time.Millisecond) // its transaction is under way
+		remember(consumer.BySelf, 5*time.Millisecond+10*time.Millisecond) // the person takes it along
+		remember("ann", 5*time.Millisecond+20*time.Millisecond)
+		all.Wait()
+	})
+}
+
 // awayLog asks for the changes, of objects that may be old, and cannot be reached then.
 type awayLog struct{ *memoryLog }
 
