@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"strconv"
@@ -54,21 +55,27 @@ type misuse struct{ error }
 
 func (m misuse) Unwrap() error { return m.error }
 
-// told makes an error of a call one with an exit code. A problem's field is named as the flag it was given by.
+// told makes an error of a call one with an exit code: what an instance finds wrong with arguments is wrong use. A problem's field is named
+// as the flag it was given by.
 func told(err error) error {
 	var wrong misuse
 	var p *service.Problem
 	switch {
 	case err == nil || errors.Is(err, errShown) || errors.As(err, &wrong):
 		return err
-	case errors.As(err, &p) && p.Field == "job":
-		plain := *p
-		plain.Field = ""
-		return failure{&plain}
-	case errors.As(err, &p) && p.Field != "":
+	case !errors.As(err, &p):
+		return failure{err}
+	}
+	if p.Field != "" {
 		flag := *p
 		flag.Field = "--" + strings.ReplaceAll(p.Field, "_", "-")
-		return failure{&flag}
+		if p.Field == "job" {
+			flag.Field = ""
+		}
+		err = &flag
+	}
+	if p.Status == http.StatusBadRequest {
+		return misuse{err}
 	}
 	return failure{err}
 }

@@ -18,6 +18,8 @@ import (
 
 func jobsApply(environ []string) *cobra.Command {
 	c := &cobra.Command{
+		Example: "  streamer jobs apply -f people.yaml\n" +
+			"  streamer jobs apply -f jobs/ --prune --owner demo --dry-run",
 		Use:   "apply -f FILE|DIR|-",
 		Short: "makes jobs what their files say",
 		Long: "Creates the jobs of files that are not there yet, and changes those that differ. It checks all files first and shows every fault with\n" +

@@ -102,6 +102,8 @@ func connectionText(w io.Writer, n control.Connection) {
 
 func connectionsApply(environ []string) *cobra.Command {
 	c := &cobra.Command{
+		Example: "  streamer connections apply -f crm.yaml\n" +
+			"  streamer connections apply -f jobs/ --yes",
 		Use: "apply -f FILE|DIR|-", Short: "creates or changes connections", Args: noneButFiles,
 		Long: "Creates the connections of files (YAML or JSON; - is standard input), or makes those of their names what the files say, one after the\n" +
 			"other; jobs that stand beside them are left alone. It shows what would change, and what that does to the rows of its jobs; then it\n" +
@@ -116,11 +118,12 @@ func connectionsApply(environ []string) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		for i, conn := range all {
-			if *output == asYAML && i > 0 {
-				_, _ = fmt.Fprintln(c.OutOrStdout(), "---")
-			}
-			if err := applyConnection(ctx, c, api, conn, s, *output); err != nil {
+		print := output.print
+		if len(all) > 1 {
+			print = output.one
+		}
+		for _, conn := range all {
+			if err := applyConnection(ctx, c, api, conn, s, print); err != nil {
 				return err
 			}
 		}
@@ -143,13 +146,13 @@ func readConnections(c *cobra.Command, files []string) ([]*job.Connection, error
 }
 
 // applyConnection does with one connection what apply does.
-func applyConnection(ctx context.Context, c *cobra.Command, api *client.Client, conn *job.Connection, s sure, output format) error {
+func applyConnection(ctx context.Context, c *cobra.Command, api *client.Client, conn *job.Connection, s sure, print func(io.Writer, any, func(io.Writer)) error) error {
 	x, err := compareConnection(ctx, api, conn)
 	if err != nil {
 		return err
 	}
 	if s.dryRun || x.Action == toKeep {
-		return output.print(c.OutOrStdout(), x, x.text)
+		return print(c.OutOrStdout(), x, x.text)
 	}
 	if err := asText.print(c.ErrOrStderr(), x, x.text); err != nil {
 		return err
@@ -167,7 +170,7 @@ func applyConnection(ctx context.Context, c *cobra.Command, api *client.Client, 
 		return err
 	}
 	x.Applied, x.Revision = true, n.Revision
-	return output.print(c.OutOrStdout(), x, func(w io.Writer) {
+	return print(c.OutOrStdout(), x, func(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "%s: %s, revision %s\n", x.Connection, done[x.Action], x.Revision)
 	})
 }

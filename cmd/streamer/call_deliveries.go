@@ -54,6 +54,8 @@ func (p *positionFlags) need(c *cobra.Command, names ...string) error {
 
 func deliveriesFind(environ []string) *cobra.Command {
 	c := &cobra.Command{
+		Example: "  streamer deliveries find people --topic Person --partition 3 --offset 1500\n" +
+			"  streamer deliveries find people --key hh-044",
 		Use:   "find JOB (--topic NAME --partition N --offset N [--row N] [--route NAME] | --key KEY)",
 		Short: "says where a record is: in flight, waiting and for what, final, not read",
 		Long: "Says where a record is on its way, row by row: committed, finished above the committed offset, in flight with the number of its\n" +

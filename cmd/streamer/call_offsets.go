@@ -20,8 +20,9 @@ func offsetsCommand(environ []string) *cobra.Command {
 
 func offsetsAccept(environ []string) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "accept JOB --at earliest|latest|committed|OFFSET [--topic NAME [--partition N]]",
-		Short: "lets held partitions go on, after a gap in the log",
+		Example: "  streamer offsets accept people --at committed --dry-run",
+		Use:     "accept JOB --at earliest|latest|committed|OFFSET [--topic NAME [--partition N]]",
+		Short:   "lets held partitions go on, after a gap in the log",
 		Long: "Lets partitions go on that are held because records expired, offsets were lost, a topic was made anew, a log was cut, or a batch\n" +
 			"cannot be read. It shows where each would have gone on, where it goes on now, and how many records are skipped, and asks.\n" +
 			"--at says where: earliest (the start of the log), latest (its end), committed (where the job was, or the start of the log if\n" +

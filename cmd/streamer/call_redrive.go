@@ -18,6 +18,8 @@ import (
 
 func lettersRedrive(environ []string) *cobra.Command {
 	c := &cobra.Command{
+		Example: "  streamer deadletters redrive people --dry-run\n" +
+			"  streamer deadletters redrive people --class rejected --since 2d --rate 10",
 		Use:   "redrive JOB",
 		Short: "sends dead letters again, through the job as it is defined now",
 		Long: "Sends open and parked dead letters again, through the job as it is defined now, whether it runs or not. It counts first, warns\n" +

@@ -83,6 +83,9 @@ type resetFlags struct {
 
 func offsetsReset(environ []string) *cobra.Command {
 	c := &cobra.Command{
+		Example: "  streamer offsets reset people --to earliest --dry-run\n" +
+			"  streamer offsets reset people --to -2h --topic Person\n" +
+			"  streamer offsets reset people --set Person/3=1500 --yes",
 		Use:   "reset JOB (--to WHERE [--topic NAME [--partition N]] | --set TOPIC[/N]=WHERE … | --table FILE)",
 		Short: "sets offsets anew, while the job runs or not",
 		Long: "Shows for each partition the committed offset before and after, and how many records are sent again or skipped, and asks. Then the job\n" +

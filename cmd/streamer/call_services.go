@@ -149,10 +149,13 @@ func servicesCall(environ []string) *cobra.Command {
 // plainProblem keeps the field of a problem from being named as a flag: it was given as NAME=VALUE.
 func plainProblem(err error) error {
 	var p *service.Problem
-	if errors.As(err, &p) {
-		return failure{errors.New(p.Error())}
+	switch {
+	case !errors.As(err, &p):
+		return err
+	case p.Status == http.StatusBadRequest:
+		return misuse{errors.New(p.Error())}
 	}
-	return err
+	return failure{errors.New(p.Error())}
 }
 
 // methodOf finds a method, or names the one that was meant.

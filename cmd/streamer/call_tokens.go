@@ -20,8 +20,9 @@ func tokensCommand(environ []string) *cobra.Command {
 
 func tokensCreate(environ []string) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "create NAME --grant PERMISSION:OWNER… [--expires-in DURATION]",
-		Short: "makes an API token, and prints it this once",
+		Example: "  streamer tokens create ci --grant edit:demo --expires-in 720h",
+		Use:     "create NAME --grant PERMISSION:OWNER… [--expires-in DURATION]",
+		Short:   "makes an API token, and prints it this once",
 		Long: "Makes an API token for a program: Authorization: Bearer TOKEN, or STREAMER_TOKEN for these commands. It is printed alone, this once,\n" +
 			"and cannot be had again. --grant says what it may do: view, operate, edit or admin, on the jobs of an owner or (*) of all.",
 		Args: oneArgument("a name"),

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,13 +29,28 @@ func newRoot(environ []string) *cobra.Command {
 	root.AddCommand(runCommand(environ), demoCommand(), validateCommand(environ), testCommand(environ), importCommand(environ), presetCommand(), schemaCommand(), jobsCommand(environ), connectionsCommand(environ), deliveriesCommand(environ),
 		lettersCommand(environ), offsetsCommand(environ), auditCommand(environ),
 		servicesCommand(environ), secretsCommand(environ), tokensCommand(environ), loginCommand(environ), logoutCommand(environ), contextsCommand(environ),
-		versionCommand(), settingsTopic())
+		versionCommand(), settingsCommand())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() { // cobra's own, in our words
+		switch c.Name() {
+		case "help":
+			c.Short = "shows what a command does"
+		case "completion":
+			c.Short = "prints what makes a shell complete these commands"
+		}
+	}
 	return root
 }
 
-// settingsTopic is read by `streamer help settings`.
-func settingsTopic() *cobra.Command {
-	return &cobra.Command{Use: "settings", Short: "every setting: flag, environment variable, key in the file, default", Long: settings.Help()}
+// settingsCommand prints what `streamer help settings` says.
+func settingsCommand() *cobra.Command {
+	c := &cobra.Command{Use: "settings", Short: "every setting: flag, environment variable, key in the file, default", Long: settings.Help(), Args: cobra.NoArgs}
+	output := outputFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return failed(output.print(c.OutOrStdout(), settings.Table, func(w io.Writer) { _, _ = io.WriteString(w, settings.Help()) }))
+	}
+	return c
 }
 
 // flagError names the flag that a misspelt one is near to.

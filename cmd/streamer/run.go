@@ -34,8 +34,8 @@ func runCommand(environ []string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "runs the jobs until it is told to stop",
-		Long: "Runs every job of the job files until SIGTERM or SIGINT: then requests in flight may end, finished rows are committed, and\n" +
-			"the groups are left. A second signal ends at once. Settings: see streamer help settings.",
+		Long: "Takes the job files into the log in Kafka, and runs the jobs that are there until SIGTERM or SIGINT: then requests in flight may\n" +
+			"end, finished rows are committed, and the groups are left. A second signal ends at once. Settings: see streamer help settings.",
 		Args: cobra.NoArgs,
 	}
 	settings.Flags(c.Flags())

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,6 +24,7 @@ func schemaCommand() *cobra.Command {
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: names,
 	}
+	output := outputFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		text := shippedSchemas[args[0]]
 		if text == "" {
@@ -31,8 +34,7 @@ func schemaCommand() *cobra.Command {
 			}
 			return fmt.Errorf("there is no schema %q; %s", args[0], mend)
 		}
-		_, err := fmt.Fprint(c.OutOrStdout(), text)
-		return err
+		return failed(output.print(c.OutOrStdout(), json.RawMessage(text), func(w io.Writer) { _, _ = io.WriteString(w, text) }))
 	}
 	return c
 }

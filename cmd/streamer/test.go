@@ -43,6 +43,8 @@ type recordFlags struct {
 
 func testCommand(environ []string) *cobra.Command {
 	c := &cobra.Command{
+		Example: "  streamer test people.yaml --record person.avro\n" +
+			"  streamer test people --topic Person --partition 3 --offset 1500 --file people.yaml",
 		Use:   "test FILE|JOB (--record FILE | --topic NAME --partition N --offset N)",
 		Short: "prints the HTTP requests that a record would make, and sends nothing",
 		Long: "Takes one record, from a file that holds its value or from Kafka, and prints the exact requests that the jobs of FILE, or JOB on an\n" +

@@ -47,8 +47,9 @@ const orderNote = "order holds within a partition only: rows of two partitions n
 
 func validateCommand(environ []string) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "validate FILE…",
-		Short: "checks job files and shows all faults at once",
+		Example: "  streamer validate jobs/",
+		Use:     "validate FILE…",
+		Short:   "checks job files and shows all faults at once",
 		Long: "Checks job files (or directories of them), and the connections among them, and shows every fault with file, line, path and what to\n" +
 			"write instead. A secret that is not there on this machine, or a connection that is not in the files, is a warning. Nothing is dialled.",
 		Args: atLeastOne("a job file"),

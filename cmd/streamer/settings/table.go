@@ -67,14 +67,15 @@ type Settings struct {
 // Setting is one line of the table.
 type Setting struct {
 	// Key is its name in the file, with dots between levels, and in messages.
-	Key string
+	Key string `json:"key"`
 	// Env and Flag are its other names. Flag is empty for secrets: other users of a machine see a command line.
-	Env, Flag string
-	Default   string
+	Env     string `json:"env"`
+	Flag    string `json:"flag,omitempty"`
+	Default string `json:"default,omitempty"`
 	// Doc is a sentence for an operator, with its unit.
-	Doc string
+	Doc string `json:"doc"`
 	// Example shows how it is written, where the default does not.
-	Example string
+	Example string `json:"example,omitempty"`
 
 	set func(*Settings, string) error
 }
