@@ -162,7 +162,7 @@ func TestStorePersonDoesNotGather(t *testing.T) {
 		remember("ann", 20*time.Millisecond)
 		all.Wait()
 		remember(consumer.BySelf, gather+10*time.Millisecond)
-		time.Sleep(gather + 5*time.Millisecond) // its transaction is under way
+		time.Sleep(gather + 5*time.Millisecond)                           // its transaction is under way
 		remember(consumer.BySelf, 5*time.Millisecond+10*time.Millisecond) // the person takes it along
 		remember("ann", 5*time.Millisecond+20*time.Millisecond)
 		all.Wait()
