@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -47,25 +48,29 @@ func (p *jqProgram) machine() (*jqMachine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m, m.wrap()
+	if _, err := m.wrap(); err != nil {
+		return nil, err
+	}
+	return m, jqLayout()
 }
 
-// wrap puts the meter before every function of gojq's that a program can call, for gojq has no place of its own where one could stand: it
-// asks a context at each of its steps, and one step may sort a list or repeat a text. What has no price here is refused, so that a
-// later gojq cannot bring in what nobody has looked at.
-func (m *jqMachine) wrap() error {
+// wrap puts the meter before every function of gojq's that a program can call, and gives their names. gojq has no place of its own where one
+// could stand: it asks a context at each of its steps, and one step may sort a list or repeat a text; and what is given to its WithFunction
+// comes behind its own functions, and is never asked for one of them. What has no price here is refused, so that a later gojq cannot bring
+// in what nobody has looked at.
+func (m *jqMachine) wrap() (calls []string, err error) {
 	codes := reflect.ValueOf(m.code).Elem().FieldByName("codes")
 	if codes.Kind() != reflect.Slice {
-		return errJQ
+		return nil, errJQ
 	}
 	for i := range codes.Len() {
 		field := codes.Index(i).Elem().FieldByName("v")
 		if !field.CanAddr() || field.Kind() != reflect.Interface {
-			return errJQ
+			return nil, errJQ
 		}
 		v, ok := reflect.NewAt(field.Type(), unsafe.Pointer(field.UnsafeAddr())).Interface().(*any)
 		if !ok {
-			return errJQ
+			return nil, errJQ
 		}
 		call, ok := (*v).([3]any)
 		if !ok {
@@ -74,22 +79,45 @@ func (m *jqMachine) wrap() error {
 		name, isName := call[2].(string)
 		f, isFunc := call[0].(func(any, []any) any)
 		if !isName || !isFunc {
-			return errJQ
+			return nil, errJQ
 		}
 		price, known := jqPrices[name]
 		if !known {
-			return fmt.Errorf("%s is not for payloads", name)
+			return nil, fmt.Errorf("%s is not for payloads", name)
 		}
 		if name == "_match" {
 			f = m.match
 		}
 		call[0] = m.metered(price, f)
 		*v = call
+		calls = append(calls, name)
 	}
-	return nil
+	return calls, nil
 }
 
-// errJQ cannot happen with the gojq that go.mod names: no program would compile, and every test of $jq fails.
+// jqLayout says whether wrap finds the calls of a program where gojq has them. A gojq that keeps them elsewhere would run them without the
+// meter, so then there are no programs at all.
+var jqLayout = sync.OnceValue(func() error {
+	const program = `sort | _match("a"; null; true) | . * 2`
+	query, err := gojq.Parse(program)
+	if err != nil {
+		return err
+	}
+	m := &jqMachine{meter: &jqMeter{}}
+	if m.code, err = gojq.Compile(query); err != nil {
+		return err
+	}
+	calls, err := m.wrap()
+	if err != nil {
+		return err
+	}
+	if slices.Sort(calls); !slices.Equal(calls, []string{"_match", "_multiply", "sort"}) {
+		return fmt.Errorf("%w: of %s it finds the calls %v", errJQ, program, calls)
+	}
+	return nil
+})
+
+// errJQ cannot happen with the gojq that go.mod names: TestJQIsMetered fails with any other that is laid out in another way.
 var errJQ = errors.New("this build's gojq is not the one that payloads are metered for")
 
 func (m *jqMachine) metered(price jqPrice, f func(any, []any) any) func(any, []any) any {

@@ -19,6 +19,27 @@ func jqBody(t testing.TB, program, row string) (string, error) {
 	return string(r.Body), err
 }
 
+// Whoever takes another gojq learns here, and no user learns it later, that its compiled code is laid out in another way than wrap looks at: then
+// wrap has to follow. What is called is charged before it runs.
+func TestJQIsMetered(t *testing.T) {
+	if err := jqLayout(); err != nil {
+		t.Fatalf("gojq cannot be metered, so that this version of it cannot be used: %v", err)
+	}
+	m, err := (&jqProgram{text: `.msg | sort`}).machine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	charged := func(n int) int {
+		if _, _, err := m.run(nil, map[string]any{"msg": make([]any, n)}, nil); err != nil {
+			t.Fatal(err)
+		}
+		return maxWork - m.meter.left
+	}
+	if few, many := charged(1), charged(1001); many-few < 1000*16*4 {
+		t.Errorf("a list of 1 costs %d, one of 1,001 %d", few, many)
+	}
+}
+
 // TestJQEndsWhatLoopsOrGrows: whatever a program does, one row costs bounded time and memory, and the same row fails at every try.
 func TestJQEndsWhatLoopsOrGrows(t *testing.T) {
 	const row = `{"list":[1,2,3],"text":"some text of a row","deep":{"a":{"b":1}},"big":123456789012345678901234567890}`
