@@ -52,6 +52,9 @@ func serviceOf(name string) *service {
 	return &anyService
 }
 
+// ServiceName gives what a service is called here, by any of the names that people and events have for it: rdm_record for records.
+func ServiceName(given string) string { return serviceOf(given).nameOf(given) }
+
 // nameOf is what events of a service are told by, whatever name they carry.
 func (s *service) nameOf(given string) string {
 	if s.name == "" {

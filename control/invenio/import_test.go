@@ -94,6 +94,19 @@ func imported(t *testing.T, src string) Result {
 	return r
 }
 
+// By whichever of its names a service stands in the file, only what is public is sent.
+func TestImportOnlyPublic(t *testing.T) {
+	t.Parallel()
+	for service, field := range map[string]string{"rdm_record": "record", "records": "record", "record": "record", "rdm_records": "record",
+		"community": "visibility", "communities": "visibility", "pages": ""} {
+		got := text(t, imported(t, `{"`+service+`": {"https://a.example.org/": {"create": {"http_method": "POST", "payload": {"a": 1}}}}}`))
+		want := "field: $.record.access." + field + "\n"
+		if strings.Contains(got, want) != (field != "") || field == "" && strings.Contains(got, "when:") {
+			t.Errorf("%s: got\n%s", service, got)
+		}
+	}
+}
+
 // What is no setting is refused, with the line where that shows.
 func TestImportRefuses(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"streamer/control/job"
+	"streamer/mapping"
 )
 
 // Options say what the jobs have that the setting does not.
@@ -244,7 +245,7 @@ func (m *maker) asTheHooks(service string, p pair, had map[string]value) {
 		return
 	}
 	field := "$.record.access.record"
-	switch service {
+	switch mapping.ServiceName(service) {
 	case "rdm_record":
 	case "community":
 		field = "$.record.access.visibility"

@@ -21,6 +21,8 @@ var placeKeys = []key{{"connection", ours}, {"auth", ours}}
 type sites struct {
 	// own are the origins that the job's own login is for: of its URL, and of routes that say nothing of a login.
 	own []string
+	// quiet are the paths of routes that say nothing of a login, by the origins they go to; the first one that goes there.
+	quiet map[string]string
 	// user is the template of whose token goes along there.
 	user string
 	// said are those that a route or step says how to log in at, silent those of steps that do not.
@@ -44,6 +46,14 @@ func (c *compilation) place(s reader, url schemas.Value) (under schemas.Value, u
 	how := c.siteLogin(s)
 	if under = c.loggedIn(s, how, member(s.path, "url"), url); !how.said {
 		c.ownOrigins(under)
+		for _, origin := range originsOf(under, 0) {
+			if c.quiet == nil {
+				c.quiet = map[string]string{}
+			}
+			if _, known := c.quiet[origin]; !known {
+				c.quiet[origin] = s.path
+			}
+		}
 	}
 	return under, how.user
 }
@@ -176,18 +186,32 @@ func certificateFaults(auth string, faults fault.List) fault.List {
 // settle makes places of what was noted, for the sink.
 func (c *compilation) settle(cfg *consumer.Config) {
 	mine := sink.Place{Target: cfg.Sink.Target, Auth: cfg.Sink.Auth, TLS: cfg.Sink.TLS, Success: cfg.Sink.Success, Shared: cfg.Sink.Shared}
+	paths := map[string]string{} // of the part that the place of an origin was made of
+	told := map[string]bool{}    // parts with a fault: both branches of a choice may go to one origin
+	otherwise := func(s site, than string) {
+		if said := s.path + " " + s.Origin; !told[said] {
+			told[said] = true
+			c.faults.Add(s.path, fmt.Sprintf("logs in at %s otherwise than %s", s.Origin, than),
+				"log in there in one way everywhere in the job (auth of the job is for all that have none), or make it a job of its own")
+		}
+	}
 	for _, s := range c.said {
 		mine.Origin = s.Origin
 		i := slices.IndexFunc(cfg.Sink.Places, func(p sink.Place) bool { return p.Origin == s.Origin })
 		switch {
 		case slices.Contains(c.own, s.Origin):
 			if !reflect.DeepEqual(mine, s.Place) {
-				c.faults.Add(s.path, fmt.Sprintf("logs in at %s otherwise than the job, which goes there too", s.Origin), "log in there in one way, or make it a job of its own")
+				than := "the job, which goes there too"
+				if quiet, ok := c.quiet[s.Origin]; ok {
+					than = quiet + ", which goes there too and logs in as the job does"
+				}
+				otherwise(s, than)
 			}
 		case i < 0:
 			cfg.Sink.Places = append(cfg.Sink.Places, s.Place)
+			paths[s.Origin] = s.path
 		case !reflect.DeepEqual(cfg.Sink.Places[i], s.Place):
-			c.faults.Add(s.path, fmt.Sprintf("logs in at %s otherwise than another part of the job", s.Origin), "log in there in one way, or make it a job of its own")
+			otherwise(s, paths[s.Origin]+", which goes there too")
 		}
 	}
 	for _, s := range c.silent {
