@@ -20,6 +20,7 @@ import (
 // A job whose offsets were lost, or whose topic was made anew, is held; a reset says where it goes on, and ends the hold. A reset of the
 // topic as it was is not undone in the new one.
 func TestResetEndsHolds(t *testing.T) {
+	t.Parallel()
 	cluster := consumertest.Fake(t)
 	api, err := sinktest.Listen(nil)
 	if err != nil {
