@@ -456,11 +456,18 @@ func TestDocsOfLogins(t *testing.T) {
 	}
 }
 
-// Every connection of docs/jobs.md is one without a fault, and together they have every key.
+// Every connection of docs/jobs.md is one without a fault, of which a target can be made, and together they have every key; those of auth are a job's.
 func TestDocsOfConnections(t *testing.T) {
 	t.Parallel()
 	page := readDocs(t, "jobs.md")
 	shown := map[string]bool{}
+	var note func(path string, v schemas.Value)
+	note = func(path string, v schemas.Value) {
+		for name, m := range v.Members() {
+			shown[member(path, name)] = true
+			note(member(path, name), m)
+		}
+	}
 	for i, block := range strings.Split(page, "```") {
 		text, ok := strings.CutPrefix(block, "yaml\nname: ")
 		if i%2 == 0 || !ok {
@@ -469,16 +476,20 @@ func TestDocsOfConnections(t *testing.T) {
 		conn := parseConnection(t, "name: "+text)
 		_, faults := conn.Compile(inPage(t, text))
 		checkFaults(t, faults, nil)
-		for name := range conn.value.Members() {
-			shown[name] = true
-		}
+		note("", conn.value)
 	}
-	for _, k := range connectionKeys[""] {
-		if !shown[k.name] && !slices.Contains(written, k.name) && k.name != "tls" {
-			t.Errorf("docs/jobs.md has no connection with %s", k.name)
+	for path, known := range connectionKeys {
+		if strings.HasPrefix(path, "auth") {
+			continue
 		}
-		if !strings.Contains(page, "`"+k.name+"`") {
-			t.Errorf("docs/jobs.md does not name %s of a connection", k.name)
+		for _, k := range known {
+			at := member(path, k.name)
+			if !shown[at] && !slices.Contains(written, at) {
+				t.Errorf("docs/jobs.md has no connection with %s", at)
+			}
+			if !strings.Contains(page, "`"+k.name+"`") && !strings.Contains(page, "`"+at+"`") && path != "register" {
+				t.Errorf("docs/jobs.md does not name %s of a connection", at)
+			}
 		}
 	}
 }
