@@ -101,11 +101,25 @@ func (r *Runner) onAssigned(ctx context.Context, client *kgo.Client, added map[s
 	}
 	if len(added) > 0 {
 		r.patience.grows(time.Now())
+		r.patience.hurry(time.Now(), leaders(client, added))
 	}
 	client.ResumeFetchPartitions(added)
 	if len(added) > 0 {
 		r.log.Info("partitions assigned", "partitions", added)
 	}
+}
+
+// leaders gives the brokers that lead some of the partitions, as far as the client knows them.
+func leaders(client *kgo.Client, partitions map[string][]int32) map[int32]bool {
+	lead := map[int32]bool{}
+	for topic, ids := range partitions {
+		for _, id := range ids {
+			if broker, _, err := client.PartitionLeader(topic, id); err == nil && broker >= 0 {
+				lead[broker] = true
+			}
+		}
+	}
+	return lead
 }
 
 // onRevoked gives partitions up in good order. The group waits for us, at most the rebalance timeout (drain + 30 s):

@@ -1,9 +1,16 @@
 package consumer
 
 import (
+	"errors"
+	"net"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
+
+var _ kgo.HookBrokerConnect = (*patience)(nil)
 
 // patience is how long a broker may hold a fetch back while there is nothing new. The story that it ends:
 //
@@ -23,9 +30,17 @@ import (
 // Nor does a first assignment: the client may send a fetch when it has come to B, and not yet to A. That happens once, so fetches are held
 // back for as long as the assignment is old: eight of them until the five seconds are reached, where a tenth would make fifty of each job
 // that starts.
+//
+// Nor is a fetch waited for that was sent before: the rows of a partition that another instance has just given up would stay where they are
+// for up to five seconds, as A's above. The protocol knows no way to end it but to end its connection (hurry), after which the client makes
+// another one, a quarter of a second later. That costs a login at a broker, so it is done at those that lead what was assigned, and only
+// where the broker has more than half a second left. No record is lost: the client goes on where it was, and nothing of the answer has come.
 type patience struct {
 	since    atomic.Int64 // Unix nanoseconds of the last pause or resume; 0: there was none
 	assigned atomic.Int64 // of the last assignment
+
+	mu   sync.Mutex
+	held map[*groupConn]time.Time // where a fetch is not answered yet, and how long it may be held back
 }
 
 const (
@@ -33,6 +48,8 @@ const (
 	fetchWait = 5 * time.Second
 	// leastFetchWait bounds the requests while partitions stop and go.
 	leastFetchWait = 20 * time.Millisecond
+	// worthHurry is what a broker has left at least to hold a fetch back that is ended.
+	worthHurry = 500 * time.Millisecond
 )
 
 // changes says that partitions are about to be paused or resumed. It comes before the change: a fetch is sent at any time.
@@ -51,4 +68,49 @@ func (p *patience) wait(now time.Time) time.Duration {
 		wait = min(wait, time.Duration(now.UnixNano()-at))
 	}
 	return max(wait, leastFetchWait)
+}
+
+// sent notes a fetch that is sent now, and gives how long it may be held back.
+func (p *patience) sent(c *groupConn, now time.Time) time.Duration {
+	wait := p.wait(now)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held == nil {
+		p.held = map[*groupConn]time.Time{}
+	}
+	p.held[c] = now.Add(wait)
+	return wait
+}
+
+// answered notes that a connection holds no fetch back: there is an answer, or its end.
+func (p *patience) answered(c *groupConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.held, c)
+}
+
+// errHurried is what the client is told of a fetch that was ended. It sends another one.
+var errHurried = errors.New("the broker holds this fetch back, and partitions were assigned that it does not ask for")
+
+// hurry ends the fetches that brokers, by their ids, hold back. It comes after grows: the next ones are not held back for long.
+func (p *patience) hurry(now time.Time, brokers map[int32]bool) {
+	p.mu.Lock()
+	var ended []*groupConn
+	for c, until := range p.held {
+		if brokers[c.broker.Load()] && until.Sub(now) > worthHurry {
+			ended = append(ended, c)
+			delete(p.held, c)
+		}
+	}
+	p.mu.Unlock()
+	for _, c := range ended {
+		c.end()
+	}
+}
+
+// OnBrokerConnect implements kgo.HookBrokerConnect.
+func (*patience) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, conn net.Conn, _ error) {
+	if c, ok := conn.(*groupConn); ok {
+		c.broker.Store(meta.NodeID)
+	}
 }

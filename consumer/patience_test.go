@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -20,7 +21,7 @@ import (
 
 // A fetch waits as long as it should, whatever the client wrote, and nothing else of a request is changed.
 func TestFetchesAreSentWithThePresentWait(t *testing.T) {
-	var wait time.Duration
+	var p *patience
 	sent := func(req kmsg.Request, version int16) (written, passed []byte) {
 		req.SetVersion(version)
 		written = kmsg.NewRequestFormatter(kmsg.FormatterClientID("streamer.someone")).AppendRequest(nil, req, 7)
@@ -32,7 +33,7 @@ func TestFetchesAreSentWithThePresentWait(t *testing.T) {
 			_, err := theirs.Read(passed)
 			read <- err
 		}()
-		c := &groupConn{Conn: ours, wait: func() time.Duration { return wait }, asked: map[int32]kmsg.Key{}}
+		c := &groupConn{Conn: ours, patience: p, asked: map[int32]kmsg.Key{}}
 		before := bytes.Clone(written)
 		if n, err := c.Write(written); err != nil || n != len(written) {
 			t.Fatal(n, err)
@@ -48,7 +49,8 @@ func TestFetchesAreSentWithThePresentWait(t *testing.T) {
 	fetch := kmsg.NewPtrFetchRequest()
 	fetch.MaxWaitMillis, fetch.MinBytes, fetch.MaxBytes, fetch.SessionID = 5000, 1, 12345, 99
 	for _, version := range []int16{15, 16, fetch.MaxVersion()} {
-		wait = 20 * time.Millisecond
+		p = &patience{}
+		p.changes(time.Now().Add(time.Hour)) // just now, however long this takes
 		fetch.MaxWaitMillis = 5000
 		_, passed := sent(fetch, version)
 		fetch.MaxWaitMillis = 20
@@ -153,6 +155,103 @@ func TestTheFirstFetchIsNotHeldBack(t *testing.T) {
 	fetch := receive(t, wire.sent, "a fetch")
 	if wait := time.Duration(fetch.MaxWaitMillis) * time.Millisecond; wait > fetchWait/2 {
 		t.Errorf("it may be held back for %v", wait)
+	}
+}
+
+// The partition of an instance that stops is asked for at once: the fetch that its next owner had sent before, for a partition with nothing
+// new, was waited for first, for up to five seconds. Here the broker never answers those.
+func TestATakeoverDoesNotWaitForAnIdleFetch(t *testing.T) {
+	f := setup(t, consumertest.Fake(t), nil)
+	topic := f.cluster.Topic(t, "t", 2)
+	cfg := f.job(topic)
+	a, b := f.run(cfg), f.run(cfg)
+	partOf := func(j *running, n int) (parts []PartitionStatus) {
+		t.Helper()
+		consumertest.WaitFor(t, within, fmt.Sprint("partitions: ", n), func() (any, bool) {
+			parts = j.runner.Status().Partitions
+			return parts, len(parts) == n
+		})
+		return parts
+	}
+	partOf(a, 1)
+	theirs := partOf(b, 1)[0].Partition
+	held, over := make(chan struct{}, 1), make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	f.cluster.Fake.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		f.cluster.Fake.KeepControl()
+		if req.(*kmsg.FetchRequest).MaxWaitMillis == int32(fetchWait.Milliseconds()) {
+			select {
+			case held <- struct{}{}:
+				f.cluster.Fake.SleepControl(func() { <-over })
+			default: // it is that of another one
+			}
+		}
+		return nil, nil, false
+	})
+	a.runner.patience.grows(time.Now().Add(-time.Hour))
+	consumertest.WaitFor(t, within, "an idle fetch", func() (any, bool) { return nil, len(held) == 1 })
+	f.produceN(topic, theirs, 1)
+	f.attempts(1) // b has it
+	begun := time.Now()
+	if err := b.stop(); err != nil {
+		t.Fatal(err)
+	}
+	f.produceN(topic, theirs, 1)
+	f.attempts(2)
+	if took := time.Since(begun); took > 2*fetchWait { // the client gives such a fetch up after three of them
+		t.Errorf("the partition was taken over, and its next row delivered, within %v", took)
+	}
+}
+
+// Only a fetch that is held back for long is ended, and only at the brokers that are named.
+func TestHurry(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, c := range map[string]struct {
+		old      time.Duration // the assignment before
+		broker   int32
+		answered bool
+		ended    bool
+	}{
+		"held back":          {old: time.Hour, broker: 1, ended: true},
+		"at another broker":  {old: time.Hour, broker: 2},
+		"held back a moment": {old: worthHurry / 2, broker: 1},
+		"answered":           {old: time.Hour, broker: 1, answered: true},
+	} {
+		p := &patience{}
+		p.grows(now.Add(-c.old))
+		ours, theirs := net.Pipe()
+		conn := &groupConn{Conn: ours, patience: p, asked: map[int32]kmsg.Key{}}
+		p.OnBrokerConnect(kgo.BrokerMetadata{NodeID: c.broker}, 0, conn, nil)
+		p.sent(conn, now)
+		answer := func() {
+			go func() { _, _ = theirs.Write([]byte{0}) }() // ends when it is read, or with the pipe
+			if n, err := conn.Read(make([]byte, 1)); n != 1 || err != nil {
+				t.Errorf("%s: read %d, %v", name, n, err)
+			}
+		}
+		if c.answered {
+			answer()
+		}
+		p.hurry(now, map[int32]bool{1: true})
+		if !c.ended {
+			answer()
+		}
+		for range 2 { // the client sets the deadline before each
+			if err := conn.SetReadDeadline(time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+			if !c.ended {
+				break
+			}
+			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, errHurried) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		p.sent(conn, now)
+		if err := errors.Join(conn.Close(), theirs.Close()); err != nil || len(p.held) != 0 {
+			t.Errorf("%s: closed: %v, %d held", name, err, len(p.held))
+		}
 	}
 }
 

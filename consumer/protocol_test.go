@@ -196,7 +196,7 @@ func TestGroupConnReadsErrorCodes(t *testing.T) {
 	for chunk := 1; chunk < 40; chunk++ {
 		ours, theirs := net.Pipe()
 		var told []string
-		c := &groupConn{Conn: ours, asked: map[int32]kmsg.Key{}, told: func(key kmsg.Key, code int16) { told = append(told, fmt.Sprint(key.Name(), " ", code)) }}
+		c := &groupConn{Conn: ours, patience: &patience{}, asked: map[int32]kmsg.Key{}, told: func(key kmsg.Key, code int16) { told = append(told, fmt.Sprint(key.Name(), " ", code)) }}
 		ask := func(id int32, key kmsg.Key, version uint16) {
 			b := binary.BigEndian.AppendUint32(nil, 8)
 			b = binary.BigEndian.AppendUint16(b, uint16(key))

@@ -159,7 +159,7 @@ func (r *Runner) session(soft, hard context.Context) error {
 // wrapping makes the answers of the coordinator seen by a session's fence, error codes and all, and fetches wait as they should.
 func (r *Runner) wrapping(f *fence) func(net.Conn) net.Conn {
 	return func(conn net.Conn) net.Conn {
-		return &groupConn{Conn: conn, told: f.told, wait: func() time.Duration { return r.patience.wait(time.Now()) }, asked: map[int32]kmsg.Key{}}
+		return &groupConn{Conn: conn, told: f.told, patience: &r.patience, asked: map[int32]kmsg.Key{}}
 	}
 }
 
@@ -202,7 +202,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 		kgo.OnPartitionsLost(r.onLost),
 		kgo.OnOffsetsFetched(r.onMetadata),
 		kgo.AdjustFetchOffsetsFn(r.onOffsets),
-		kgo.WithHooks(r.fence, &r.compression),
+		kgo.WithHooks(r.fence, &r.compression, &r.patience),
 	)
 	opts = append(opts, r.balancing()...)
 	if r.cfg.Pattern {

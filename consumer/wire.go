@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -18,8 +19,11 @@ import (
 // waits for. What it does not understand it lets pass.
 type groupConn struct {
 	net.Conn
-	told func(key kmsg.Key, code int16)
-	wait func() time.Duration // of a fetch
+	told     func(key kmsg.Key, code int16)
+	patience *patience // how long fetches wait
+
+	broker atomic.Int32 // its id
+	ended  atomic.Bool
 
 	mu    sync.Mutex
 	asked map[int32]kmsg.Key // by correlation id
@@ -44,7 +48,7 @@ func (c *groupConn) Write(b []byte) (int, error) {
 	if len(b) >= 12 && int(binary.BigEndian.Uint32(b)) == len(b)-4 {
 		key, version := kmsg.Key(binary.BigEndian.Uint16(b[4:])), int16(binary.BigEndian.Uint16(b[6:]))
 		if key == kmsg.Fetch && version >= fetchVersion {
-			b = c.patient(b)
+			b = c.patient(b, c.patience.sent(c, time.Now()))
 		}
 		if first, ok := flexible[key]; ok && version >= first {
 			c.mu.Lock()
@@ -58,8 +62,8 @@ func (c *groupConn) Write(b []byte) (int, error) {
 // fetchVersion is the first version of Fetch that begins with the wait, behind its header.
 const fetchVersion = 15
 
-// patient gives a fetch with the present wait in it.
-func (c *groupConn) patient(b []byte) []byte {
+// patient gives a fetch with a wait in it.
+func (c *groupConn) patient(b []byte, held time.Duration) []byte {
 	const idAt = 12 // length, key, version, correlation id; then the client's id, behind its length, and no tags
 	if len(b) < idAt+2 {
 		return b
@@ -68,7 +72,7 @@ func (c *groupConn) patient(b []byte) []byte {
 	if len(b) < at+5 || b[at] != 0 {
 		return b
 	}
-	wait := uint32(c.wait().Milliseconds())
+	wait := uint32(held.Milliseconds())
 	if at++; binary.BigEndian.Uint32(b[at:]) == wait {
 		return b
 	}
@@ -79,9 +83,28 @@ func (c *groupConn) patient(b []byte) []byte {
 
 // Read implements net.Conn.
 func (c *groupConn) Read(b []byte) (int, error) {
+	if c.ended.Load() { // the client has set the deadline anew since
+		return 0, errHurried
+	}
 	n, err := c.Conn.Read(b)
+	c.patience.answered(c)
 	c.scan(b[:n])
+	if err != nil && c.ended.Load() {
+		err = errHurried
+	}
 	return n, err
+}
+
+// end lets whoever reads see an error, so that the client closes the connection.
+func (c *groupConn) end() {
+	c.ended.Store(true)
+	_ = c.SetReadDeadline(time.Unix(0, 1))
+}
+
+// Close implements net.Conn.
+func (c *groupConn) Close() error {
+	c.patience.answered(c)
+	return c.Conn.Close()
 }
 
 func (c *groupConn) scan(b []byte) {
