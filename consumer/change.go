@@ -171,6 +171,7 @@ func (c *changes) sessionBegins(r *Runner) error {
 	o.unlimit = r.instance.limit(r.cfg.Job, o.limited)
 	d := *r.now()
 	d.outlet = o
+	d.begin()
 	r.definition.Store(&d)
 	c.live = true
 	return nil

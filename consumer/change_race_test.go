@@ -68,7 +68,7 @@ func TestAChangeWaitsUntilALetterIsReadBack(t *testing.T) {
 	close(p.workerDone)
 	l := &letter{row: x, outcome: sink.Outcome{Class: sink.Rejected}}
 	k.begins(l)
-	rec := l.record(k.topic, false)
+	rec := l.record(k.topic, shape{})
 	rec.Partition, rec.Offset = 0, 0
 	p.letters = 1
 	k.dead.written(k.dead.post(l), rec, nil)

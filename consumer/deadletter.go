@@ -75,7 +75,7 @@ func atStep(step, reason string) string {
 func (d *deadLetters) bury(l *letter) { d.write(d.post(l)) }
 
 func (d *deadLetters) post(l *letter) *post {
-	w := &post{row: l.row, record: l.record}
+	w := &post{of: l.row, record: l.record}
 	if k := d.parking; k != nil {
 		w.begins = func() bool { return k.begins(l) }
 	}
@@ -90,19 +90,23 @@ func (d *deadLetters) post(l *letter) *post {
 	return w
 }
 
-// record is the dead letter that is written.
-func (l *letter) record(topic string, bare bool) *kgo.Record {
+// record is the dead letter that is written. One that goes without its value goes without the rest of the record too, where that makes it
+// too large: all of it is read at its source.
+func (l *letter) record(topic string, s shape) *kgo.Record {
 	row, rec := l.row, l.row.record
-	r, o := row.partition.runner, original{key: rec.key, value: rec.value, headers: make([]kgo.RecordHeader, len(rec.headers))}
-	for i, h := range rec.headers {
-		o.headers[i] = kgo.RecordHeader{Key: h.key, Value: h.value}
+	r, o := row.partition.runner, original{}
+	if !s.bare || !s.unkeyed {
+		o = original{key: rec.key, value: rec.value, headers: make([]kgo.RecordHeader, len(rec.headers))}
+		for i, h := range rec.headers {
+			o.headers[i] = kgo.RecordHeader{Key: h.key, Value: h.value}
+		}
 	}
 	return envelope(topic, &Letter{
 		Job: r.cfg.Job,
 		Source: LetterSource{Topic: row.partition.topic, TopicID: row.partition.address.topicID, Partition: row.partition.id,
 			Offset: rec.Offset, Row: row.row, Route: row.route, Timestamp: rec.timestamp},
 		Class: l.outcome.Class, Status: l.outcome.Status, Attempts: l.outcome.Attempts, Reason: l.outcome.Reason, FirstAttempt: l.outcome.First,
-		LeftOut: bare, Resets: int(r.resets.Load()),
+		LeftOut: s.bare, Resets: int(r.resets.Load()),
 		lane: row.laneValue(), behind: l.behind,
 	}, o)
 }

@@ -83,6 +83,14 @@ func (o *outlet) close() {
 	})
 }
 
+// begin makes the outboxes take what fails, before anything can: they may have ended with the session before.
+func (d *definition) begin() {
+	d.dead.setEnded(false)
+	for _, b := range d.told {
+		b.setEnded(false)
+	}
+}
+
 // serve runs what dead letters, and what tells of answers, need until end is called, which waits for it. It may be called once per session.
 func (d *definition) serve() (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())

@@ -70,7 +70,8 @@ type row struct {
 	sibling   *row  // another row of its record
 	stage     stage // guarded by the partition's lock
 	bytes     int64
-	payload   error         // why it can make no request; nil for a row that is delivered
+	payload   *sink.Outcome // why it can make no request, with the answer that it cannot go on by; nil for a row that is delivered
+	asked     bool          // a request was made for it, its own or a step's. It belongs to who has the row in hand
 	told      *mapping.Told // what is told of it with an answer; nil: nobody is told
 	said      *notice       // of its answer, since it is delivered
 	way       *way          // through the steps of the job; nil: it has none

@@ -1,15 +1,12 @@
 package consumer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -25,10 +22,14 @@ const (
 	outboxRetry = 2 * time.Second
 )
 
-// outbox writes records of rows that are final only when the broker has them: dead letters, and what tells of answers. Until then a row keeps
-// its lane, its record and its place before the committed offset, so a failing write loses nothing, and only the write is tried again.
+// outbox writes records that something waits for, which is final only when the broker has them: dead letters, and what tells of answers.
+// Until then a row keeps its lane, its record and its place before the committed offset, so a failing write loses nothing, and only the write
+// is tried again.
+//
+// A record that the topic does not take as it is, and would take in another shape, is reshaped: nothing that stands in one record keeps its
+// row for ever. What is left is about the topic (missing, not granted, too few replicas, too small for any record): it is waited for, and said.
 type outbox struct {
-	runner *Runner
+	runner *Runner // of one that only looks something up, in a redrive
 	topic  string
 	// kind is what the topic is called, what what stands in it, said why it cannot be written, in the runner's status.
 	kind, what string
@@ -47,53 +48,74 @@ type outbox struct {
 
 // post is a record on its way into the log.
 type post struct {
-	row *row
-	// record makes it; bare without what makes it large.
-	record func(topic string, bare bool) *kgo.Record
+	of sender
+	// record makes it, in a shape.
+	record func(topic string, s shape) *kgo.Record
 	// begins, if not nil, is asked before each try; false: it need not be written any more.
 	begins func() bool
-	// taken is called when the broker has it. The row's partition counts it as on its way until then, and until it is given up.
+	// taken is called when the broker has it. The sender counts it as on its way until then, and until it is given up.
 	taken func(at LetterAddress)
-	bare  bool // larger than the topic takes
-	fresh bool // bare since the last try: nothing to wait for
+	shape shape
+	large bool          // for its topic, or the batch that it was in was: it is written alone
+	alone chan struct{} // closed when the answer is there to a write that is alone; nil: it is not
+}
+
+// shape is what a record leaves out, since its topic does not take it as it is.
+type shape struct {
+	bare    bool // what makes it large
+	unkeyed bool // its key
+}
+
+// sender is who waits for a record: a row, or a letter that is redriven.
+type sender interface {
+	// writesNoMore says that it is not tried again. Any goroutine may ask.
+	writesNoMore() bool
+	// wrote is called once: the record was taken, or is given up.
+	wrote()
 }
 
 // write hands a record to the Kafka client; what comes of it reaches written.
 func (b *outbox) write(w *post) {
 	if w.begins != nil && !w.begins() {
-		w.row.partition.wrote()
+		if w.alone != nil {
+			close(w.alone)
+		}
+		w.of.wrote()
 		return
 	}
 	// No deadline of the caller's: outboxTimeout bounds the write, and a write that was begun is better waited for.
-	b.runner.instance.producer.TryProduce(context.Background(), w.record(b.topic, w.bare), func(rec *kgo.Record, err error) { b.written(w, rec, err) })
+	b.runner.instance.producer.TryProduce(context.Background(), w.record(b.topic, w.shape), func(rec *kgo.Record, err error) { b.written(w, rec, err) })
 }
 
 func (b *outbox) written(w *post, rec *kgo.Record, err error) {
-	p := w.row.partition
+	alone := w.alone
+	if w.alone = nil; alone != nil {
+		defer close(alone)
+	}
+	w.large = false
 	switch {
 	case err == nil:
 		b.runner.status.note(b.said, "")
 		w.taken(LetterAddress{rec.Partition, rec.Offset})
-		p.wrote()
+		w.of.wrote()
 		return
-	case errors.Is(err, kerr.MessageTooLarge) && !w.bare:
-		w.bare, w.fresh = true, true
+	case w.reshape(rec, err, alone != nil):
 	case errors.Is(err, kgo.ErrMaxBuffered): // many at once: the next try has room
 	default:
-		cause := fmt.Sprintf("%s cannot be written to %s: %v; the rows are kept and tried again", b.what, b.topic, err)
+		cause := fmt.Sprintf("%s cannot be written to %s: %v; the rows are kept and tried again%s", b.what, b.topic, err, mendWrite(err))
 		b.runner.status.note(b.said, cause)
 		if b.runner.said.first(cause, time.Now()) {
 			b.runner.log.Error(cause)
 		}
 	}
-	if p.writesNoMore(w.row) {
-		p.wrote()
+	if w.of.writesNoMore() {
+		w.of.wrote()
 		return
 	}
 	b.mu.Lock()
 	if b.ended {
 		b.mu.Unlock()
-		p.wrote()
+		w.of.wrote()
 		return
 	}
 	b.failed = append(b.failed, w)
@@ -102,9 +124,39 @@ func (b *outbox) written(w *post, rec *kgo.Record, err error) {
 	nudge(b.again)
 }
 
+// reshape says that a record refused with err is to be written at once again, alone, and in another shape if it was alone already: the
+// brokers judge a batch, and what is too large together may fit one by one.
+func (w *post) reshape(rec *kgo.Record, err error, alone bool) bool {
+	switch {
+	case errors.Is(err, kerr.MessageTooLarge) && !alone:
+	case errors.Is(err, kerr.MessageTooLarge) && !w.shape.bare:
+		w.shape.bare = true
+	case errors.Is(err, kerr.MessageTooLarge) && !w.shape.unkeyed:
+		w.shape.unkeyed = true
+	case errors.Is(err, kerr.InvalidRecord) && rec.Key == nil && !w.shape.unkeyed: // a compacted topic takes none without a key
+		w.shape.unkeyed = true
+	default:
+		return false
+	}
+	w.large = true
+	return true
+}
+
+// mendWrite says what an operator can do about an error of a write.
+func mendWrite(err error) string {
+	switch {
+	case errors.Is(err, kerr.TopicAuthorizationFailed):
+		return "; allow this user to write to it"
+	case errors.Is(err, kerr.MessageTooLarge):
+		return "; raise its max.message.bytes"
+	case errors.Is(err, kerr.InvalidRecord):
+		return "; look at what it takes: its cleanup.policy, and whether the brokers validate records"
+	}
+	return ""
+}
+
 // run writes again what failed, until ctx ends.
 func (b *outbox) run(ctx context.Context) {
-	b.setEnded(false)
 	defer b.drop()
 	for {
 		select {
@@ -112,9 +164,8 @@ func (b *outbox) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for _, w := range b.take(func(w *post) bool { return w.fresh }) {
-			w.fresh = false
-			b.write(w)
+		if !b.alone(ctx) {
+			return
 		}
 		if !b.waiting() {
 			continue
@@ -122,12 +173,35 @@ func (b *outbox) run(ctx context.Context) {
 		if !sleep(ctx, outboxRetry) {
 			return
 		}
-		b.ensureTopic(ctx)
+		b.prepare(ctx)
 		if b.isAnew() {
 			b.runner.instance.producer.PurgeTopicsFromProducing(b.topic) // it would write to the old id for good
 		}
 		for _, w := range b.take(func(*post) bool { return true }) {
 			b.write(w)
+		}
+	}
+}
+
+// alone writes those one after the other that are to be; false when ctx ends first.
+func (b *outbox) alone(ctx context.Context) bool {
+	for {
+		large := b.take(func(w *post) bool { return w.large })
+		if len(large) == 0 {
+			return true
+		}
+		for i, w := range large {
+			answered := make(chan struct{})
+			w.alone = answered
+			b.write(w)
+			select {
+			case <-answered:
+			case <-ctx.Done():
+				for _, rest := range large[i+1:] {
+					rest.of.wrote()
+				}
+				return false
+			}
 		}
 	}
 }
@@ -153,8 +227,8 @@ func (b *outbox) take(which func(*post) bool) (out []*post) {
 	keep := b.failed[:0]
 	for _, w := range b.failed {
 		switch {
-		case w.row.partition.writesNoMore(w.row):
-			w.row.partition.wrote()
+		case w.of.writesNoMore():
+			w.of.wrote()
 		case which(w):
 			out = append(out, w)
 		default:
@@ -166,7 +240,7 @@ func (b *outbox) take(which func(*post) bool) (out []*post) {
 	return out
 }
 
-// forget drops what has failed of rows that are written for no more.
+// forget drops what has failed of those that write no more.
 func (b *outbox) forget() {
 	b.take(func(*post) bool { return false })
 }
@@ -175,79 +249,15 @@ func (b *outbox) forget() {
 func (b *outbox) drop() {
 	b.setEnded(true)
 	for _, w := range b.take(func(*post) bool { return true }) {
-		w.row.partition.wrote()
+		w.of.wrote()
 	}
 }
 
+// setEnded is false before anything can fail: what fails and finds it true is given up.
 func (b *outbox) setEnded(ended bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ended = ended
-}
-
-// ensureTopic makes the topic when it is missing: as large a record as the sources take.
-func (b *outbox) ensureTopic(ctx context.Context) {
-	if b.topic == "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, prepareRetry)
-	defer cancel()
-	instance, topic := b.runner.instance, b.topic
-	meta, err := instance.topics.do(ctx, false, topic)
-	if err != nil || meta.Topics[topic].Err == nil || !errors.Is(meta.Topics[topic].Err, kerr.UnknownTopicOrPartition) {
-		return // there, or not to be asked now: writing will tell
-	}
-	config := topicConfig(len(meta.Brokers))
-	if b.retention > 0 {
-		config["retention.ms"] = kadm.StringPtr(strconv.FormatInt(b.retention.Milliseconds(), 10))
-	}
-	if size := b.runner.sourceRecordBytes(ctx); size > 0 {
-		config["max.message.bytes"] = kadm.StringPtr(strconv.FormatInt(min(b.copies*size+b.room, outboxBatchBytes), 10))
-	}
-	replication := int16(min(3, max(1, len(meta.Brokers))))
-	wrong, err := instance.make.do(ctx, false, newTopic{topic, replication, config})
-	if err = cmp.Or(err, wrong[topic]); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-		cause := fmt.Sprintf("%s topic %s cannot be created: %v; create it, or allow this user to", b.kind, topic, err)
-		b.runner.status.note(b.said, cause)
-		if b.runner.said.first(cause, time.Now()) {
-			b.runner.log.Warn(cause)
-		}
-		return
-	}
-	b.runner.log.Info(b.kind+" topic created", "topic", topic, "replication", replication)
-}
-
-// topicConfig is how streamer makes a topic of its own: what was acknowledged must survive the loss of a broker.
-func topicConfig(brokers int) map[string]*string {
-	config := map[string]*string{"cleanup.policy": kadm.StringPtr("delete"), "unclean.leader.election.enable": kadm.StringPtr("false")}
-	if brokers >= 3 {
-		config["min.insync.replicas"] = kadm.StringPtr("2")
-	}
-	return config
-}
-
-// sourceRecordBytes is the largest max.message.bytes of the job's topics, 0 if it cannot be read.
-func (r *Runner) sourceRecordBytes(ctx context.Context) int64 {
-	topics, err := r.existingTopics(ctx)
-	if err != nil || len(topics) == 0 {
-		return 0
-	}
-	configs, err := r.instance.admin.DescribeTopicConfigs(ctx, topics.names()...)
-	if err != nil {
-		return 0
-	}
-	var largest int64
-	for _, c := range configs {
-		for _, entry := range c.Configs {
-			if entry.Key != "max.message.bytes" || entry.Value == nil {
-				continue
-			}
-			if n, err := strconv.ParseInt(*entry.Value, 10, 64); err == nil {
-				largest = max(largest, n)
-			}
-		}
-	}
-	return largest
 }
 
 // wrote notes that a record of p is on its way no more.
@@ -274,9 +284,12 @@ func (p *partition) written() <-chan struct{} {
 	return over
 }
 
+func (r *row) wrote() { r.partition.wrote() }
+
 // writesNoMore says that a record of r is not tried again: who reads its own next, by another definition or elsewhere, does what is to be
 // done anew.
-func (p *partition) writesNoMore(r *row) bool {
+func (r *row) writesNoMore() bool {
+	p := r.partition
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.life == closed || p.turn != nil || r.stage == replaced

@@ -33,7 +33,7 @@ func parker(f *fixture) *Runner {
 
 // readBack gives the letter to the follower as it stands in the topic.
 func (k *parking) readBack(l *letter, offset int64) {
-	rec := l.record(k.topic, false)
+	rec := l.record(k.topic, shape{})
 	rec.Partition, rec.Offset = 0, offset
 	k.apply(rec)
 }

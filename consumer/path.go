@@ -85,7 +85,10 @@ func (p *partition) mapped(rec *kgo.Record, own *record, final func(row int32) b
 		if own == nil {
 			own = newRecord(rec)
 		}
-		row := &row{partition: p, scope: p.scopeOf, record: own, part: x.part, index: x.index, payload: x.err}
+		row := &row{partition: p, scope: p.scopeOf, record: own, part: x.part, index: x.index}
+		if x.err != nil {
+			row.payload = unmapped(x.err)
+		}
 		row.Request, row.Final, row.Row = x.request, p.runner.final, row
 		if row.way = x.way; row.way != nil {
 			row.Accept, row.step = row.way.call.Accept, row.way.call.Step
@@ -222,11 +225,11 @@ func (p *partition) deliver(r *row) {
 	}
 	switch {
 	case r.payload != nil:
-		p.giveUp(r, sink.Outcome{Class: sink.Payload, Reason: r.payload.Error()})
+		p.giveUp(r, *r.payload)
 	case p.runner.now().parking.takes(r): // behind a dead letter of its key
 	case !p.recalled(r):
 	case r.payload != nil: // of an answer that was kept
-		p.giveUp(r, sink.Outcome{Class: sink.Payload, Reason: r.payload.Error()})
+		p.giveUp(r, *r.payload)
 	default:
 		r.scope.Deliver(&r.Delivery)
 	}
@@ -238,7 +241,7 @@ func (p *partition) deliver(r *row) {
 // final takes the outcome of a delivered row from the sink.
 func (r *Runner) final(d *sink.Delivery, o sink.Outcome) {
 	row := d.Row.(*row)
-	row.Made = o.Attempts
+	row.Made, row.asked = o.Attempts, row.asked || o.Attempts > 0
 	switch {
 	case o.Class == sink.Delivered && row.step != "":
 		row.partition.stepped(row, o)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -130,6 +131,8 @@ type redrive struct {
 	options RedriveOptions
 	tell    func(RedriveProgress)
 	lease   *lease
+	runner  *Runner   // of the job, to look things up
+	told    []*outbox // what tells of answers
 	cluster string
 	resets  int // of the job
 	report  RedriveReport
@@ -168,6 +171,14 @@ func (r *redrive) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(chosen) == 0 {
+		return nil
+	}
+	end, err := r.openTold(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	s, err := newRedriveSender(r)
 	if err != nil {
 		return err
@@ -187,6 +198,26 @@ func (r *redrive) run(ctx context.Context) error {
 		r.report.Matching += len(chosen)
 	}
 	return nil
+}
+
+// openTold makes ready what tells of answers, as a session of the job does; but a topic that cannot be written ends the redrive before anything
+// is sent. The outboxes run until end is called.
+func (r *redrive) openTold(ctx context.Context) (end func(), err error) {
+	d := r.d
+	r.runner = &Runner{instance: d.instance, cfg: d.cfg, log: d.instance.log.With("job", d.cfg.Job)}
+	r.runner.compilePatterns()
+	r.told = newTold(r.runner, &d.cfg)
+	for _, b := range r.told {
+		if err := b.ensureTopic(ctx); err != nil {
+			return nil, fmt.Errorf("nothing was sent, since nobody could be told of the answers: %w", err)
+		}
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var all sync.WaitGroup
+	for _, b := range r.told {
+		all.Go(func() { b.run(running) })
+	}
+	return func() { stop(); all.Wait() }, nil
 }
 
 // look reads the spans and tells what would be sent.

@@ -3,6 +3,9 @@ package consumer
 import (
 	"cmp"
 	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"streamer/mapping"
 	"streamer/sink"
@@ -19,12 +22,17 @@ type sending struct {
 
 	rows    []extracted // to be sent, one after the other
 	next    int
-	sent    int            // delivered
-	dropped string         // outcome word of rows that make no request
-	failed  []Letter       // rows given up again
-	told    []redriveWrite // tell of answers
-	writes  []redriveWrite
+	asked   bool     // a request was made for the row in hand, its own or a step's
+	sent    int      // delivered
+	dropped string   // outcome word of rows that make no request
+	failed  []Letter // rows given up again
 	d       sink.Delivery
+
+	notice *notice     // of the row in hand
+	boxes  []*outbox   // that are to have it
+	buried int         // of failed, those whose lines were made
+	closed bool        // its outcome's was
+	line   *kgo.Record // the one that is on its way
 }
 
 // start makes the letter's requests, by the very steps of live delivery, and sends the first one.
@@ -84,20 +92,23 @@ func (s *redriveSender) nextRow(l *sending) {
 		l.next++
 		switch {
 		case x.err != nil:
-			s.failRow(l, x.part, sink.Outcome{Class: sink.Payload, Reason: x.err.Error()})
+			s.failRow(l, x.part, *unmapped(x.err))
 		case x.verdict != mapping.Send:
 			l.dropped = x.verdict.String()
 		default:
-			if s.deliver(l, x) {
+			l.asked = false
+			failed := s.deliver(l, x)
+			if failed == nil {
 				return
 			}
+			s.failRow(l, x.part, *failed)
 		}
 	}
 	s.conclude(l)
 }
 
-// deliver makes the request of a row, of one with steps the first that no kept answer stands for; false: it cannot.
-func (s *redriveSender) deliver(l *sending, x *extracted) bool {
+// deliver makes the request of a row, of one with steps the first that no kept answer stands for. An outcome: it cannot.
+func (s *redriveSender) deliver(l *sending, x *extracted) *sink.Outcome {
 	l.d = sink.Delivery{Final: func(_ *sink.Delivery, o sink.Outcome) { s.finals <- redriveFinal{l, o} }}
 	for w := x.way; w != nil; {
 		a := w.recent.of(w.call.CacheKey)
@@ -105,71 +116,100 @@ func (s *redriveSender) deliver(l *sending, x *extracted) bool {
 			l.d.Accept, l.d.Keep = w.call.Accept, w.call.Step != ""
 			break
 		}
-		if !s.step(l, x, a) {
-			return false
+		if failed := step(x, a, sink.Outcome{}); failed != nil {
+			return failed
 		}
 	}
 	l.d.Request = x.request
 	l.d.Keep = l.d.Keep || x.told != nil
 	s.scope.Deliver(&l.d)
-	return true
+	return nil
 }
 
-// step takes the answer to a step's request; false: it makes the row fail.
-func (s *redriveSender) step(l *sending, x *extracted, a *mapping.Response) bool {
+// step takes the answer to a step's request, which came with o. An outcome: the row cannot go on by it.
+func step(x *extracted, a *mapping.Response, o sink.Outcome) *sink.Outcome {
 	at := x.way.call.Step
 	request, err := x.way.next(a)
 	if err != nil {
-		s.failRow(l, x.part, sink.Outcome{Class: sink.Payload, Reason: atStep(at, err.Error())})
-		return false
+		failed := unanswered(o, err)
+		failed.Reason = atStep(at, failed.Reason)
+		return failed
 	}
 	x.request = request
-	return true
+	return nil
 }
 
 // final takes what became of a row. A letter whose record has more of them stays open when the redrive is being stopped.
 func (s *redriveSender) final(f redriveFinal) {
-	l := f.l
+	l, o := f.l, f.o
 	x := &l.rows[l.next-1]
-	step := ""
+	l.asked = l.asked || o.Attempts > 0
+	at := ""
 	if x.way != nil {
-		step = x.way.call.Step
+		at = x.way.call.Step
 	}
 	switch {
-	case f.o.Class == sink.Delivered && step != "":
-		if s.stopping {
+	case o.Class == sink.Interrupted: // our own stop: the letter stays open
+		return
+	case o.Class == sink.Delivered && at == "":
+		l.sent++
+	case o.Class == sink.Delivered:
+		if s.stopping.Load() {
 			return // as for an interrupted one
 		}
-		if s.step(l, x, x.way.answered(f.o.Response)) && s.deliver(l, x) {
+		failed := step(x, x.way.answered(o.Response), o)
+		if failed == nil {
+			failed = s.deliver(l, x)
+		}
+		if failed == nil {
 			return
 		}
-	case f.o.Class == sink.Delivered:
-		l.sent++
-		s.tellOf(l, x, "", f.o)
-	case f.o.Class == sink.Interrupted: // our own stop: the letter stays open
-		return
+		o, at = *failed, x.way.call.Step
+		s.failRow(l, x.part, o)
 	default:
-		f.o.Reason = atStep(step, f.o.Reason)
-		s.failRow(l, x.part, f.o)
-		s.tellOf(l, x, step, f.o)
+		o.Reason = atStep(at, o.Reason)
+		s.failRow(l, x.part, o)
 	}
-	if !s.stopping || l.next == len(l.rows) {
+	s.tellOf(l, x, at, o)
+}
+
+// tellOf tells of an outcome those who are to be told, as live delivery does, and goes on with the letter when they have it.
+func (s *redriveSender) tellOf(l *sending, x *extracted, step string, o sink.Outcome) {
+	cfg, from := &s.r.d.cfg, l.letter.Source
+	if l.boxes = boxesOf(s.r.told, cfg, x.told, o.Class == sink.Delivered); l.asked && len(l.boxes) > 0 {
+		t := teller{told: x.told, key: l.orig.key, hops: hops(sourceRecord(&l.letter, l.orig))}
+		l.notice = t.of(cfg, Position{from.Topic, from.Partition, from.Offset, x.row, x.route}, step, &x.request, o)
+	} else {
+		l.boxes = nil
+	}
+	s.tellNext(l)
+}
+
+// tellNext writes the notice of the row in hand into the next box, or goes on when all have it.
+func (s *redriveSender) tellNext(l *sending) {
+	switch {
+	case len(l.boxes) > 0:
+		b := l.boxes[0]
+		l.boxes = l.boxes[1:]
+		s.writing++
+		w := &redriveTold{s: s, l: l}
+		b.write(&post{of: w, record: l.notice.record, taken: func(LetterAddress) { w.taken = true }})
+	case !s.stopping.Load() || l.next == len(l.rows):
+		l.notice = nil
 		s.nextRow(l)
 	}
 }
 
-// tellOf notes what tells of an outcome: it is written before what became of the letter.
-func (s *redriveSender) tellOf(l *sending, x *extracted, step string, o sink.Outcome) {
-	if x.told == nil {
-		return
-	}
-	cfg, from := &s.r.d.cfg, l.letter.Source
-	t := teller{told: x.told, key: l.orig.key, hops: hops(sourceRecord(&l.letter, l.orig))}
-	n := t.of(cfg, Position{from.Topic, from.Partition, from.Offset, x.row, x.route}, step, &x.request, o)
-	for _, topic := range cfg.tellers(x.told, o.Class == sink.Delivered) {
-		l.told = append(l.told, redriveWrite{n.record(topic, false), n.record(topic, true)})
-	}
+// redriveTold is a notice on its way.
+type redriveTold struct {
+	s     *redriveSender
+	l     *sending
+	taken bool
 }
+
+func (w *redriveTold) writesNoMore() bool { return w.s.stopping.Load() }
+
+func (w *redriveTold) wrote() { w.s.written <- redriveWritten{l: w.l, told: true, open: !w.taken} }
 
 // failRow notes a row given up again.
 func (s *redriveSender) failRow(l *sending, of part, o sink.Outcome) {
@@ -184,18 +224,21 @@ func (s *redriveSender) failRow(l *sending, of part, o sink.Outcome) {
 	l.failed = append(l.failed, again)
 }
 
-// conclude records what has become of a letter: newer letters for rows given up again, and an outcome unless one of those has its place.
+// conclude records what has become of a letter, line by line: newer letters for rows given up again, and an outcome unless one of those has
+// its place.
 func (s *redriveSender) conclude(l *sending) {
 	topic := s.r.d.cfg.DeadLetterTopic
-	replaced := false
-	l.writes = l.told
-	for i := range l.failed {
-		rec := envelope(topic, &l.failed[i], l.orig)
-		rec.Partition = l.folded.at.Partition
-		l.writes = append(l.writes, redriveWrite{Record: rec})
-		replaced = replaced || l.failed[i].Source.part() == l.letter.Source.part()
-	}
-	if !replaced {
+	replaces := func(again Letter) bool { return again.Source.part() == l.letter.Source.part() }
+	switch {
+	case l.buried < len(l.failed):
+		l.line = envelope(topic, &l.failed[l.buried], l.orig)
+		l.line.Partition = l.folded.at.Partition
+		l.buried++
+	case l.closed || slices.ContainsFunc(l.failed, replaces):
+		s.count(l)
+		s.leave(l)
+		return
+	default:
 		o := outcome{word: outcomeWordRedriven, job: s.r.d.cfg.Job, of: l.folded.at, source: l.folded.source, lane: l.folded.lane,
 			claim: s.r.lease.id, by: s.r.options.By}
 		if l.sent == 0 && len(l.failed) == 0 {
@@ -204,7 +247,7 @@ func (s *redriveSender) conclude(l *sending) {
 		if len(l.rows) > 1 || l.letter.Source.Row == wholeRecord && len(l.rows) > 0 {
 			o.reason = fmt.Sprintf("%d rows: %d delivered, %d given up again", len(l.rows), l.sent, len(l.failed))
 		}
-		l.writes = append(l.writes, redriveWrite{Record: o.record(topic)})
+		l.line, l.closed = o.record(topic), true
 	}
 	s.write(l)
 }

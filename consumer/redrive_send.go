@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -40,9 +41,9 @@ type redriveSender struct {
 	// of the pass
 	todo     map[LetterAddress]*sendingLane // letters that were not started
 	seen     map[LetterAddress]bool
-	stopping bool
-	inHand   int // letters that are being sent or recorded
-	writing  int // writes on their way
+	stopping atomic.Bool // set by the goroutine of send; outboxes ask
+	inHand   int         // letters that are being sent or recorded
+	writing  int         // writes on their way
 	again    []*sending
 	problem  string
 	broken   error // why nothing can be recorded any more
@@ -66,15 +67,12 @@ type redriveFinal struct {
 	o sink.Outcome
 }
 
-// redriveWrite is a record to be written.
-type redriveWrite struct {
-	*kgo.Record
-	bare *kgo.Record // instead of one that is larger than its topic takes; nil: it cannot be made smaller
-}
-
+// redriveWritten is what came of a write: of a line of the letter, or told: of what tells of an answer, and then open says that it does not
+// stand there, nor will.
 type redriveWritten struct {
-	l   *sending
-	err error
+	l          *sending
+	err        error
+	told, open bool
 }
 
 func newRedriveSender(r *redrive) (*redriveSender, error) {
@@ -169,24 +167,28 @@ func (s *redriveSender) pass(ctx context.Context) error {
 	var patience <-chan time.Time
 	done := ctx.Done()
 	end := func(err error) { // no new attempts; those that run may end, and are recorded
-		failure, done, s.stopping = cmp.Or(failure, err), nil, true
+		failure, done = cmp.Or(failure, err), nil
+		s.stopping.Store(true)
+		for _, b := range s.r.told {
+			b.forget()
+		}
 		stop()
 		drained = make(chan struct{})
 		go func() { s.drain(ctx); close(drained) }() // waited for below; bounded by drain
 	}
-	for open := true; open || (s.stopping && (drained != nil || len(s.finals) > 0 || s.writing > 0)) || (!s.stopping && s.inHand > 0); {
+	for open := true; open || (s.stopping.Load() && (drained != nil || len(s.finals) > 0 || s.writing > 0)) || (!s.stopping.Load() && s.inHand > 0); {
 		select {
 		case l := <-read:
 			s.place(l)
 		case err := <-reader:
 			open = false
-			if err != nil && !s.stopping {
+			if err != nil && !s.stopping.Load() {
 				end(err)
 			}
 		case f := <-s.finals:
 			s.final(f)
 		case w := <-s.written:
-			if s.recorded(w); s.broken != nil && !s.stopping {
+			if s.recorded(w); s.broken != nil && !s.stopping.Load() {
 				end(s.broken)
 			}
 		case <-tick.C:
@@ -228,6 +230,9 @@ func (s *redriveSender) drain(ctx context.Context) {
 // load waits for room and copies a letter; nil when ctx ends first. It is the reader's.
 func (s *redriveSender) load(ctx context.Context, rec *kgo.Record) *sending {
 	l := &sending{letter: letterOf(rec), size: int64(len(rec.Key) + len(rec.Value))}
+	if len(s.r.told) > 0 {
+		l.size += s.r.d.cfg.Sink.ResponseBytes // an answer, until it is told of
+	}
 	if l.letter.LeftOut {
 		l.size = redriveBytes // unknown until it was read, so it goes alone
 	}
@@ -265,7 +270,7 @@ func (s *redriveSender) place(l *sending) {
 
 // nextOf starts the first letter of a lane, if it was read and none is under way.
 func (s *redriveSender) nextOf(lane *sendingLane) {
-	if lane.busy || s.stopping {
+	if lane.busy || s.stopping.Load() {
 		return
 	}
 	if len(lane.letters) > 0 {
@@ -284,46 +289,37 @@ func (s *redriveSender) nextOf(lane *sendingLane) {
 	}
 }
 
-// write records the letter's next line. Its lines are in one partition, and each waits for the one before. What tells of answers is written
+// write records the letter's next line. Its lines are in one partition, and each waits for the one before. What tells of answers was written
 // before them.
 func (s *redriveSender) write(l *sending) {
 	s.writing++
 	// No deadline of the caller's: outboxTimeout bounds the write, and one that was begun is better waited for.
-	done := func(_ *kgo.Record, err error) { s.written <- redriveWritten{l, err} }
-	if rec := l.writes[0].Record; rec.Topic == s.r.d.cfg.DeadLetterTopic {
-		s.r.lease.client.Produce(context.Background(), rec, done)
-	} else {
-		s.r.d.instance.producer.TryProduce(context.Background(), rec, done)
-	}
+	s.r.lease.client.Produce(context.Background(), l.line, func(_ *kgo.Record, err error) { s.written <- redriveWritten{l: l, err: err} })
 }
 
 // recorded takes the answer to a write. What is not written is tried again, and its lane waits.
 func (s *redriveSender) recorded(w redriveWritten) {
 	s.writing = max(0, s.writing-1)
 	l := w.l
-	switch at := &l.writes[0]; {
-	case errors.Is(w.err, kerr.MessageTooLarge) && at.bare != nil:
-		*at = redriveWrite{Record: at.bare}
-		s.write(l)
+	switch topic := s.r.d.cfg.DeadLetterTopic; {
+	case w.told && w.open: // our own stop: the letter stays open
+		return
+	case w.told:
+		s.tellNext(l)
 		return
 	case errors.Is(w.err, kerr.MessageTooLarge):
 		s.leaveOpen(l, "it failed again, and its new dead letter is larger than the topic takes")
 		return
 	case errors.Is(w.err, kerr.UnknownTopicID):
-		s.broken = fmt.Errorf("topic %s was deleted meanwhile: %w", at.Topic, w.err)
+		s.broken = fmt.Errorf("topic %s was deleted meanwhile: %w", topic, w.err)
 		return
 	case w.err != nil:
-		s.problem = fmt.Sprintf("what became of a letter cannot be written to %s: %v; tried again", at.Topic, w.err)
+		s.problem = fmt.Sprintf("what became of a letter cannot be written to %s: %v; tried again", topic, w.err)
 		s.again = append(s.again, l)
 		return
 	}
 	s.problem = ""
-	if l.writes = l.writes[1:]; len(l.writes) > 0 {
-		s.write(l)
-		return
-	}
-	s.count(l)
-	s.leave(l)
+	s.conclude(l)
 }
 
 // leaveOpen passes a letter by that cannot become final.
@@ -356,13 +352,13 @@ func (s *redriveSender) rewrite() {
 	again := s.again
 	s.again = nil
 	for _, l := range again {
-		if !s.stopping {
+		if !s.stopping.Load() {
 			s.write(l)
 		}
 	}
 }
 
 func (s *redriveSender) tell() {
-	s.r.report.InFlight, s.r.report.Problem = s.inHand, cmp.Or(s.problem, s.watch.cause())
+	s.r.report.InFlight, s.r.report.Problem = s.inHand, cmp.Or(s.problem, s.r.runner.status.untold(), s.watch.cause())
 	s.r.tell(s.r.report.RedriveProgress)
 }

@@ -112,9 +112,9 @@ func (r *Runner) Run(soft, hard context.Context) error {
 			}
 			return err
 		}
-		r.now().dead.ensureTopic(soft)
+		r.now().dead.prepare(soft)
 		for _, b := range r.now().told {
-			b.ensureTopic(soft)
+			b.prepare(soft)
 		}
 		if err := r.session(soft, hard); err != nil || soft.Err() != nil {
 			return err

@@ -129,6 +129,13 @@ func (s *status) note(field *string, cause string) bool {
 	return fresh
 }
 
+// untold says why answers cannot be told of; empty: they can.
+func (s *status) untold() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cmp.Or(s.callbacks, s.responses)
+}
+
 func (s *status) read() (State, string, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

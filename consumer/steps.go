@@ -44,6 +44,17 @@ func (w *way) answered(r *sink.Response) *mapping.Response {
 	return a
 }
 
+// unmapped is the outcome of a row that can make no request.
+func unmapped(err error) *sink.Outcome {
+	return &sink.Outcome{Class: sink.Payload, Reason: err.Error()}
+}
+
+// unanswered is that of a row that cannot go on by the answer to a step.
+func unanswered(o sink.Outcome, err error) *sink.Outcome {
+	o.Class, o.Reason = sink.Payload, err.Error()
+	return &o
+}
+
 func answerOf(r *sink.Response) *mapping.Response {
 	if r == nil {
 		return &mapping.Response{}
@@ -64,6 +75,9 @@ func (r *row) size() int64 {
 	if r.told != nil {
 		n += int64(r.told.Bytes())
 	}
+	if r.payload != nil && r.payload.Response != nil {
+		n += int64(len(r.payload.Response.Body))
+	}
 	return n
 }
 
@@ -73,13 +87,14 @@ func (p *partition) stepped(r *row, o sink.Outcome) {
 	if p.decided(r, o) {
 		return
 	}
-	if p.advance(r, r.way.answered(o.Response)) {
+	if p.advance(r, r.way.answered(o.Response), o) {
 		p.deliver(r)
 	}
 }
 
-// advance makes the next request of a row's way its own; false: it is nobody's any more.
-func (p *partition) advance(r *row, a *mapping.Response) bool {
+// advance makes the next request of a row's way its own; false: it is nobody's any more. o is what the answer came with, nothing of one that
+// was kept.
+func (p *partition) advance(r *row, a *mapping.Response, o sink.Outcome) bool {
 	request, err := r.way.next(a)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,11 +103,11 @@ func (p *partition) advance(r *row, a *mapping.Response) bool {
 	}
 	r.Made = 0
 	if err != nil {
-		r.payload = err
-		return true
+		r.payload = unanswered(o, err)
+	} else {
+		r.Request, r.Accept, r.step = request, r.way.call.Accept, r.way.call.Step
+		r.Keep = r.told != nil || r.step != ""
 	}
-	r.Request, r.Accept, r.step = request, r.way.call.Accept, r.way.call.Step
-	r.Keep = r.told != nil || r.step != ""
 	before := r.bytes
 	r.bytes = r.size()
 	p.held += r.bytes - before
@@ -107,7 +122,7 @@ func (p *partition) recalled(r *row) bool {
 		if a == nil {
 			break
 		}
-		if !p.advance(r, a) {
+		if !p.advance(r, a, sink.Outcome{}) {
 			return false
 		}
 	}

@@ -127,11 +127,12 @@ func (t *teller) of(cfg *Config, at Position, step string, r *sink.Request, o si
 // bareName is how long a name or a URL may be in a record that goes without what makes it large: the row may have put anything there.
 const bareName = 1024
 
-// record makes the record; bare without what makes it large: the record and what was sent and answered.
-func (t *notice) record(topic string, bare bool) *kgo.Record {
-	v := t.value
+// record makes the record; bare without what makes it large: the record and what was sent and answered. In place of a key that the topic does
+// not take, or of none where it takes none without, stands the row's address.
+func (t *notice) record(topic string, s shape) *kgo.Record {
+	v, key := t.value, t.key
 	headers := []kgo.RecordHeader{{Key: hopsHeader, Value: []byte(strconv.Itoa(t.hops + 1))}, {Key: "content-type", Value: []byte("application/json")}}
-	if bare {
+	if s.bare {
 		c := *v.Callback
 		c.ResponseJSON, c.Payload, c.PayloadObject, c.Record, c.Draft, c.Data = nil, nil, nil, nil, nil, nil
 		for _, name := range []*json.RawMessage{&c.ServiceType, &c.ServiceMethod, &c.RecordID, &c.DraftID} {
@@ -154,7 +155,11 @@ func (t *notice) record(topic string, bare bool) *kgo.Record {
 	if err != nil { // all of it is text, numbers and JSON that was looked at
 		value = fmt.Appendf(nil, `{"reason": %q}`, "it cannot be written as JSON: "+err.Error())
 	}
-	return &kgo.Record{Topic: topic, Key: t.key, Value: value, Headers: headers}
+	if s.unkeyed {
+		key = []byte(Position(v.Source).String())
+		headers = append(headers, kgo.RecordHeader{Key: "streamer-key", Value: []byte("the row's address: this topic takes no record with the key of the row's")})
+	}
+	return &kgo.Record{Topic: topic, Key: key, Value: value, Headers: headers}
 }
 
 func (t *notice) bytes() int64 {
@@ -216,7 +221,7 @@ func (p *partition) post(r *row, n *notice, boxes []*outbox, over func()) {
 		over()
 		return
 	}
-	boxes[0].write(&post{row: r, record: n.record, taken: func(LetterAddress) {
+	boxes[0].write(&post{of: r, record: n.record, taken: func(LetterAddress) {
 		p.mu.Lock()
 		p.letters++
 		p.mu.Unlock()
@@ -224,11 +229,12 @@ func (p *partition) post(r *row, n *notice, boxes []*outbox, over func()) {
 	}})
 }
 
-// captured tells of a row that is given up, if that is wanted, and then calls over: both as post.
+// captured tells of a row that is given up, if that is wanted, and then calls over: both as post. One that nobody was asked about has no
+// answer, and its dead letter says all there is.
 func (p *partition) captured(r *row, o sink.Outcome, over func()) {
 	d := p.runner.now()
 	boxes := d.boxes(r.told, false)
-	if len(boxes) == 0 {
+	if len(boxes) == 0 || !r.asked && o.Attempts == 0 {
 		over()
 		return
 	}
@@ -236,12 +242,17 @@ func (p *partition) captured(r *row, o sink.Outcome, over func()) {
 }
 
 // boxes are the outboxes of those that are told of an answer.
-func (d *definition) boxes(t *mapping.Told, delivered bool) (boxes []*outbox) {
+func (d *definition) boxes(t *mapping.Told, delivered bool) []*outbox {
+	return boxesOf(d.told, &d.Config, t, delivered)
+}
+
+// boxesOf are those of all that are told of an answer, by cfg.
+func boxesOf(all []*outbox, cfg *Config, t *mapping.Told, delivered bool) (boxes []*outbox) {
 	if t == nil {
 		return nil
 	}
-	topics := d.tellers(t, delivered)
-	for _, b := range d.told {
+	topics := cfg.tellers(t, delivered)
+	for _, b := range all {
 		if slices.Contains(topics, b.topic) {
 			boxes = append(boxes, b)
 		}

@@ -236,6 +236,7 @@ func (p *partition) inherit(own *record) {
 			if r.step == old.step {
 				r.Made = max(old.Made, old.scope.Look(&old.Delivery).Attempts)
 			}
+			r.asked = old.asked || r.Made > 0
 			r.endBy.Store(old.endBy.Load())
 			r.said = old.said
 		}
