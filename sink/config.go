@@ -39,6 +39,9 @@ type Config struct {
 	Success *Success
 	// Places are the origins that have their own of Target, Auth, TLS, Success and Shared. Requests may go to them too where Origin is set.
 	Places []Place
+	// Hidden are secrets that headers of the job's requests hold: what an answer that is kept repeats of them is taken out, as what it
+	// repeats of a login is.
+	Hidden []Secret
 	// Shared are limits that the sink has in common with others; nil: none. It stands last: comparing two Configs need not look into it.
 	Shared *Shared
 }

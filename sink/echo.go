@@ -12,10 +12,14 @@ import (
 // leastEcho is from how many bytes on a credential is looked for in an answer: a shorter one is found by chance.
 const leastEcho = 8
 
-// hideEcho takes out of an answer what it repeats of the credentials that went along with d's request: an API that shows its callers what it
-// got would else have them kept, and told of, with the answer. It is for what is shown and passed on, not for what judges the answer.
-func (r *Response) hideEcho(d *Delivery, authorization string) {
-	for _, form := range echoes(d, authorization) {
+// hideEcho takes out of an answer what it repeats of the credentials that went along with d's request, and of hidden: an API that shows its
+// callers what it got would else have them kept, and told of, with the answer. It is for what is shown and passed on, not for what judges
+// the answer.
+func (r *Response) hideEcho(d *Delivery, authorization string, hidden []string) {
+	forms := append(echoes(d, authorization), hidden...)
+	// The longest first, so that none is found within another.
+	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
+	for _, form := range forms {
 		for i, h := range r.Header {
 			r.Header[i].Value = strings.ReplaceAll(h.Value, form, mask)
 		}
@@ -42,24 +46,27 @@ func cutEnd(body []byte, form string) []byte {
 	return body
 }
 
-// echoes are the credentials of a request as an answer may have them: as they are, in JSON, or percent-encoded; the longest first, so that
-// none is found within another.
-func echoes(d *Delivery, authorization string) (forms []string) {
-	note := func(value string) {
-		for _, form := range formsOf(value) {
-			if len(form) >= leastEcho && !slices.Contains(forms, form) {
-				forms = append(forms, form)
-			}
+// forms are the ways in which texts are repeated: as they are, in JSON, or percent-encoded.
+type forms []string
+
+func (f *forms) note(value string) {
+	for _, form := range formsOf(value) {
+		if len(form) >= leastEcho && !slices.Contains(*f, form) {
+			*f = append(*f, form)
 		}
 	}
+}
+
+// echoes are the credentials of a request as an answer may have them.
+func echoes(d *Delivery, authorization string) (all forms) {
 	noteHeader := func(value string) {
-		note(value)
+		all.note(value)
 		scheme, rest, _ := strings.Cut(value, " ")
-		note(rest)
+		all.note(rest)
 		if strings.EqualFold(scheme, "basic") {
 			if text, err := base64.StdEncoding.DecodeString(rest); err == nil {
 				_, password, _ := strings.Cut(string(text), ":")
-				note(password)
+				all.note(password)
 			}
 		}
 	}
@@ -68,15 +75,14 @@ func echoes(d *Delivery, authorization string) (forms []string) {
 	}
 	noteHeader(authorization)
 	if k := d.target.access.auth.APIKey; k != nil {
-		note(k.Value.Reveal())
+		all.note(k.Value.Reveal())
 	}
 	for _, h := range d.Request.Header {
 		if SecretHeader(h.Name) {
 			noteHeader(h.Value)
 		}
 	}
-	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
-	return forms
+	return all
 }
 
 // formsOf are the ways in which a text is repeated.

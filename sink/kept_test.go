@@ -116,6 +116,7 @@ func TestAnAnswerThatIsKeptHasNoCredential(t *testing.T) {
 		"api key":     {auth: Auth{APIKey: &APIKey{Header: "X-Mine", Value: secret}}, sent: secret},
 		"own header":  {header: []Header{{"X-Session-Token", secret}}, sent: secret},
 		"own login":   {header: []Header{{"authorization", "ApiKey " + secret}}, sent: "ApiKey " + secret},
+		"a reference": {header: []Header{{"X-Source", "a " + secret}}, sent: "a " + secret},
 		"not a login": {header: []Header{{"X-Source", "nothing secret"}}, sent: "nothing secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +124,11 @@ func TestAnAnswerThatIsKeptHasNoCredential(t *testing.T) {
 				body := fmt.Sprintf(`{"sent": %q, "as": %s, "plain": "%s", "query": "?q=%s", "id": 7, "end": "%s`, test.sent, inJSON, secret, url.QueryEscape(secret), test.sent)
 				return sinktest.Answer{Status: 422, Header: []sinktest.Header{{Name: "X-Echo", Value: test.sent}, {Name: "Via", Value: "a"}}, Body: []byte(body)}
 			}
-			inWorld(t, Config{Auth: test.auth, ResponseBytes: 400}, answer, func(w *world) {
+			hidden := []Secret{}
+			if name == "a reference" {
+				hidden = append(hidden, secret)
+			}
+			inWorld(t, Config{Auth: test.auth, ResponseBytes: 400, Hidden: hidden}, answer, func(w *world) {
 				w.scope.Deliver(&Delivery{Request: Request{Method: "GET", URL: w.api.URL(), Header: test.header}, Keep: true, Row: "a", Final: w.final})
 				w.pass(10 * time.Second)
 				o := w.outcome("a")
@@ -156,7 +161,7 @@ func TestAnAnswerThatIsCutHasNoBeginningOfACredential(t *testing.T) {
 	d.target = &target{access: &access{}}
 	for end, want := range map[string]string{"x0123456789abcde": "x********", "x01234567": "x********", "x0123456": "x0123456", "x0123456789abcdef": "x********", "0123456789x": "0123456789x"} {
 		r := &Response{Body: []byte(end), Truncated: true}
-		r.hideEcho(d, "")
+		r.hideEcho(d, "", nil)
 		if string(r.Body) != want {
 			t.Errorf("%s: %s", end, r.Body)
 		}

@@ -54,7 +54,7 @@ func (s *Sink) request(w *worker, d *Delivery) result {
 	resp, err := c.Do(limits)
 	r := s.classify(d, resp, err)
 	if r.response != nil {
-		r.response.hideEcho(d, authorization)
+		r.response.hideEcho(d, authorization, s.hidden)
 	}
 	if a.login == nil || d.health || r.class != Credentials || r.status != http.StatusUnauthorized || d.renewed {
 		d.renewed = false

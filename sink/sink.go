@@ -52,6 +52,7 @@ type Sink struct {
 	others   map[string]*access // those of its Places, by origin
 	sharing  []*access          // those that share limits
 	health   health
+	hidden   forms                           // of c.Hidden
 	attempt  func(*worker, *Delivery) result // request; tests put another in its place
 	jitter   func(time.Duration) time.Duration
 	limiter  *rate.Limiter // nil: no limit
@@ -134,6 +135,9 @@ func build(c Config, permit func() time.Duration, o Observer, w wire.Options) (*
 		if s.others[p.Origin], err = s.newAccess(p, w); err != nil {
 			return nil, err
 		}
+	}
+	for _, secret := range c.Hidden {
+		s.hidden.note(secret.Reveal())
 	}
 	s.attempt = s.request
 	s.health = s.newHealth()

@@ -203,7 +203,7 @@ func given(s arguments, pairs []string) (map[string]any, error) {
 		case json.Valid(raw):
 			in[name] = json.RawMessage(raw)
 		default:
-			return nil, fmt.Errorf("%s: %q is no JSON", name, value)
+			return nil, fmt.Errorf("%s is no JSON", name)
 		}
 	}
 	return in, nil

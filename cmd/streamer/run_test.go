@@ -52,8 +52,14 @@ func startIn(t *testing.T, namespace string, kafka consumer.Client, jobs string)
 // startWith runs the whole program with these settings and variables.
 func startWith(t *testing.T, s settings.Settings, env func(string) (string, bool)) *program {
 	t.Helper()
+	return startAt(t, slog.LevelInfo, s, env)
+}
+
+// startAt is startWith for a log of a level.
+func startAt(t *testing.T, level slog.Level, s settings.Settings, env func(string) (string, bool)) *program {
+	t.Helper()
 	log := &logBook{news: make(chan struct{}, 1)}
-	a, err := New(Options{Settings: s, Env: env, Log: slog.New(slog.NewTextHandler(log, nil))})
+	a, err := New(Options{Settings: s, Env: env, Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))})
 	if err != nil {
 		t.Fatal(err)
 	}

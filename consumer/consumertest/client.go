@@ -57,7 +57,7 @@ func (c *Cluster) Topic(t testing.TB, name string, partitions int32, configs ...
 
 // Options are what a test's client wants: the brokers, and metadata asked again soon, since a test waits where a service would not.
 func (c *Cluster) Options() []kgo.Opt {
-	return []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.MetadataMinAge(50 * time.Millisecond)}
+	return append([]kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.MetadataMinAge(50 * time.Millisecond)}, c.login...)
 }
 
 // Client gives a client which closes with the test. opts come after Options and win over them.

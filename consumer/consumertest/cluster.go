@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"streamer/sink/sinktest/proxy"
 )
@@ -46,6 +47,7 @@ type Cluster struct {
 	// Fake is set in ModeFake only: for faults and for a look inside.
 	Fake *kfake.Cluster
 
+	login   []kgo.Opt // of FakeWithLogin
 	nodes   int
 	backend backend
 	mu      sync.Mutex

@@ -4,7 +4,17 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
+
+// FakeWithLogin is Fake for a broker that lets nobody in but this user, by SCRAM-SHA-256.
+func FakeWithLogin(t testing.TB, user, password string, opts ...kfake.Opt) *Cluster {
+	t.Helper()
+	c := Fake(t, append([]kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-256", user, password)}, opts...)...)
+	c.login = []kgo.Opt{kgo.SASL(scram.Auth{User: user, Pass: password}.AsSha256Mechanism())}
+	return c
+}
 
 // Fake gives an embedded broker of the test's own, in milliseconds and without a real Kafka: for everything quick, and for faults
 // (its Fake field: Fault, ControlKey). It creates no topics by itself, has one node and two-digit milliseconds between rebalances.

@@ -163,6 +163,15 @@ func (c *compilation) secret(r reader, name string) sink.Secret {
 	return sink.Secret(value)
 }
 
+// hide notes a secret of a header, or a template with one. Those of logins are the sink's to know.
+func (c *compilation) hide(text string) {
+	for _, part := range placeholder.Split(text, -1) {
+		if part = strings.TrimSpace(part); part != "" && part != masked {
+			c.hidden = append(c.hidden, sink.Secret(part))
+		}
+	}
+}
+
 // open gives what is sealed at a path, or ******** if the process masks secrets. ok is false where that cannot be: there is a fault.
 func (c *compilation) open(path, field string) (text string, ok bool) {
 	if c.opened == nil {
@@ -222,6 +231,7 @@ func (c *compilation) headersAt(given schemas.Value, path, field string) schemas
 		if secret.Sealed(text) {
 			text, look = c.open(at, field+"/"+strings.ToLower(name))
 			look = look && !c.process.Secrets.Masked
+			c.hide(text)
 		}
 		if look {
 			c.process.Secrets.expand(&c.faults, c.def.Owner, at, text)
@@ -260,5 +270,6 @@ func (c *compilation) reference(kind, name string) (string, error) {
 	if c.process.Secrets.Masked {
 		return masked, nil
 	}
+	c.hide(value)
 	return value, nil
 }

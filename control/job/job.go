@@ -102,6 +102,8 @@ type compilation struct {
 	faults  fault.List
 	// opened is what sealed texts come to, by field; nil before the first is looked at.
 	opened map[string]opened
+	// hidden are the secrets of its headers.
+	hidden []sink.Secret
 	sites
 	reader
 }
@@ -139,6 +141,8 @@ func (c *compilation) config() consumer.Config {
 	}
 	cfg.Program = c.program(url, &cfg)
 	c.settle(&cfg)
+	slices.Sort(c.hidden)
+	cfg.Sink.Hidden = slices.Compact(c.hidden)
 	whole := cfg.Sink
 	whole.Places = nil // each was looked at where it stands
 	c.add(certificateFaults("auth", whole.Validate()))

@@ -110,6 +110,8 @@ func planting(t *testing.T, p secrettest.Plant, connection bool) (text string, p
 	}
 	text, planted = p.Fill(t, apis...)
 	if connection {
+		authority, _ := secrettest.Certificate(t)
+		text = strings.ReplaceAll(text, "AUTHORITY", secrettest.InYAML(authority))
 		return "name: " + p.Name + "\nowner: demo\nbase_url: https://api.example.org/v1\n" + text + "\n", planted
 	}
 	head := "id: " + p.Name + "\nowner: demo\ntopic: [a]\n"

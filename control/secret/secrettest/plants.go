@@ -23,7 +23,7 @@ type Plant struct {
 	Topic string
 	// Text is what makes it what it is, as YAML. API stands for the URL of an API, API1 and so on for others, CERT for a certificate, and
 	// «auth.bearer» for the secret of a field, by its path without the numbers of lists. Of «auth.mtls.key» and «tls.key» it is a key of
-	// CERT, within double quotes. What is no field of a document (env, file) is given otherwise.
+	// CERT, within double quotes; AUTHORITY is whoever signed the certificates of the API by TLS. What is no field of a document (env, file) is given otherwise.
 	Text string
 }
 
@@ -80,7 +80,7 @@ var Jobs = []Plant{
 `},
 	{Name: "told-by-a-step", Text: `steps:
 - name: none
-  read_or_create: {read: {url: 'API1/echo/{$.msg.id}', headers: {X-Read-Key: '«steps.read_or_create.read.headers.X-Read-Key»'}, select: "$.answer.body[?(@.no == 1)]"}, create: {when: $.msg.never, url: 'API1/x'}, missing: 'is not there'}`},
+  read_or_create: {read: {url: 'API1/echo/{$.msg.id}', headers: {X-Read-Key: '«steps.read_or_create.read.headers.X-Read-Key»'}, select: "$.answer.body[?(@.no == 1)]"}, create: {when: $.msg.never, url: 'API1/x'}, missing: 'answered {$.answer.headers.x-echo} {$.answer.body}'}`},
 	{Name: "events", Topic: "Events", Text: `events:
   rdm_record:
     'API1/events': {publish: {http_method: POST, auth_token: '«events.auth_token»'}}
@@ -95,8 +95,8 @@ var Connections = []Plant{
 	{Name: "c-api-key", Text: "auth: {api_key: {header: X-Mine, value: '«auth.api_key.value»'}}"},
 	{Name: "c-oauth2", Text: "auth: {oauth2: {token_url: 'API/token', client_id: streamer, client_secret: '«auth.oauth2.client_secret»'}}"},
 	{Name: "c-refresh", Text: "auth: {oauth2: {token_url: 'API/token', client_id: streamer, refresh_token: '«auth.oauth2.refresh_token»'}}"},
-	{Name: "c-mtls", Text: "auth: {mtls: {cert: \"CERT\", key: \"«auth.mtls.key»\"}}"},
-	{Name: "c-tls", Text: "tls: {cert: \"CERT\", key: \"«tls.key»\"}"},
+	{Name: "c-mtls", Text: "auth: {mtls: {cert: \"CERT\", key: \"«auth.mtls.key»\"}}\ntls: {ca: \"AUTHORITY\"}"},
+	{Name: "c-tls", Text: "tls: {ca: \"AUTHORITY\", cert: \"CERT\", key: \"«tls.key»\"}"},
 	{Name: "c-register", Text: "register: {url: 'API/register', servicename: c-register, authorize_url: 'https://a.example.org', refresh_url: 'https://a.example.org', client_id: streamer, " +
 		"client_secret: '«register.client_secret»', implements: [metadata]}"},
 	{Name: "c-storage", Text: "auth: {token_storage: {url: 'API/storage', service: crm, user: ann}}"},
@@ -120,18 +120,17 @@ func (p Plant) Fill(t testing.TB, apis ...string) (text string, planting Secrets
 		text = strings.ReplaceAll(text, "API"+string(rune('0'+i)), apis[i])
 	}
 	text = strings.ReplaceAll(text, "API", apis[0])
-	inYAML := func(lines string) string { return strings.ReplaceAll(lines, "\n", `\n`) }
 	var key string
 	if strings.Contains(text, "CERT") {
 		var cert string
-		cert, key = certificate(t)
-		text = strings.ReplaceAll(text, "CERT", inYAML(cert))
+		cert, key = Certificate(t)
+		text = strings.ReplaceAll(text, "CERT", InYAML(cert))
 	}
 	text = planted.ReplaceAllStringFunc(text, func(field string) string {
 		field = planted.FindStringSubmatch(field)[1]
 		if field == "tls.key" || strings.HasSuffix(field, "mtls.key") {
 			planting = append(planting, strings.Split(key, "\n")[1])
-			return inYAML(key)
+			return InYAML(key)
 		}
 		value := "5ecret/of+" + p.Name + "/" + field + `?=&"<>`
 		planting = append(planting, value)
@@ -140,8 +139,11 @@ func (p Plant) Fill(t testing.TB, apis ...string) (text string, planting Secrets
 	return text, planting
 }
 
-// certificate makes a client's certificate and its key, as PEM.
-func certificate(t testing.TB) (cert, key string) {
+// InYAML are lines as they stand within double quotes.
+func InYAML(lines string) string { return strings.ReplaceAll(lines, "\n", `\n`) }
+
+// Certificate makes a client's certificate and its key, as PEM.
+func Certificate(t testing.TB) (cert, key string) {
 	t.Helper()
 	pair, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

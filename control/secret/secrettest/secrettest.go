@@ -39,16 +39,25 @@ func (s Secrets) Absent(t testing.TB, where, text string) {
 // never had them.
 func (s Secrets) Present(t testing.TB, where, text string) {
 	t.Helper()
+	for _, value := range s.Missing(text) {
+		t.Errorf("%s: secret %q did not come here", where, value)
+	}
+}
+
+// Missing are the secrets that text does not hold.
+func (s Secrets) Missing(text string) (missing Secrets) {
 	for _, value := range s {
 		if found := (Secrets{value}).find(text); len(found) == 0 {
-			t.Errorf("%s: secret %q did not come here", where, value)
+			missing = append(missing, value)
 		}
 	}
+	return missing
 }
 
 // find names the forms in which text holds a secret, with what stands around it.
 func (s Secrets) find(text string) []string {
 	var found []string
+	lower := strings.ToLower(text)
 	for _, value := range s {
 		if len(value) < leastBytes {
 			found = append(found, fmt.Sprintf("perhaps: %q is too short to look for", value))
@@ -57,7 +66,7 @@ func (s Secrets) find(text string) []string {
 		for _, f := range forms(value) {
 			at := strings.Index(text, f.text)
 			if at < 0 && f.anyCase {
-				at = strings.Index(strings.ToLower(text), f.text)
+				at = strings.Index(lower, f.text)
 			}
 			if at >= 0 {
 				from, to := max(0, at-60), min(len(text), at+len(f.text)+60)
