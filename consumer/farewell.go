@@ -49,8 +49,11 @@ func bounded(most time.Duration, do func(context.Context) error) error {
 	return do(ctx)
 }
 
-// commit is Runner.commitNow without the client.
+// commit is Runner.commitNow without the client. Without a member it would be one from outside, which an empty group takes from anybody.
 func (f *farewell) commit(ctx context.Context, all commits) error {
+	if f.member == "" {
+		return kerr.UnknownMemberID
+	}
 	return f.runner.commitBy(ctx, all, f.hand)
 }
 

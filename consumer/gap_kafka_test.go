@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/crc32"
@@ -46,7 +47,14 @@ func TestKafkaRowsInMemoryOutliveTheirLog(t *testing.T) { rowsInMemory(t, consum
 func TestKafkaRetentionHoldsThePartition(t *testing.T) {
 	t.Parallel()
 	f, k := setup(t, consumertest.Kafka(t), nil), &keeper{}
-	topic := f.cluster.Topic(t, "short", 1, "retention.ms=1000", "segment.ms=100", "retention.bytes=-1")
+	topic := f.cluster.Topic(t, "short", 1, "segment.ms=100", "retention.bytes=-1")
+	retention := func(ms string) { // only while nobody reads: on a busy machine all takes longer than that
+		t.Helper()
+		resp, err := f.cluster.Admin(t).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "retention.ms", Value: &ms}}, topic)
+		if err = cmp.Or(err, resp[0].Err); err != nil {
+			t.Fatal(err)
+		}
+	}
 	f.produceN(topic, 0, 3)
 	cfg := f.job(topic)
 	j := f.runWith(k, cfg)
@@ -55,12 +63,14 @@ func TestKafkaRetentionHoldsThePartition(t *testing.T) {
 		t.Fatal(err)
 	}
 	committed := f.cluster.Committed(t, cfg.Group)[topic][0]
+	retention("1000")
 	f.produceN(topic, 0, 5)
 	consumertest.WaitFor(t, 2*time.Minute, "retention", func() (any, bool) {
 		f.produceN(topic, 0, 1) // which rolls the segment
 		start := f.cluster.StartOffsets(t, topic)[0]
 		return start, start > committed+2
 	})
+	retention("-1")
 	j = f.runWith(k, cfg)
 	j.heldFor(topic, 0, HoldExpired)
 	j.runner.lookAgain()
