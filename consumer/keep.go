@@ -77,7 +77,7 @@ func (i *Instance) Purge(ctx context.Context, cfg Config, offsets, letters bool)
 			err = resp.Err
 		}
 		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-			return fmt.Errorf("delete group %s: %w", cfg.Group, err)
+			return fmt.Errorf("delete group %s: %w", cfg.Group, needing(err, "DELETE on the group"))
 		}
 	}
 	if letters && cfg.DeadLetterTopic != "" {
@@ -86,10 +86,20 @@ func (i *Instance) Purge(ctx context.Context, cfg Config, offsets, letters bool)
 			err = resp.Err
 		}
 		if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
-			return fmt.Errorf("delete dead-letter topic %s: %w", cfg.DeadLetterTopic, err)
+			return fmt.Errorf("delete dead-letter topic %s: %w", cfg.DeadLetterTopic, needing(err, "DELETE on the topic"))
 		}
 	}
 	return nil
+}
+
+// needing adds to an error by which Kafka refuses this user something what he has to be allowed; others stay as they are.
+func needing(err error, permission string) error {
+	for _, refused := range []error{kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed} {
+		if errors.Is(err, refused) {
+			return fmt.Errorf("%w; this user needs %s", err, permission)
+		}
+	}
+	return err
 }
 
 // Forget drops what is counted of a job, and its rate limit, when it is no more. Its runner must have ended.
