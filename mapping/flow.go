@@ -28,7 +28,7 @@ type Flow struct {
 	// answer, found and sent belong to the entity in hand: the answer to read, the entity, and the body that create sent.
 	answer, found schemas.Value
 	sent          []byte
-	// all is what $.steps is, until the next answer.
+	// all is what $.steps is, until the next step.
 	all schemas.Value
 }
 
@@ -124,11 +124,11 @@ func (f *Flow) point(m *Mapper) {
 	p[indexOf(areaFound)] = f.found
 }
 
-// stepsValue is $.steps.
+// stepsValue is $.steps: what the steps before this one gave. Of its own items a step sees nothing, so it is made once for all of them.
 func (f *Flow) stepsValue() schemas.Value {
 	b := schemas.NewBuilder()
 	b.BeginObject()
-	for i, r := range f.results {
+	for i, r := range f.results[:f.step] {
 		if !r.made {
 			continue
 		}
@@ -169,7 +169,7 @@ func (f *Flow) advance(m *Mapper) (Call, error) {
 			f.doing = doingPlain
 			return f.call(m, s, s.plain, "", true)
 		}
-		f.step, f.entered, f.items = f.step+1, false, items{}
+		f.step, f.entered, f.items, f.all = f.step+1, false, items{}, schemas.Value{}
 	}
 	f.doing = doingLast
 	f.point(m)
@@ -198,7 +198,6 @@ func (f *Flow) enter(m *Mapper, s *jobStep) (bool, error) {
 	}
 	f.entered = true
 	f.results[f.step] = result{made: s.each != nil, isList: s.each != nil}
-	f.all = schemas.Value{}
 	return true, nil
 }
 
@@ -258,7 +257,7 @@ func (f *Flow) done(m *Mapper, s *jobStep, v schemas.Value) (Call, error) {
 	r.list = append(r.list, v)
 	f.bytes += sizeOf(v)
 	f.items.at++
-	f.answer, f.found, f.sent, f.again, f.all = schemas.Value{}, schemas.Value{}, nil, false, schemas.Value{}
+	f.answer, f.found, f.sent, f.again = schemas.Value{}, schemas.Value{}, nil, false
 	return f.advance(m)
 }
 
