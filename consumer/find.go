@@ -225,10 +225,7 @@ func (p *partition) ahead(s *whereabouts) {
 	case p.tracker == nil:
 		w.Reason = "the partition was just assigned; its committed offset is not known yet"
 	case offset < p.fetched:
-		w.State = FoundQueued
-		if p.parkWait > 0 {
-			w.Reason = "the dead letters are being read, to know which keys are parked"
-		}
+		w.State, w.Reason = FoundQueued, p.queuedFor()
 	case p.highWater >= 0 && offset >= p.highWater:
 		w.State, w.Reason = FoundBeyond, fmt.Sprintf("the log ends at %d", p.highWater)
 	default:
@@ -261,8 +258,20 @@ func rowsAt(t *track.Tracker, offset int64) (rows []*row) {
 	return nil
 }
 
+// queuedFor says what the records wait for that were read and not decoded yet; empty: for their turn. The caller holds mu.
+func (p *partition) queuedFor() string {
+	switch {
+	case p.parkWait > 0:
+		return "the dead letters are being read, to know which keys are parked"
+	case p.unread.cause != "":
+		return "its partition waits for a schema: " + p.unread.cause
+	}
+	return ""
+}
+
 func (p *partition) findKey(key []byte, limit int) (found []Found) {
 	var rows []*row
+	var queued []Found
 	p.mu.Lock()
 	if p.tracker != nil && p.life != closed {
 		for rec := range p.tracker.All() {
@@ -273,12 +282,18 @@ func (p *partition) findKey(key []byte, limit int) (found []Found) {
 				}
 			}
 		}
+		for _, rec := range p.queue {
+			if rec.Key != nil && bytes.Equal(rec.Key, key) && len(rows)+len(queued) < limit {
+				queued = append(queued, Found{Position: Position{Topic: p.topic, Partition: p.id, Offset: rec.Offset, Row: wholeRecord},
+					State: FoundQueued, Reason: p.queuedFor(), Committed: p.committed, HighWatermark: p.highWater})
+			}
+		}
 	}
 	p.mu.Unlock()
 	for _, row := range rows {
 		found = append(found, p.describe(row))
 	}
-	return found
+	return append(found, queued...)
 }
 
 // describe says how far a row is. The sink and the parking are asked without the partition's lock, so the row may have gone on meanwhile.

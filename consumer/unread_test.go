@@ -65,6 +65,13 @@ func TestARegistryThatIsAway(t *testing.T) {
 	if got := sent(f.api.Attempts()); strings.Contains(got, "a2") || strings.Contains(got, "a3") {
 		t.Errorf("sent %s", got)
 	}
+	const waits = "-1 read, waiting to be decoded (its partition waits for a schema: the registry is away)"
+	tells(t, func(q Query) ([]Found, error) { return j.runner.Find(t.Context(), q) }, topic, map[string]string{"1": waits, "2": waits})
+	key := "a"
+	found, err := j.runner.Find(t.Context(), Query{Key: &key})
+	if err != nil || len(found) != 2 || found[0].Offset != 1 || inShort(found[:1]) != waits || found[1].Offset != 2 {
+		t.Errorf("of the key: %v, %v", found, err)
+	}
 	registry.back()
 	f.committed(cfg, topic)
 	var ofA []string

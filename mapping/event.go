@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"streamer/internal/nearest"
 	"streamer/schemas"
 )
 
@@ -54,6 +55,7 @@ func (k *compiler) events(c Config) {
 			k.faults.Add(at, "found "+filled(endpoints)+", not an object of endpoints", formEvents)
 			continue
 		}
+		k.known(at, name)
 		for url, methods := range endpoints.Members() {
 			e := endpoint{at: under(at, url), service: serviceOf(name), url: field{under(at, url), textValue(url)}}
 			if e.name = e.service.nameOf(name); endpoints.Len() > 1 {
@@ -128,6 +130,20 @@ func (k *compiler) eventRoute(c Config, e endpoint, at, method string, v schemas
 	r.full = true
 	rule.suppress = k.suppress(placed(at, "suppress"), v.Field("suppress"))
 	k.prog.routes, k.prog.events = append(k.prog.routes, r), append(k.prog.events, rule)
+}
+
+// known warns of a service that nobody knows by a name like one that is known: its events would never come.
+func (k *compiler) known(at, name string) {
+	if serviceOf(name) != &anyService {
+		return
+	}
+	var names []string
+	for _, s := range services {
+		names = append(append(names, s.name), s.also...)
+	}
+	if n := nearest.Name(name, names); n != "" {
+		k.faults.Warn(at, shown(name)+" is no service that is known, and only events of that very name are taken", "did you mean "+n+"?")
+	}
 }
 
 // filled is kindOf that tells empty objects and lists from others.

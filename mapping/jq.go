@@ -3,6 +3,7 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -61,7 +62,7 @@ func (k *compiler) compileJQ(at, text string) *jqProgram {
 	for _, name := range root.names() {
 		if areaOf(name) == 0 {
 			k.faults.Warn(at, jqShown(text)+" finds nothing at ."+name+": the message has no "+shown(name),
-				"the row is at .msg; beside it are "+areasFor("."))
+				k.jqRootMend(name))
 		}
 	}
 	for i, name := range areaNames {
@@ -76,6 +77,14 @@ func (k *compiler) compileJQ(at, text string) *jqProgram {
 
 // jqShown gives a program on one line.
 func jqShown(text string) string { return shown(strings.Join(strings.Fields(text), " ")) }
+
+// jqRootMend says where a name may have been meant that the message does not have.
+func (k *compiler) jqRootMend(name string) string {
+	if k.isEvents && slices.Contains(eventArguments, name) {
+		return "what the event says is at .msg: write .msg." + name
+	}
+	return "the row is at .msg; beside it are " + areasFor(".")
+}
 
 // areasFor lists what stands beside the row in the message.
 func areasFor(before string) string {

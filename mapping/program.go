@@ -2,9 +2,11 @@ package mapping
 
 import (
 	"bytes"
+	"strings"
 	"sync"
 
 	"streamer/internal/fault"
+	"streamer/internal/nearest"
 	"streamer/schemas"
 )
 
@@ -167,10 +169,22 @@ func (k *compiler) path(at, text string) *Path {
 		}
 		if name, unknown := q.unknownRoot(); unknown {
 			k.faults.Warn(at, shown(text)+" finds nothing: the message has no "+shown(name),
-				"the row is at $.msg; beside it are $.schema, $.constant, $.kafka and $.event")
+				k.rootMend(name))
 		}
 	}
 	return p
+}
+
+// rootMend says where a name may have been meant that the message does not have.
+func (k *compiler) rootMend(name string) string {
+	const areas = "the row is at $.msg; beside it are $.schema, $.constant, $.kafka and $.event"
+	if !k.isEvents {
+		return areas
+	}
+	if n := nearest.Name(name, eventArguments); n != "" {
+		return "did you mean $." + n + "?"
+	}
+	return "an event has $." + strings.Join(eventArguments, ", $.") + "; " + areas
 }
 
 func (k *compiler) pathFault(at string, err error) {

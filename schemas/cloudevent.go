@@ -261,7 +261,11 @@ func (d *Decoder) content(data []byte, contentType string) (Found, *DecodeError)
 	case isAvro(contentType) && isContainer(data):
 		return d.container(data)
 	case isAvro(contentType):
-		return d.avro(data)
+		found, err := d.avro(data)
+		if err != nil && err.Mend == mendAuto { // which an event's data is not read by
+			err.Mend = "have the producer write the id or the fingerprint of its schema in front, or a container file"
+		}
+		return found, err
 	case isJSON(contentType) && framed(data):
 		return d.framed(data)
 	case isJSON(contentType):

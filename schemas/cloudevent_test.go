@@ -114,7 +114,7 @@ func TestCloudEventsThatAreNone(t *testing.T) {
 		"empty, structured":                 {pairs{"content-type", structuredType}, ``, "no JSON"},
 		"a list, structured":                {pairs{"content-type", structuredType}, `[]`, "no CloudEvent: a JSON list, and no object"},
 		"data that is no JSON":              {eventOf("content-type", "application/json"), `secret`, "the event's data, said to be JSON: no JSON: expected a value"},
-		"data that is no Avro":              {eventOf("content-type", "application/avro"), `secret`, "no Avro with the id or the fingerprint of its schema"},
+		"data that is no Avro":              {eventOf("content-type", "application/avro"), `secret`, "no Avro with the id or the fingerprint of its schema: the value begins like text; have the producer write the id or the fingerprint of its schema in front"},
 		"data twice":                        {nil, `{` + attributes + `,"data":1,"data_base64":"AA=="}`, "a CloudEvent with data and data_base64"},
 		"data_base64 that is a number":      {nil, `{` + attributes + `,"data_base64":1}`, "data_base64 is a number, and no text"},
 		"data_base64 that is none":          {nil, `{` + attributes + `,"data_base64":"secret!"}`, "data_base64 is no base64"},

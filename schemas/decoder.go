@@ -188,7 +188,7 @@ func (d *Decoder) decode(value []byte, h Headers) (Found, *DecodeError) {
 	case FormatAether:
 		if !isContainer(value) {
 			e := problem("no Avro object container file: the value begins like %s", kindOf(value)).atByte(0)
-			e.Mend = mendFor(value, "use format: auto")
+			e.Mend = mendFor(value, mendAuto)
 			return asked, e
 		}
 		return d.container(value)

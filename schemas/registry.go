@@ -51,13 +51,13 @@ func (d *Decoder) avro(value []byte) (Found, *DecodeError) {
 		return d.singleObject(value)
 	case !framed(value):
 		e := problem("no Avro with the id or the fingerprint of its schema: the value begins like %s", kindOf(value)).atByte(0)
-		e.Mend = mendFor(value, "use format: auto")
+		e.Mend = mendFor(value, mendAuto)
 		return FoundAvro, e
 	}
 	found, err := d.framed(value)
 	if err == nil && found == FoundRegistryJSON {
 		e := problem("the registry has a JSON Schema under the value's id, and no Avro")
-		e.Mend = "use format: auto"
+		e.Mend = mendAuto
 		return FoundAvro, e
 	}
 	return found, err
@@ -80,7 +80,12 @@ func (d *Decoder) framed(value []byte) (Found, *DecodeError) {
 		}
 		return FoundRegistryJSON, err
 	}
-	return FoundAvro, d.datum(value, frameBytes, k.schema)
+	err := d.datum(value, frameBytes, k.schema)
+	if err != nil && err.Setting == "" {
+		err.Problem += fmt.Sprintf(", by the registry's schema with id %d", id)
+		err.Mend = joined(err.Mend, "look whether it is the schema that the producer wrote by")
+	}
+	return FoundAvro, err
 }
 
 // ask gives the schema of an id that was not met lately.

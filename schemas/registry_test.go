@@ -87,7 +87,7 @@ func TestRegistryFramingThatCannotBeRead(t *testing.T) {
 		"JSON, asked for Avro":   {FormatAvro, framedBy(9, []byte(`{}`)), "the registry has a JSON Schema under the value's id, and no Avro; use format: auto", -1},
 		"no JSON":                {FormatAuto, framedBy(9, []byte(`{"a`)), "no JSON", 8},
 		"cut":                    {FormatAuto, framedBy(7, []byte{8, 'a'}), "a string of 4 bytes begins where 1 bytes are left", 6},
-		"more than a datum":      {FormatAuto, framedBy(7, data("a"), []byte{0}), "1 bytes are left over after the datum", 7},
+		"more than a datum":      {FormatAuto, framedBy(7, data("a"), []byte{0}), "1 bytes are left over after the datum, by the registry's schema with id 7; look whether it is the schema that the producer wrote by", 7},
 		"a reference is missing": {FormatAuto, framedBy(13, long(0), long(0)), "the schema with id 13: the schema is no valid Avro schema", -1},
 		"no schema":              {FormatAuto, framedBy(15), "the schema with id 15: the schema is unusable", -1},
 	} {

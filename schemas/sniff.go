@@ -39,6 +39,9 @@ func kindOf(value []byte) string {
 	return "text"
 }
 
+// mendAuto is the advice for a value that another format may take.
+const mendAuto = "use format: auto"
+
 // mendFor gives the advice for what was found, or the given one.
 func mendFor(value []byte, otherwise string) string {
 	switch {

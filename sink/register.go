@@ -91,7 +91,7 @@ func (r Registration) Post(ctx context.Context) (note string, err error) {
 		Message string `json:"message"`
 	}
 	if json.Unmarshal(text, &answer) != nil || answer.Success == nil {
-		return "", fmt.Errorf("%s answered 200 OK to service %q, but not whether it is registered", whom, r.Name)
+		return "", fmt.Errorf("%s answered 200 OK to service %q, but not whether it is registered; register.url may be another page", whom, r.Name)
 	}
 	if *answer.Success {
 		return "", nil
