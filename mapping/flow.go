@@ -29,7 +29,8 @@ type Flow struct {
 	answer, found schemas.Value
 	sent          []byte
 	// all is what $.steps is, until the next step.
-	all schemas.Value
+	all      schemas.Value
+	allBytes int
 }
 
 // result is what one step gave: a value, or for for_each a list.
@@ -95,8 +96,16 @@ func (m *Mapper) newFlow(r *route) *Flow {
 	return f
 }
 
-// Bytes is about how much memory f holds: the copy of its message, and the answers so far.
-func (f *Flow) Bytes() int { return f.bytes + 512 }
+// Bytes is about how much memory f holds: the copy of its message, the answers so far, and the entity in hand with its answer.
+func (f *Flow) Bytes() int {
+	n := f.bytes + f.allBytes + f.items.bytes + len(f.sent) + 512
+	for _, v := range []schemas.Value{f.answer, f.found} {
+		if v.Kind() != schemas.Absent {
+			n += sizeOf(v)
+		}
+	}
+	return n
+}
 
 // Next takes the answer to the call given last and gives the next call; done is true after the answer to the row's own request. The
 // answer's memory is f's from then on. The error is an *Error, a payload error, and ends the flow.
@@ -116,6 +125,7 @@ func (f *Flow) point(m *Mapper) {
 	m.msg = f.base
 	if f.all.Kind() == schemas.Absent {
 		f.all = f.stepsValue()
+		f.allBytes = sizeOf(f.all)
 	}
 	p := &m.msg.parts
 	p[indexOf(areaSteps)] = f.all

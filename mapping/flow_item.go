@@ -16,6 +16,8 @@ type items struct {
 	value schemas.Value
 	// place is where in the step's results a path's is.
 	place map[string]int
+	// bytes is about how much memory the list takes.
+	bytes int
 }
 
 // item is an element of a list, or with isPath a path: its own text, and the names in it.
@@ -50,6 +52,7 @@ func (e *eachRule) items(v *found) (items, error) {
 		}
 		if e.separator == "" {
 			out.list = append(out.list, item{value: value.Clone()})
+			out.bytes += sizeOf(value)
 			continue
 		}
 		text, ok := textOf(value)
@@ -89,6 +92,7 @@ func (e *eachRule) path(out *items, known map[string]int, text string) error {
 				at = len(out.list)
 				known[text[:end]] = at
 				out.list = append(out.list, item{isPath: true, text: text[:end], names: names[:i+1], parent: parent})
+				out.bytes += end + 64
 			}
 			out.list[at].listed = out.list[at].listed || last
 		}

@@ -27,6 +27,7 @@ func Check(h History) *Verdict {
 	}
 	c.lanes()
 	c.early()
+	c.untold()
 	c.back()
 	if len(h.Rows) == 0 {
 		c.v.add("empty", Position{}, "nothing was produced: this proves nothing")
@@ -248,6 +249,21 @@ func (c *check) notFinal(l *life, t time.Time) string {
 		return fmt.Sprintf("the row was final only %v later", l.final.Sub(t))
 	}
 	return ""
+}
+
+// untold is rule 8 by the log alone, which no clock can blur: what tells of a row stood in its topic when a commit beyond the row was taken.
+func (c *check) untold() {
+	for _, s := range c.Taken {
+		for _, l := range c.order {
+			if l.Topic != s.Topic || l.Partition != s.Partition || l.Offset >= s.Offset || len(l.told) == 0 {
+				continue
+			}
+			if !slices.ContainsFunc(l.told, func(t Told) bool { return t.Where.Offset < s.Told[t.Where.Partition] }) {
+				c.v.add("early", l.Position, "commit %d was taken at %s, and only behind it stands what tells of the row, at %d/%d", s.Offset, clock(s.At),
+					l.told[0].Where.Partition, l.told[0].Where.Offset)
+			}
+		}
+	}
 }
 
 func byAddress(a, b *life) int {

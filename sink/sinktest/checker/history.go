@@ -24,7 +24,8 @@
 //     next commit. After a crash, a lost session or a last commit that failed, the commits up to the new attempt count, and so they do while an instance is
 //     frozen: who sends again has read them. While a broker is lost, those since its Within before may not have been known to who
 //     read them: see rule 8. One event explains one repetition.
-//  8. early: a committed offset was seen beyond a row which was not final by then, or metadata that calls such a row finished. back: a
+//  8. early: a committed offset was seen beyond a row which was not final by then, or metadata that calls such a row finished; or the broker
+//     took one, in the order of its own log, before the record that tells of such a row. back: a
 //     committed offset was seen behind an earlier one, without a reset or the loss of a broker in between (the coordinator that takes
 //     over answers, for a while, with what it knows to be on all replicas, which may be the commit before the last).
 //  9. empty: nothing was produced, so that the verdict would prove nothing.
@@ -93,6 +94,14 @@ type Told struct {
 	Position
 	// At is the record's timestamp, in milliseconds.
 	At time.Time
+	// Where the record itself stands; see Commit.Told.
+	Where Place
+}
+
+// Place is an offset in a partition of the topic that is told.
+type Place struct {
+	Partition int32
+	Offset    int64
 }
 
 // DeadLetter is a row given up, as its dead letter's headers describe it.
@@ -163,6 +172,8 @@ type Commit struct {
 	// Above, if set, begins to tell which rows beyond Offset the commit's metadata calls finished. Who asks must not go back to an
 	// earlier offset; a record's rows may be asked for in any order.
 	Above func() func(offset int64, row int) bool
+	// Told, if set, is where the topic that is told ended when the broker took the commit, by its partition.
+	Told map[int32]int64
 }
 
 // Causes of an Event.
@@ -196,7 +207,9 @@ type History struct {
 	DeadLetters []DeadLetter
 	Told        []Told
 	Commits     []Commit
-	Events      []Event
+	// Taken are commits as the broker took them, each with where the topic that is told ended then; none: it was not asked.
+	Taken  []Commit
+	Events []Event
 	// Success says which statuses the job takes as delivered; nil: 200 to 299.
 	Success func(status int) bool
 	// Timeout is the job's bound for one attempt: an answer given later than that may have found nobody. 0: none.
