@@ -104,7 +104,7 @@ func newInstanceOn(t *testing.T, memory *memoryLog, log Log, kafka Kafka) *insta
 		Self:      func() Self { return Self{ID: "one"} },
 		NewRunner: func(consumer.Config) Runner { return &fakeRunner{run: untilSoft} }})
 	api := API{Jobs: s, Store: store, Desires: s, Connections: d.Connections(), Fleet: s, Audits: store, Definitions: d, Lines: func(string) []LogLine { return nil }, Age: log.Age,
-		Read: d.Wait, CatchUp: s.CatchUp, Resets: s.Resets(), Tokens: people.NewTokens(log, AuditOf), Authenticator: users{},
+		Read: d.Wait, CatchUp: s.CatchUp, Resets: s.Resets(), Tokens: people.NewTokens(Prompt(log), AuditOf), Authenticator: users{},
 		Record: func(context.Context, consumer.Config, string, int32, int64) (consumer.Record, error) {
 			return consumer.Record{}, errAway
 		},

@@ -62,6 +62,7 @@ type Pause struct {
 // job is compiled with it, so that no attempt starts that a pause forbids, also after a restart.
 type Connections struct {
 	log     Log
+	asked   Log // for what somebody waits for
 	process job.Process
 	// Of the jobs: who names it, whether one can run in a process, and whose it is.
 	users    func(name string) []string
@@ -99,7 +100,7 @@ type storedConnection struct {
 
 // newConnections reads and writes connections in the log of d.
 func newConnections(d *Definitions) *Connections {
-	c := &Connections{log: d.log, process: d.process, users: d.using, fits: d.fits, jobOwner: func(id string) string { owner, _ := d.OwnerOf(id); return owner }, known: map[string]*linked{}, shared: map[string]*sink.Shared{},
+	c := &Connections{log: d.log, asked: d.asked, process: d.process, users: d.using, fits: d.fits, jobOwner: func(id string) string { owner, _ := d.OwnerOf(id); return owner }, known: map[string]*linked{}, shared: map[string]*sink.Shared{},
 		moved: map[string]bool{}, turned: map[string]bool{}}
 	c.process.Connection = nil
 	return c

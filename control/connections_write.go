@@ -95,7 +95,7 @@ func (c *Connections) told(by service.Caller, e kafkalog.Entry, err error) (Conn
 // update changes what is stored of a connection, but not its document, or deletes it. What changes nothing is not written.
 func (c *Connections) update(ctx context.Context, by service.Caller, p service.Permission, name, action string,
 	change func(kafkalog.Entry, *storedConnection) (remove bool, err error)) (kafkalog.Entry, error) {
-	return c.log.Update(ctx, connectionPrefix+name, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
+	return c.asked.Update(ctx, connectionPrefix+name, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
 		if !exists {
 			return nil, nil, c.missing(by, name)
 		}
@@ -142,7 +142,7 @@ func (c *Connections) put(ctx context.Context, by service.Caller, conn *job.Conn
 		return Connection{}, invalid(faults)
 	}
 	created := false
-	e, err := c.log.Update(ctx, connectionPrefix+conn.Name, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
+	e, err := c.asked.Update(ctx, connectionPrefix+conn.Name, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
 		created = !exists
 		value, audit, _, err = c.change(by, conn, e, exists, check)
 		return value, audit, err

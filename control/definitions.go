@@ -67,6 +67,7 @@ type DefinitionPage struct {
 // 412 (the revision is another one), 422 (all faults at once), 403; else those of the log.
 type Definitions struct {
 	log         Log
+	asked       Log // for what somebody waits for
 	process     job.Process
 	connections *Connections
 
@@ -90,7 +91,7 @@ type indexed struct {
 
 // NewDefinitions reads and writes definitions in a log that somebody runs. process is what they are compiled with.
 func NewDefinitions(log Log, process job.Process) *Definitions {
-	d := &Definitions{log: log, process: process, known: map[string]*indexed{}, plain: map[string]string{}, groups: map[string][]string{}, linked: map[string][]string{}}
+	d := &Definitions{log: log, asked: Prompt(log), process: process, known: map[string]*indexed{}, plain: map[string]string{}, groups: map[string][]string{}, linked: map[string][]string{}}
 	d.connections = newConnections(d)
 	d.process.Connection = d.connections.use
 	return d

@@ -48,7 +48,7 @@ func (d *Definitions) Rotate(ctx context.Context, by service.Caller) (Rotation, 
 func (d *Definitions) rotate(ctx context.Context, by service.Caller, key string, out *Rotation) error {
 	var changed bool
 	var left *service.Fault
-	_, err := d.log.Update(ctx, key, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
+	_, err := d.asked.Update(ctx, key, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
 		changed, left = false, nil
 		if !exists {
 			return nil, nil, nil

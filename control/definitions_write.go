@@ -57,7 +57,7 @@ func (d *Definitions) Replace(ctx context.Context, by service.Caller, id, revisi
 // one dies. It returns when that is decided; Removed waits for the end. Without a revision, any is deleted.
 func (d *Definitions) Delete(ctx context.Context, by service.Caller, id, revision string, how Deletion) (Definition, error) {
 	how.By, how.At = by.Name, time.Now().UTC()
-	e, err := d.log.Update(ctx, definitionPrefix+id, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
+	e, err := d.asked.Update(ctx, definitionPrefix+id, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
 		if !exists {
 			return nil, nil, d.missingNow(id)
 		}
@@ -145,7 +145,7 @@ func (d *Definitions) put(ctx context.Context, by service.Caller, def *job.Defin
 		return Definition{}, invalid(faults)
 	}
 	created := false
-	e, err := d.log.Update(ctx, definitionPrefix+def.ID, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
+	e, err := d.asked.Update(ctx, definitionPrefix+def.ID, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
 		created = !exists
 		return d.change(by, def, d.process, e, exists, check)
 	})

@@ -173,6 +173,11 @@ func (s *Store) look(job string) (consumer.Memory, int64, error) {
 // Remember implements consumer.Store. What the program does by itself and what changes nothing is not written; what a person does is
 // always in the audit.
 func (s *Store) Remember(ctx context.Context, job string, a consumer.Audit, change func(*consumer.Memory) error) (consumer.Memory, error) {
+	if a.By != consumer.BySelf { // somebody waits for it
+		if err := away(s.log); err != nil {
+			return consumer.Memory{}, fmt.Errorf("remember %s of job %s: %w", a.Action, job, err)
+		}
+	}
 	e, err := s.writes.update(ctx, statePrefix+job, a.By == consumer.BySelf, func(e kafkalog.Entry, exists bool) (value, audit []byte, err error) {
 		before, err := decode(job, e, exists)
 		if err != nil {

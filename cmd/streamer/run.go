@@ -176,7 +176,7 @@ func New(o Options) (*App, error) {
 		Metrics:     reg,
 		Log:         o.Log,
 	})
-	logins.Tokens, logins.Log = people.NewTokens(a.shared, control.AuditOf), o.Log
+	logins.Tokens, logins.Log = people.NewTokens(control.Prompt(a.shared), control.AuditOf), o.Log
 	api := control.API{Version: version, Jobs: a.supervisor, Definitions: definitions, Lines: lines.Of, Store: store, Age: a.shared.Age, Read: definitions.Wait, CatchUp: a.supervisor.CatchUp, Desires: a.supervisor, Fleet: a.supervisor,
 		Audits: store, Connections: definitions.Connections(), Resets: a.supervisor.Resets(), Tokens: logins.Tokens,
 		Record: a.instance.ReadRecord, Moves: a.instance.PlanMove,
