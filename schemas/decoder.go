@@ -182,6 +182,12 @@ func (d *Decoder) decode(value []byte, h Headers) (Found, *DecodeError) {
 	if len(value) == 0 && format != FormatBytes {
 		return asked, problem("the value is empty")
 	}
+	if (format == FormatAuto || format == FormatAvro) && headed(value, h) {
+		e := problem("the header %s names the schema of the value, and it is not read", headerSchemaID)
+		e.Mend = "have the producer write the id in front of the value (in Java: value.schema.id.serializer=io.confluent.kafka.serializers.schema.id.PrefixSchemaIdSerializer), " +
+			"or use format: bytes to take the value as it is"
+		return FoundAvro, e
+	}
 	switch format {
 	case FormatAuto:
 		return d.auto(value)

@@ -44,6 +44,20 @@ const (
 // begins with a zero byte.
 func framed(value []byte) bool { return len(value) >= frameBytes && value[0] == 0 }
 
+// headerSchemaID is where newer serializers can write which schema a value is by: a one and the 16 bytes of its GUID, or a zero and its id. The
+// value is the bare datum then, of which nothing could be told.
+const headerSchemaID = "__value_schema_id"
+
+// headed says whether a value's schema is named by a header, and needed: JSON is read without.
+func headed(value []byte, h Headers) bool {
+	for i := range headerCount(h) {
+		if name, _ := h.Header(i); name == headerSchemaID {
+			return len(value) == 0 || value[0] != '{' && value[0] != '['
+		}
+	}
+	return false
+}
+
 // avro reads what has the id or the fingerprint of its Avro schema.
 func (d *Decoder) avro(value []byte) (Found, *DecodeError) {
 	switch {

@@ -174,3 +174,23 @@ func FuzzFramed(f *testing.F) {
 		}
 	})
 }
+
+// A value whose schema is named by a header is a bare datum: nothing of it is guessed. JSON is read without its schema.
+func TestASchemaThatAHeaderNames(t *testing.T) {
+	h := &fixedHeaders{{headerSchemaID, []byte("\x01" + strings.Repeat("g", 16))}}
+	for name, value := range map[string][]byte{"text by its bytes": data("abc"), "framing by its bytes": framedBy(7, data("a"))} {
+		for _, format := range []Format{FormatAuto, FormatAvro} {
+			_, err := NewDecoder(Config{Format: format, Registry: testRegistry}, nil).Decode(value, h)
+			if err == nil || !strings.Contains(err.Error(), headerSchemaID) || !strings.Contains(err.Error(), "PrefixSchemaIdSerializer") {
+				t.Errorf("%s, %s: %v", name, format, err)
+			}
+		}
+	}
+	b, err := NewDecoder(Config{}, nil).Decode([]byte(`{"a": 1}`), h)
+	if err != nil || b.Len() != 1 || b.Found() != FoundJSON {
+		t.Errorf("JSON: %v", err)
+	}
+	if b, err := NewDecoder(Config{Format: FormatBytes}, nil).Decode(data("abc"), h); err != nil || b.Len() != 1 {
+		t.Errorf("bytes: %v", err)
+	}
+}
