@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -68,5 +69,23 @@ func TestPresets(t *testing.T) {
 	var out, errs bytes.Buffer
 	if code := execute([]string{"preset", "metadat"}, nil, nil, &out, &errs); code != exitMisuse || !strings.Contains(errs.String(), "did you mean metadata?") {
 		t.Errorf("exit %d, %s", code, errs.String())
+	}
+}
+
+// What a job becomes whose connection stands elsewhere is shown, and nobody has to guess where its URL comes from.
+func TestTestWithoutTheConnection(t *testing.T) {
+	t.Parallel()
+	var preset, out, errs bytes.Buffer
+	execute([]string{"preset", "metadata"}, nil, nil, &preset, &errs)
+	file := filepath.Join(t.TempDir(), "job.yaml")
+	if err := os.WriteFile(file, preset.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	record := strings.NewReader(`{"action": "publish", "user": "ann", "project": "42"}`)
+	if code := execute([]string{"test", file, "--record", "-"}, nil, record, &out, &errs); code != exitFine {
+		t.Fatalf("exit %d, %s", code, errs.String())
+	}
+	if !strings.Contains(out.String(), "PUT https://connection.invalid/metadata/project/42\n") || !strings.Contains(errs.String(), `connection: "port-crm" is not looked up here: its URL reads as https://connection.invalid`) {
+		t.Errorf("it shows\n%s\nand says\n%s", out.String(), errs.String())
 	}
 }

@@ -93,7 +93,7 @@ func testCommand(environ []string) *cobra.Command {
 			defer schemas.Close()
 			proc.Registry = schemas.Schema
 		}
-		jobs, err := r.jobs(args[0], proc)
+		jobs, err := r.jobs(c.ErrOrStderr(), args[0], proc)
 		if err != nil {
 			return failure{err}
 		}
@@ -196,15 +196,22 @@ func (r recordFlags) check(c *cobra.Command, arg string) error {
 	return nil
 }
 
-// jobs gives the valid jobs of a file; the error has all faults.
-func (r recordFlags) jobs(file string, p job.Process) ([]consumer.Config, error) {
+// jobs gives the valid jobs of a file; the error has all faults. w is told of connections that are not known, so that nobody wonders about
+// the URLs.
+func (r recordFlags) jobs(w io.Writer, file string, p job.Process) ([]consumer.Config, error) {
 	set, err := job.Load(file)
 	if err != nil {
 		return nil, err
 	}
 	compiled := set.Compile(p)
-	if found := findings(set, set.CompileConnections(p), compiled); anyError(found) {
+	found := findings(set, set.CompileConnections(p), compiled)
+	if anyError(found) {
 		return nil, firstErrors(found)
+	}
+	for _, f := range found {
+		if f.Path == "connection" || strings.HasSuffix(f.Path, ".connection") {
+			findingsText(w, []shownFinding{show(f)})
+		}
 	}
 	var jobs []consumer.Config
 	var ids []string

@@ -237,7 +237,8 @@ func (c *compilation) target(name string) (Target, bool) { return c.targetAt("co
 
 func (c *compilation) targetAt(path, name string) (Target, bool) {
 	if c.process.Connection == nil {
-		c.add(fault.List{{Path: path, Problem: "is not looked up here", Mend: "it has to be there when the job is stored", Warning: true}})
+		c.add(fault.List{{Path: path, Problem: fmt.Sprintf("%q is not looked up here: its URL reads as %s", name, nowhere),
+			Mend: "look at the connection's file along with the job's; it has to be there when the job is stored", Warning: true}})
 		return Target{}, false
 	}
 	t, err := c.process.Connection(c.def.Owner, name)

@@ -182,7 +182,7 @@ func TestJobWithConnection(t *testing.T) {
 	p.Connection = nil
 	for _, url := range []string{"/a/{id}", "https://crm.example.org/a/{id}"} {
 		cfg, faults := compileText(t, p, jobText("connection: crm", "url: '"+url+"'", "headers: {X-A: '{id}'}"))
-		checkFaults(t, faults, []string{"warning: connection: is not looked up here"})
+		checkFaults(t, faults, []string{`warning: connection: "crm" is not looked up here`})
 		if row := consumer.Render(cfg, record)[0]; !strings.HasSuffix(row.Request.URL, "/a/a%2Fb") {
 			t.Errorf("%s", row.Request.URL)
 		}
