@@ -41,7 +41,11 @@ func TestAttackReadTheEnvironment(t *testing.T) {
 	for _, name := range []string{"HOME", "STREAMER_SECRET_KEY", "STREAMER_KAFKA_SASL_PASSWORD", "STREAMER_VALUE", "STREAMER_VALUE_", "streamer_value_a",
 		"STREAMER_VALUE_A=", "STREAMER_VALUE_A ", " STREAMER_VALUE_A", "STREAMER_VALUE_A\nB", "STREAMER_VALUE_../HOME", "STREAMER_VALUE_A}${env:HOME",
 		"${env:STREAMER_VALUE_A}", "STREAMER_VALUE_\u00c4"} {
-		for _, field := range []string{"token: %q", "auth: {bearer: %q}", "basic_auth: {user: %q, password: x}", "headers: {X-Source: %q}", "headers: {Authorization: %q}"} {
+		for _, field := range []string{"token: %q", "auth: {bearer: %q}", "basic_auth: {user: %q, password: x}", "headers: {X-Source: %q}", "headers: {Authorization: %q}",
+			"auth: {api_key: {header: X-Key, value: %q}}", "auth: {oauth2: {token_url: 'https://a.example.org', client_id: a, client_secret: %q}}", "auth: {oauth2: {token_url: 'https://a.example.org', client_id: a, refresh_token: %q}}",
+			"auth: {mtls: {cert: %[1]q, key: %[1]q}}", "routes: [{name: r, url: 'https://b.example.org', auth: {bearer: %q}}]", "routes: [{name: r, headers: {X-Source: %q}}]",
+			"steps: [{name: s, url: 'https://b.example.org', auth: {bearer: %q}}]", "steps: [{name: s, url: 'https://b.example.org', headers: {X-Source: %q}}]",
+			"steps: [{name: s, read_or_create: {read: {url: 'https://b.example.org', headers: {X-Source: %q}}}}]"} {
 			line := fmt.Sprintf(field, "${env:"+name+"}")
 			_, cfg, faults := parseOne(t, "job.yaml", jobText(line)).Admit(p, nil)
 			if faults.Err() == nil {
@@ -50,6 +54,19 @@ func TestAttackReadTheEnvironment(t *testing.T) {
 			if strings.Contains(faults.Error(), "from-env") {
 				t.Errorf("%s: %v", line, faults)
 			}
+		}
+		for _, field := range []string{"auth: {bearer: %q}", "auth: {mtls: {cert: %[1]q, key: %[1]q}}", "tls: {ca: %q}", "tls: {cert: %[1]q, key: %[1]q}",
+			"register: {url: 'https://b.example.org', servicename: a, authorize_url: 'https://a', refresh_url: 'https://a', client_id: a, client_secret: %q, implements: [metadata]}"} {
+			line := fmt.Sprintf(field, "${env:"+name+"}")
+			_, _, faults := parseConnection(t, "name: a\nowner: demo\nbase_url: https://a.example.org\n"+line+"\n").Admit(p, nil)
+			if faults.Err() == nil || strings.Contains(faults.Error(), "from-env") {
+				t.Errorf("connection, %s: %v", line, faults)
+			}
+		}
+		line := fmt.Sprintf("events: {rdm_record: {'https://a.example.org': {publish: {http_method: POST, auth_token: %[1]q}, create: {http_method: POST, headers: {X-Source: %[1]q}}}}}", "${env:"+name+"}")
+		_, _, faults := parseOne(t, "job.yaml", "id: a\nowner: demo\ntopic: [a]\n"+line+"\n").Admit(p, nil)
+		if len(faults.Errors()) < 2 || strings.Contains(faults.Error(), "from-env") {
+			t.Errorf("%s: %v", line, faults)
 		}
 	}
 }
@@ -69,6 +86,11 @@ func TestAttackReferenceInAnotherPlace(t *testing.T) {
 			"auth: {oauth2: {token_url: 'https://%s.example.org/', client_id: a, client_secret: b}}", "auth: {oauth2: {token_url: 'https://a.example.org/?%s', client_id: '%s', client_secret: b, scopes: ['%s'], audience: '%s'}}",
 			"auth: {token_storage: {url: 'https://%s.example.org', service: a, user: b}}", "auth: {token_storage: {url: 'https://a.example.org', service: '%s', user: '%s'}}", "headers: {'%s': a}", "headers: {X-A: '{%s}'}", "delivery: {idempotency_header: '%s'}",
 			"delivery: {breaker: {health: 'https://api.example.org/%s'}}", "delivery: {breaker: {health: 'https://%s.example.org/'}}", "json_body: ['%s']", "query_params: ['%s']", "tombstone: '%s'",
+			"callback: {topic: 'streamer.out.%s'}", "response: {topic: 'streamer.out.%s'}", "connection: '%s'", "routes: [{name: r, url: 'https://b.example.org/%s'}]", "routes: [{name: r, payload: {a: '%s'}}]",
+			"routes: [{name: '%s'}]", "routes: [{name: r, when: {field: $.msg.id, values: ['%s']}}]", "routes: [{name: r, auth: {token_storage: {url: 'https://a.example.org', service: '%s', user: '%s'}}}]",
+			"steps: [{name: s, url: 'https://b.example.org/%s'}]", "steps: [{name: s, url: 'https://b.example.org/', type: POST, payload: {a: '%s'}}]", "steps: [{name: s, url: 'https://b.example.org/', cache: {ttl: 1m, key: '%s'}}]",
+			"steps: [{name: s, read_or_create: {read: {url: 'https://b.example.org/%s'}, missing: '%s'}}]", "steps: [{name: s, url: 'https://b.example.org/', for_each: '%s'}]",
+			"schemas: ['%s']", "instances: '%s'",
 		} {
 			line := strings.ReplaceAll(field, "%s", ref)
 			_, cfg, faults := parseOne(t, "job.yaml", jobText(line)).Admit(p, nil)
@@ -201,10 +223,31 @@ func TestAttackPlantADeadLetter(t *testing.T) {
 		}
 	}
 	// Answers go where dead letters may.
-	for _, line := range []string{"callback: {topic: streamer.jobs}", "callback: {topic: streamer.dead-letters.villages}", "callback: {topic: 'streamer.out.a b'}",
-		"response: {topic: streamer.audit}", "response: {topic: payments}", "events: {}", "routes: []"} {
+	for _, line := range []string{"callback: {topic: 'streamer.out.a b'}", "events: {}", "routes: []"} {
 		if _, _, err := admitted(t, nil, line); err == nil {
 			t.Errorf("%s is taken", line)
+		}
+	}
+	for _, field := range []string{"callback", "response"} {
+		for name, p := range map[string]Process{"with the defaults": plain, "with too wide a grant": attacked(t), "with little": narrow} {
+			for _, topic := range []string{"streamer.jobs", "streamer.status", "streamer.audit", "streamer.dead-letters.villages", "streamer.dead-letters.other", "streamer.out", "__consumer_offsets", "payments", "village", "..", "streamer.out.\njobs", "^.*$"} {
+				_, faults := admit(t, p, nil, fmt.Sprintf("%s: {topic: %q}", field, topic))
+				if faults.Err() == nil || !strings.Contains(faults.Error(), field+".topic: ") {
+					t.Errorf("%s, %s to %q: %v", name, field, topic, faults)
+				}
+			}
+			own := map[string]string{"with the defaults": "streamer.out.mine", "with too wide a grant": "health.out", "with little": "streamer.out.demo.mine"}[name]
+			if _, faults := admit(t, p, nil, field+": {topic: "+own+"}"); faults.Err() != nil {
+				t.Errorf("%s, %s to %s: %v", name, field, own, faults)
+			}
+		}
+		// By default it is a topic of the job's own name, which a grant that lacks it does not allow.
+		if _, faults := admit(t, narrow, nil, field+": {}"); faults.Err() == nil || !strings.Contains(faults.Error(), "owners.demo.produce in the settings") {
+			t.Errorf("%s without a topic: %v", field, faults)
+		}
+		// A route or a method that has a callback asks for the same topic.
+		if _, faults := admit(t, narrow, nil, "routes: [{name: r, callback: true}]"); faults.Err() == nil || !strings.Contains(faults.Error(), "callback.topic: ") {
+			t.Errorf("a route's callback: %v", faults)
 		}
 	}
 }

@@ -192,14 +192,14 @@ type opened struct {
 
 // open gives what the sealed texts of the job come to, by field, as leaf.field has it.
 func (d *Definition) open(s Secrets) map[string]opened {
-	all, targets := map[string]opened{}, d.targets()
+	all, bounds := map[string]opened{}, d.bounds()
 	for _, l := range d.leaves() {
 		switch {
 		case !secret.Sealed(l.text):
 		case s.Masked:
 			all[l.field] = opened{text: masked}
 		default:
-			value, err := s.Keyring.Open(l.text, d.place(l.field, targets))
+			value, err := s.Keyring.Open(l.text, bounds.place(l.field))
 			all[l.field] = opened{value.Reveal(), err}
 		}
 	}

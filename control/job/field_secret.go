@@ -1,7 +1,6 @@
 package job
 
 import (
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,7 +8,6 @@ import (
 	"streamer/control/secret"
 	"streamer/schemas"
 	"streamer/sink"
-	"streamer/sink/wire"
 )
 
 // Which fields of a job are secret is said here and nowhere else: what is sealed before it is stored, and masked when it is read.
@@ -192,48 +190,9 @@ func (d *Definition) leaves() map[string]leaf {
 	return all
 }
 
-// targets are all places that requests of the job may go to, as scheme://host:port, sorted: in every branch, route and health URL.
-func (d *Definition) targets() []string {
-	found := map[string]bool{}
-	var walk func(v schemas.Value, r role, depth int)
-	note := func(text string) {
-		if !strings.Contains(text, "://") {
-			return
-		}
-		// The parser is the one that the requests are made with.
-		if origin, _, err := wire.ParseOrigin(text); err == nil {
-			found[origin.String()] = true
-		} else {
-			found["?"+text] = true
-		}
-	}
-	walk = func(v schemas.Value, r role, depth int) {
-		if depth > maxNesting || r == data || r == headerList {
-			return
-		}
-		if text, ok := v.Str(); ok && !r.hidden() {
-			note(text)
-		}
-		for name, m := range v.Members() {
-			if !r.hidden() {
-				note(name)
-			}
-			if connection, ok := m.Str(); ok && name == "connection" {
-				found[toConnection+connection] = true
-			}
-			walk(m, r.within(name), depth+1)
-		}
-		for e := range v.Elements() {
-			walk(e, r, depth+1)
-		}
-	}
-	walk(d.value, plain, 0)
-	return slices.Sorted(maps.Keys(found))
-}
-
 // Connections are the names of all connections that the job names: for itself, in its routes and in its steps.
 func (d *Definition) Connections() (names []string) {
-	for _, target := range d.targets() {
+	for _, target := range d.bounds().targets {
 		if name, ok := strings.CutPrefix(target, toConnection); ok {
 			names = append(names, name)
 		}
@@ -243,8 +202,3 @@ func (d *Definition) Connections() (names []string) {
 
 // toConnection begins a target that is a connection; no origin begins so.
 const toConnection = "connection "
-
-// place is what a sealed value of a field of the job, or connection, is bound to.
-func (d *Definition) place(field string, targets []string) secret.Place {
-	return append(secret.Place{d.kind, d.ID, field}, targets...)
-}

@@ -70,9 +70,9 @@ func (d *Definition) Seal(k *secret.Keyring, before *Definition) ([]byte, fault.
 
 // seal is Seal; what has a fault reads as masked.
 func (d *Definition) seal(k *secret.Keyring, before *Definition) ([]byte, fault.List) {
-	s := sealing{def: d, keyring: k, before: before, targets: d.targets()}
+	s := sealing{def: d, keyring: k, before: before, bounds: d.bounds()}
 	if before != nil {
-		s.old, s.oldTargets = before.leaves(), before.targets()
+		s.old, s.oldBounds = before.leaves(), before.bounds()
 	}
 	v := rewrite(d.value, func(l leaf) string {
 		text, problem, mend := s.leaf(l)
@@ -88,12 +88,12 @@ func (d *Definition) seal(k *secret.Keyring, before *Definition) ([]byte, fault.
 type sealing struct {
 	def     *Definition
 	keyring *secret.Keyring
-	targets []string
+	bounds  bounds
 	faults  fault.List
 
-	before     *Definition // nil: a new job
-	old        map[string]leaf
-	oldTargets []string
+	before    *Definition // nil: a new job
+	old       map[string]leaf
+	oldBounds bounds
 }
 
 // leaf gives what is stored in place of a leaf.
@@ -116,15 +116,15 @@ func (s *sealing) leaf(l leaf) (text, problem, mend string) {
 // written again as it is would be a changed one.
 func (s *sealing) stored(l leaf) bool {
 	old, known := s.old[l.field]
-	if !known || s.before.ID != s.def.ID || !slices.Equal(s.targets, s.oldTargets) || s.keyring.ID() == "" || secret.KeyID(old.text) != s.keyring.ID() {
+	if !known || s.before.ID != s.def.ID || !slices.Equal(s.bounds.of(l.field), s.oldBounds.of(l.field)) || s.keyring.ID() == "" || secret.KeyID(old.text) != s.keyring.ID() {
 		return false
 	}
-	value, err := s.keyring.Open(old.text, s.def.place(l.field, s.targets))
+	value, err := s.keyring.Open(old.text, s.bounds.place(l.field))
 	return err == nil && subtle.ConstantTimeCompare([]byte(value.Reveal()), []byte(l.text)) == 1
 }
 
 func (s *sealing) clear(field, text string) (sealed, problem, mend string) {
-	sealed, err := s.keyring.Seal(sink.Secret(text), s.def.place(field, s.targets))
+	sealed, err := s.keyring.Seal(sink.Secret(text), s.bounds.place(field))
 	if err != nil {
 		return "", "is a secret in clear, and there is no key to seal it with",
 			"set STREAMER_SECRET_KEY (" + secret.Mend + "), or write a reference: ${env:STREAMER_VALUE_…} or ${file:name}"
@@ -147,8 +147,8 @@ func (s *sealing) unchanged(l leaf) (text, problem, mend string) {
 	if s.before.ID != s.def.ID {
 		return "", "is the secret of another job", enterAgain
 	}
-	if !slices.Equal(s.targets, s.oldTargets) {
-		return "", "is only kept while every target of the job is the same, and " + moved(s.oldTargets, s.targets), enterAgain
+	if !slices.Equal(s.bounds.of(l.field), s.oldBounds.of(l.field)) {
+		return "", "is only kept while every target of the job is the same, and " + moved(s.oldBounds.targets, s.bounds.targets), enterAgain
 	}
 	if secret.Sealed(old.text) {
 		return old.text, "", ""
@@ -170,7 +170,10 @@ func moved(before, now []string) string {
 	if added := missing(now, before); len(added) > 0 {
 		return name(added[0]) + " is new"
 	}
-	return name(missing(before, now)[0]) + " is gone"
+	if gone := missing(before, now); len(gone) > 0 {
+		return name(gone[0]) + " is gone"
+	}
+	return "they have changed places"
 }
 
 // Admit is all that stands between what somebody writes and what is stored and run: Seal, and Compile of what comes of it, with the faults
@@ -199,14 +202,14 @@ func (d *Definition) Admit(p Process, before *Definition) (sealed []byte, cfg co
 // Reseal gives the job with every secret sealed by the keyring's first key: those that another key has sealed, and those in clear.
 // changed is false if there was nothing to do. With a fault (a secret that no key opens) the result is nil.
 func (d *Definition) Reseal(k *secret.Keyring) (sealed []byte, changed bool, faults fault.List) {
-	s := sealing{def: d, keyring: k, targets: d.targets()}
+	s := sealing{def: d, keyring: k, bounds: d.bounds()}
 	v := rewrite(d.value, func(l leaf) string {
 		text := l.text
 		switch {
 		case secret.Sealed(text) && k.ID() != "" && secret.KeyID(text) == k.ID():
 			return text
 		case secret.Sealed(text):
-			value, err := k.Open(text, d.place(l.field, s.targets))
+			value, err := k.Open(text, s.bounds.place(l.field))
 			if err != nil {
 				faults.Add(l.path, err.Error(), "")
 				return masked
