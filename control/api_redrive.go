@@ -86,7 +86,8 @@ func (a deadLettersService) Redrive(ctx context.Context, by service.Caller, in R
 	if err != nil {
 		return redriveProblem(err)
 	}
-	return emit(RedriveLine{Report: redriveReport(report)})
+	cfg, _ := a.Jobs.Config(in.Job) // whose letters these are
+	return emit(RedriveLine{Report: redriveReport(report, cfg.Sink)})
 }
 
 // GiveUpRequest says which dead letters become final without being sent.
@@ -154,29 +155,34 @@ func redriveProblem(err error) error {
 	return lettersProblem(err)
 }
 
-func redriveReport(r consumer.RedriveReport) *RedriveReport {
+func redriveReport(r consumer.RedriveReport, to sink.Config) *RedriveReport {
 	out := &RedriveReport{RedriveProgress: r.RedriveProgress, Left: r.Left}
 	for _, s := range r.Samples {
 		sample := RedriveSample{Letter: s.Letter, Source: s.Source, Problem: s.Problem, Requests: []SampleRequest{}}
 		for _, row := range s.Rows {
 			sample.Requests = append(sample.Requests, SampleRequest{Row: int32(row.Row), Route: row.Route, Verdict: row.Verdict, Problem: row.Problem, Method: row.Request.Method,
-				URL: row.Request.URL, Headers: openHeaders(row.Request.Header), Body: row.Request.Body})
+				URL: row.Request.URL, Headers: openHeaders(row.Request.Header, renderedLogin(to.AuthOf(row.Request.URL))), Body: row.Request.Body})
 		}
 		out.Samples = append(out.Samples, sample)
 	}
 	return out
 }
 
-// openHeaders hides what may be a secret: a job's headers may come from references.
-func openHeaders(headers []sink.Header) []LetterHeader {
+// openHeaders hides what may be a secret: a job's headers may come from references. The login that the sink adds comes last, masked.
+func openHeaders(headers []sink.Header, login RenderedHeader) []LetterHeader {
 	var out []LetterHeader
 	for _, h := range headers {
-		name, value := textproto.CanonicalMIMEHeaderKey(h.Name), "********"
+		name, value := textproto.CanonicalMIMEHeaderKey(h.Name), masked
 		switch {
+		case name == login.Name:
+			continue
 		case name == "Content-Type", name == "Accept", name == "Idempotency-Key", name == "Traceparent", strings.HasPrefix(name, "Streamer-"):
 			value = h.Value
 		}
 		out = append(out, LetterHeader{Key: h.Name, Value: Bytes(value)})
+	}
+	if login.Name != "" && len(headers) > 0 {
+		out = append(out, LetterHeader{Key: login.Name, Value: Bytes(login.Value)})
 	}
 	return out
 }

@@ -92,7 +92,7 @@ func TestRedrive(t *testing.T) {
 		says            string
 	}{
 		{"a dry run", "visits", `{"class":["rejected"],"limit":7,"dry_run":true,"keep_keys":true}`, 200,
-			`"headers":[{"key":"idempotency-key","value":"k/r1"},{"key":"X-Token","value":"********"}],"body":{"base64":"/w=="}}]}]}}`},
+			`"headers":[{"key":"idempotency-key","value":"k/r1"},{"key":"X-Token","value":"********"},{"key":"Authorization","value":"Bearer ********"}],"body":{"base64":"/w=="}}]}]}}`},
 		{"all", "visits", ``, 200, "{\"progress\":{\"matching\":2,"},
 		{"fails on the way", "visits", `{"rate":2}`, 200, `"problem":{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the dead letters cannot be read: broker 1`},
 		{"another one runs", "visits", `{"rate":3}`, 409, "another redrive of this job's dead letters is running; wait for it"},

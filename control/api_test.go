@@ -15,6 +15,7 @@ import (
 
 	"streamer/consumer"
 	"streamer/control/service"
+	"streamer/sink"
 )
 
 type fakeJobs []JobHere
@@ -44,7 +45,7 @@ func (f fakeJobs) Deliveries(string) (Deliveries, bool) { return nil, false }
 func (f fakeJobs) Gaps(string) (Gaps, bool) { return nil, false }
 
 func (f fakeJobs) Config(job string) (consumer.Config, bool) {
-	return consumer.Config{Job: job, DeadLetterTopic: "letters"}, job != "people"
+	return consumer.Config{Job: job, DeadLetterTopic: "letters", Sink: sink.Config{Auth: sink.Auth{Bearer: "s3cret"}}}, job != "people"
 }
 
 var morning = time.Date(2026, 1, 31, 6, 0, 0, 0, time.UTC)
