@@ -32,6 +32,24 @@ func TestKafkaKill(t *testing.T) {
 	b.terminate()
 }
 
+// The same with two routes, a step before each, and a callback: whatever was killed, each part was told of before its offset was committed.
+func TestKafkaKillWithSteps(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, consumertest.Kafka(t), 4)
+	w.tells()
+	w.delay.Store(30)
+	commits := w.cluster.WatchCommits(t, w.group, 20*time.Millisecond)
+	a, b := w.start(), w.start()
+	w.produce(60, 6)
+	w.attempts(400 + w.random.IntN(400))
+	w.kill(a)
+	w.verdict(commits)
+	if len(w.toldOf()) == 0 {
+		t.Error("nothing was told: this proves nothing")
+	}
+	b.terminate()
+}
+
 // An instance is frozen for longer than its session while it owns half of the partitions. The other one takes them over. What the
 // frozen one had waiting when it wakes up must not be sent any more.
 func TestKafkaFreeze(t *testing.T) {

@@ -62,6 +62,8 @@ type world struct {
 	group   string
 	events  []checker.Event
 	rows    []checker.Row
+	routes  []string // of the job, each with a step before it; nil: it has none
+	told    string   // the topic that is told of answers; empty: none
 	started int
 	delay   atomic.Int64 // of each answer, in milliseconds, besides the random one
 }
@@ -94,13 +96,20 @@ func newWorld(t *testing.T, c *consumertest.Cluster, partitions int32) *world {
 	w.job, w.in = consumertest.Name("chaos"), consumertest.Name("chaos")
 	w.group = w.in + "." + w.job
 	usualTimes(t, c, w.group)
+	w.define(fmt.Sprintf("url: %s/rows/{id}", api.URL()))
+	return w
+}
+
+// define writes the job, with a few lines of its own.
+func (w *world) define(lines string) {
+	w.Helper()
 	w.write("job.yaml", fmt.Sprintf(`
 id: %s
 owner: chaos
 type: PUT
 topic: [%s]
 datamap: {id: $.msg.id, n: $.msg.n}
-url: %s/rows/{id}
+%s
 json_body: [n]
 order: key
 delivery:
@@ -108,8 +117,42 @@ delivery:
   concurrency: 128
   retry: {initial: 20ms, max: 200ms}
   breaker: {failures: 1000}
-`, w.job, w.topic, api.URL()))
-	return w
+`, w.job, w.topic, lines))
+}
+
+// tells gives the job two routes, a step before each, and a topic that is told of their answers, with the broker's time.
+func (w *world) tells() {
+	w.Helper()
+	w.told = w.cluster.Topic(w, w.in+".out.told", 2, "message.timestamp.type=LogAppendTime")
+	w.routes = []string{"search", "mail"}
+	url := w.api.URL()
+	w.define(fmt.Sprintf(`
+steps: [{name: owner, url: "%[1]s/owners/{$.msg.id}"}]
+routes:
+  - {name: search, url: "%[1]s/search/{id}"}
+  - {name: mail, url: "%[1]s/mail/{id}", headers: {X-Owner: "{$.steps.owner.status}"}}
+callback: {topic: %[2]s}`, url, w.told))
+}
+
+// toldOf is what the topic was told.
+func (w *world) toldOf() (out []checker.Told) {
+	w.Helper()
+	for _, r := range w.cluster.ReadAll(w, w.told) {
+		var v struct {
+			Source struct {
+				Topic     string
+				Partition int32
+				Offset    int64
+				Row       int
+				Route     string
+			}
+		}
+		if err := json.Unmarshal(r.Value, &v); err != nil {
+			w.Fatal(err)
+		}
+		out = append(out, checker.Told{Position: checker.Position(v.Source), At: r.Timestamp, Where: checker.Place{Partition: r.Partition, Offset: r.Offset}})
+	}
+	return out
 }
 
 // usualTimes lets a group of the consumer protocol give members up as soon as the classic one does; it would be after 45 s. A freeze that
@@ -175,7 +218,14 @@ func (w *world) produce(keys, each int) {
 		}
 		consumertest.Produce(w, producer, batch...)
 		for _, r := range batch {
-			w.rows = append(w.rows, checker.Row{Position: checker.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Lane: string(r.Key)})
+			row := checker.Row{Position: checker.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Lane: string(r.Key)}
+			if w.routes == nil {
+				w.rows = append(w.rows, row)
+			}
+			for part, route := range w.routes {
+				row.Route, row.Part, row.Told = route, part, true
+				w.rows = append(w.rows, row)
+			}
 		}
 	}
 }
@@ -208,8 +258,12 @@ func (w *world) split(a, b *instance, partitions int) {
 func (w *world) verdict(commits *consumertest.CommitWatch) *checker.Verdict {
 	w.Helper()
 	w.cluster.WaitForLag(w, within, w.group, w.topic)
+	var told []checker.Told
+	if w.told != "" {
+		told = w.toldOf()
+	}
 	v := checker.Check(checker.History{
-		Rows: w.rows, Attempts: w.api.Attempts(), Commits: commits.Stop(w), Events: w.events, Timeout: 5 * time.Second,
+		Told: told, Rows: w.rows, Attempts: w.api.Attempts(), Commits: commits.Stop(w), Events: w.events, Timeout: 5 * time.Second,
 		DeadLetters: w.cluster.DeadLetters(w, w.in+".dead-letters."+w.job),
 	})
 	v.Check(w)
