@@ -155,12 +155,15 @@ func (r *registrations) ended(name string, said sink.Registration, err error) (w
 	return wait
 }
 
-// waits says what the instance is not ready for, by connection; looked is false before the connections were looked at.
-func (r *registrations) waits() (looked bool, waits []string) {
+// waits says what is not registered, by connection. The instance is ready for it when the connections were looked at, and those that there
+// were then are registered.
+func (r *registrations) waits() (ready bool, waits []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	ready = r.looked
 	for _, name := range slices.Sorted(maps.Keys(r.all)) {
-		if g := r.all[name]; g.opening {
+		if g := r.all[name]; !g.done {
+			ready = ready && !g.opening
 			cause := g.cause
 			if cause == "" {
 				cause = "not answered yet"
@@ -168,7 +171,7 @@ func (r *registrations) waits() (looked bool, waits []string) {
 			waits = append(waits, fmt.Sprintf("connection %s registers service %s: %s", name, g.said.Name, cause))
 		}
 	}
-	return r.looked, waits
+	return ready, waits
 }
 
 // registrations gives what the connections want to be registered, of those that can be used.

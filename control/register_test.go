@@ -91,7 +91,7 @@ func TestInstanceIsReadyWhenServicesAreRegistered(t *testing.T) {
 		ok(c.Create(ctx, admin, registering("d", "https://three.test")))
 		ok(c.Replace(ctx, admin, "b", "", []byte(strings.Replace(string(registering("b", "https://two.test")), "https://b.test", "https://b.test/v2", 1))))
 		time.Sleep(5 * time.Second)
-		if r := x.Readiness(); !r.Ready {
+		if r := x.Readiness(); !r.Ready || len(r.Registrations) != 1 || r.Registrations[0] != "connection d registers service port-d: it is down" {
 			t.Errorf("readiness %+v", r)
 		}
 		ok(c.Replace(ctx, admin, "b", "", []byte(strings.Replace(string(registering("b", "https://two.test")), "geheim-1", "geheim-2", 1))))

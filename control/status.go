@@ -20,7 +20,7 @@ type Readiness struct {
 	// Log says what is wrong with the log that instances share; empty: nothing.
 	Log string `json:"log,omitempty"`
 	LogAge
-	// Registrations are those of connections that are waited for, and why they are not done.
+	// Registrations are those of connections that are not done, and why; those of the start are waited for.
 	Registrations []string `json:"registrations,omitempty"`
 	// Doubted are live instances to which no call is passed on, since their addresses are not proven, and why.
 	Doubted  []string    `json:"doubted,omitempty"`
@@ -121,7 +121,7 @@ func (s *Supervisor) Readiness() Readiness {
 	r.Log, r.LogAgeSeconds = log.Problem(), log.Age().Seconds()
 	var registered bool
 	registered, r.Registrations = s.registrations.waits()
-	r.Ready = begun && reached && notRead(log) == nil && registered && len(r.Registrations) == 0 && !r.Stopping
+	r.Ready = begun && reached && notRead(log) == nil && registered && !r.Stopping
 	return r
 }
 
