@@ -215,17 +215,27 @@ func FuzzParseFile(f *testing.F) {
 	f.Add("a.yaml", []byte(jobText()))
 	f.Add("a.yaml", []byte("a: &x {k: [1]}\nb: {<<: *x}\nc: *x\n"))
 	f.Add("a.json", []byte(`[{"id":"a","topic":["b"],"delivery":{"timeout":"3s"}}]`))
+	f.Add("a.yaml", []byte("name: a\nowner: o\nbase_url: https://x.test\ntls: {ca: x}\n---\nname: a\nowner: '*'\n---\n"+jobText("connection: a")))
 	f.Fuzz(func(t *testing.T, name string, src []byte) {
 		defs, broken := ParseFile(name, src)
 		if len(defs) == 0 && len(broken) == 0 {
 			t.Error("neither a job nor a finding")
 		}
-		for _, d := range defs {
-			_, faults := d.Compile(Process{Namespace: "streamer"})
-			for _, found := range d.Findings(faults) {
-				if found.Problem == "" || found.Line == 0 {
-					t.Errorf("a finding without problem or line: %+v", found)
-				}
+		var set Set
+		set.Parse(name, src)
+		if len(set.Jobs)+len(set.Connections) != len(defs) {
+			t.Errorf("%d jobs and %d connections of %d documents", len(set.Jobs), len(set.Connections), len(defs))
+		}
+		var all []Finding
+		for _, c := range set.Compile(Process{Namespace: "streamer"}) {
+			all = append(all, c.Findings(c.Faults)...)
+		}
+		for _, c := range set.CompileConnections(Process{Namespace: "streamer"}) {
+			all = append(all, c.Findings(c.Faults)...)
+		}
+		for _, found := range all {
+			if found.Problem == "" || found.Line == 0 {
+				t.Errorf("a finding without problem or line: %+v", found)
 			}
 		}
 	})
