@@ -31,9 +31,10 @@ build: ## bin/streamer
 test: race kafka ## all tests: those that need no real Kafka, with the race detector, then those on one (KAFKA_VERSION=4.3.1 for another one)
 test: COUNT := -count=1
 
-# The longest package comes first, so that it is not waited for alone at the end.
+# The longest package comes first, so that it is not waited for alone at the end. A program with the race detector sleeps for a second before
+# it exits, unless told otherwise, and hundreds are started here.
 race: ## the tests that need no real Kafka, with the race detector
-	go test -race $(COUNT) -skip '^TestKafka' -timeout 20m $(TESTFLAGS) $(or $(PKG),./consumer ./...)
+	GORACE=atexit_sleep_ms=20 go test -race $(COUNT) -skip '^TestKafka' -timeout 20m $(TESTFLAGS) $(or $(PKG),./consumer ./...)
 
 # More tests at once than there are processors: they wait for sessions to end, and for brokers to start.
 kafka: ## the tests on a real Kafka, which it installs and starts
