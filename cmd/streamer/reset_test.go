@@ -136,8 +136,8 @@ func commands(t *testing.T, o operator, job, topic string) {
 	}
 	has(o.types(0, "offsets reset --keep-keys --yes --table "+file+" "+job), "done")
 	has(o.types(0, "audit --job "+job), "reset-begin", "reset-table", "local:operator")
-	has(o.types(1, "offsets reset --to yesterday --dry-run "+job), `"yesterday" is nothing of what is understood`, "say earliest, latest")
-	has(o.types(1, "offsets reset --set "+topic+"/7=1 --dry-run "+job), "has no partition 7")
+	has(o.types(2, "offsets reset --to yesterday --dry-run "+job), `"yesterday" is nothing of what is understood`, "say earliest, latest")
+	has(o.types(2, "offsets reset --set "+topic+"/7=1 --dry-run "+job), "has no partition 7")
 	has(o.types(2, "offsets reset --dry-run "+job), "needs --to, --set or --table")
 	has(o.types(2, "offsets reset --to 1 --partition 0 --dry-run "+job), "--partition needs --topic")
 }
