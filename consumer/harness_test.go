@@ -243,6 +243,10 @@ func dialWhen(up *atomic.Bool) func(context.Context, string, string) (net.Conn, 
 // should end (nil: delivered). Call it when everything is committed.
 func (f *fixture) verdict(cfg Config, topic string, want func(*kgo.Record) checker.Want, events ...checker.Event) {
 	f.Helper()
+	// Who was answered may have committed before the receiver notes the end of it. One that hangs is no matter: it is judged as it is.
+	ended, cancel := context.WithTimeout(f.Context(), time.Second)
+	_ = f.api.Wait(ended, f.api.Len())
+	cancel()
 	h := checker.History{Attempts: f.api.Attempts(), Commits: f.watches[cfg.Group].Stop(f), Events: events, Timeout: cfg.Sink.Timeout,
 		DeadLetters: f.cluster.DeadLetters(f, cfg.DeadLetterTopic)}
 	for _, r := range f.cluster.ReadAll(f, topic, kgo.FetchIsolationLevel(kgo.ReadCommitted())) {
