@@ -216,6 +216,10 @@ func TestAttackPlantADeadLetter(t *testing.T) {
 	if text := faults.Error(); !strings.Contains(text, `topic "streamer.out.other" is not granted to demo; leave it out for streamer.dead-letters.villages; whoever runs streamer can grant it: owners.demo.produce in the settings`) {
 		t.Error(text)
 	}
+	_, faults = admit(t, narrow, nil, "callback: {}") // whose default is not granted either
+	if text := faults.Error(); !strings.Contains(text, `topic "streamer.out.villages" is not granted to demo; name one of streamer.out.demo.*; whoever runs streamer`) {
+		t.Error(text)
+	}
 	// His own dead letters come back without end: by name, and by a pattern.
 	for _, topics := range []string{"[streamer.out.a]", `['^streamer\.out\..*$']`, `[x, '^streamer\.out\.a$']`} {
 		if _, faults := admit(t, plain, nil, "topic: "+topics, "dead_letter: {topic: streamer.out.a}"); faults.Err() == nil || !strings.Contains(faults.Error(), "the job reads topic") {

@@ -72,7 +72,13 @@ func (c *compilation) checkProduced(at, topic, own string, cfg *consumer.Config)
 	case !topicName.MatchString(topic) || topic == "." || topic == ".." || c.closed(topic) || list == nil && !strings.HasPrefix(topic, out):
 		c.faults.Add(at, fmt.Sprintf("topic %q may not be written by a job", clip(topic)), fmt.Sprintf("leave it out for %s, or name one of %s*", own, out))
 	case list != nil && !has(list, topic):
-		c.faults.Add(at, fmt.Sprintf("topic %q is not granted to %s", topic, c.def.Owner), "leave it out for "+own+"; "+c.granted("produce"))
+		mend := "leave it out for " + own + "; "
+		if strings.HasPrefix(own, out) && !has(list, own) { // what a job tells of answers needs the grant by any name, its dead letters do not
+			if mend = ""; len(list) > 0 {
+				mend = "name one of " + strings.Join(list, ", ") + "; "
+			}
+		}
+		c.faults.Add(at, fmt.Sprintf("topic %q is not granted to %s", topic, c.def.Owner), mend+c.granted("produce"))
 	case readsItself(cfg, topic):
 		c.faults.Add(at, fmt.Sprintf("the job reads topic %q itself", topic), "what it writes there would come back to it without end")
 	}
