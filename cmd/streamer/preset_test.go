@@ -88,4 +88,8 @@ func TestTestWithoutTheConnection(t *testing.T) {
 	if !strings.Contains(out.String(), "PUT https://connection.invalid/metadata/project/42\n") || !strings.Contains(errs.String(), `connection: "port-crm" is not looked up here: its URL reads as https://connection.invalid`) {
 		t.Errorf("it shows\n%s\nand says\n%s", out.String(), errs.String())
 	}
+	out.Reset()
+	if code := execute([]string{"test", file, "--record", "-"}, nil, strings.NewReader("{"), &out, &errs); code != exitFailed || !strings.HasPrefix(out.String(), "# job rds-metadata, the record: payload error") {
+		t.Errorf("exit %d, it shows\n%s", code, out.String())
+	}
 }

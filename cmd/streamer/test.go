@@ -311,7 +311,11 @@ func requestsText(w io.Writer, shown []shownRequest) error {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "# job %s, row %d", s.Job, s.Row)
+		if fmt.Fprintf(&b, "# job %s, ", s.Job); s.Row < 0 {
+			b.WriteString("the record")
+		} else {
+			fmt.Fprintf(&b, "row %d", s.Row)
+		}
 		if s.Route != "" {
 			b.WriteString(", route " + s.Route)
 		}
