@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -171,7 +172,7 @@ func (p *partition) work(ctx context.Context) {
 	defer close(p.workerDone)
 	idle, busy := time.NewTimer(idleAfter), false
 	defer idle.Stop()
-	for {
+	for turn := time.Now(); ; {
 		if own, rec := p.dequeue(); own != nil || rec != nil {
 			if own != nil {
 				p.takeAgain(own)
@@ -180,6 +181,10 @@ func (p *partition) work(ctx context.Context) {
 			}
 			p.warn()
 			busy = true
+			if time.Since(turn) > workerTurn {
+				runtime.Gosched()
+				turn = time.Now()
+			}
 			continue
 		}
 		if busy {
@@ -196,6 +201,10 @@ func (p *partition) work(ctx context.Context) {
 		}
 	}
 }
+
+// workerTurn is how long a worker decodes before it lets others have its processor. The scheduler itself takes it away after 10 ms only, and
+// who asks the API would wait for so long for each partition that has records.
+const workerTurn = time.Millisecond
 
 // idleAfter is how long a worker keeps the memory of its largest record when nothing comes.
 const idleAfter = 10 * time.Second
