@@ -114,9 +114,10 @@ func (t *Told) Callback(url string, body []byte, r *Response, secret func(name s
 	return c
 }
 
+// bodyText is a body as JSON has it; nil for one of no bytes, which is no other than none.
 func bodyText(body []byte) any {
 	switch {
-	case body == nil:
+	case len(body) == 0:
 		return nil
 	case utf8.Valid(body):
 		return string(body)

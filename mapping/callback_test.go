@@ -32,6 +32,9 @@ func TestCallback(t *testing.T) {
 		"another row, no body, an answer that is no JSON": {`{"id": 7}`, "https://x.example.org/", nil, &Response{Status: 200, Body: []byte("ok"), Truncated: true},
 			`{"response":{"status":200,"headers":{},"body":"ok","truncated":true},"response_json":null,"service_type":null,"service_method":null,` +
 				`"request_url":"https://x.example.org/","payload":null,"payload_object":null,"record_id":null,"draft_id":null,"record":null,"draft":null,"data":{"id":7}}`},
+		"bodies of no bytes": {`{"id": 7}`, "https://x.example.org/", []byte{}, &Response{Status: 204, Body: []byte{}},
+			`{"response":{"status":204,"headers":{},"body":null},"response_json":null,"service_type":null,"service_method":null,` +
+				`"request_url":"https://x.example.org/","payload":null,"payload_object":null,"record_id":null,"draft_id":null,"record":null,"draft":null,"data":{"id":7}}`},
 		"bytes, and no answer": {`{"id": 7}`, "https://x.example.org/", []byte{0xff}, nil,
 			`{"response":null,"response_json":null,"service_type":null,"service_method":null,"request_url":"https://x.example.org/","payload":{"base64":"/w=="},` +
 				`"payload_object":null,"record_id":null,"draft_id":null,"record":null,"draft":null,"data":{"id":7}}`},
