@@ -99,6 +99,9 @@ func (r *Runner) handOne(ctx context.Context, part commits) <-chan error {
 		offsets[at.Topic][at.Partition] = kgo.EpochOffset{Epoch: c.Epoch, Offset: c.Offset}
 	}
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		if !r.member.is(req.MemberID) { // the client has joined anew, and nobody was told yet
+			return &expelledError{kerr.UnknownMemberID}
+		}
 		for i := range req.Topics {
 			for j := range req.Topics[i].Partitions {
 				p := &req.Topics[i].Partitions[j]

@@ -7,10 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"streamer/consumer/consumertest"
+	"streamer/sink/sinktest"
 )
 
 // An instance is stopped while its group waits for a dead member's session: its rows are committed and it leaves, all the same. The story:
@@ -63,5 +66,57 @@ func TestAStopDoesNotWaitForADeadMember(t *testing.T) {
 	f.committed(cfg, topic)
 	if n := f.api.Len(); n != len(batch) {
 		t.Errorf("%d attempts for %d rows", n, len(batch))
+	}
+}
+
+// Nothing is committed in the name of another member than the one that was given the partitions. The story:
+//
+//  1. A is put out of its group, and learns it when it joins again: its client goes on as B, without a word about A's partitions.
+//  2. They may be somebody else's by now. A is stopped before B is given any: what A has finished, committed by B, would be taken, over
+//     what their owner has committed since.
+func TestAStopCommitsForNoOtherMember(t *testing.T) {
+	classicOnly(t)
+	t.Parallel()
+	gate := make(chan struct{})
+	f := setup(t, consumertest.Fake(t), func(*sinktest.Attempt) sinktest.Answer {
+		<-gate
+		return sinktest.Answer{}
+	})
+	topic := f.cluster.Topic(t, "t", 1)
+	consumertest.Produce(t, f.producer, rec(topic, 0, "k", 0))
+	cfg := f.job(topic, func(c *Config) { c.Sink.Timeout, c.Drain = time.Minute, time.Minute })
+	j := f.run(cfg)
+	consumertest.WaitFor(t, within, "the attempt", func() (any, bool) { return f.api.Len(), f.api.Len() == 1 })
+	first, _ := j.runner.client.GroupMetadata()
+	var others atomic.Int32
+	joining, once := make(chan struct{}), sync.Once{}
+	f.cluster.Fake.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		f.cluster.Fake.KeepControl()
+		if req.(*kmsg.OffsetCommitRequest).MemberID != first {
+			others.Add(1)
+		}
+		return nil, nil, false
+	})
+	f.cluster.Fake.ControlKey(int16(kmsg.JoinGroup), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		f.cluster.Fake.KeepControl()
+		switch id := req.(*kmsg.JoinGroupRequest).MemberID; id {
+		case "":
+		case first:
+			resp := req.ResponseKind().(*kmsg.JoinGroupResponse)
+			resp.ErrorCode = kerr.UnknownMemberID.Code
+			return resp, nil, true
+		default:
+			once.Do(func() { close(joining) })
+		}
+		return nil, nil, false
+	})
+	f.cluster.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.RebalanceInProgress, Count: 1})
+	<-joining
+	close(gate)
+	if err := j.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if n := others.Load(); n > 0 {
+		t.Errorf("%d commits in the name of another member", n)
 	}
 }

@@ -214,6 +214,13 @@ func (m *membership) changed(id string) bool {
 	return before != "" && before != id
 }
 
+// is says that a member is the one that was given this session's partitions: what they have finished is committed in no other name.
+func (m *membership) is(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return id != "" && m.id == id
+}
+
 // expelled is called when it shows that the group has put this member out although the client was not told so. The story:
 //
 //  1. A is put out of its group: by a tool, or by a rebalance that it answered too late. B takes its partitions over.
