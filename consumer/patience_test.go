@@ -255,6 +255,22 @@ func TestHurry(t *testing.T) {
 	}
 }
 
+// A fetch that could not be written is held back by nobody: its connection, which was closed before, is not kept.
+func TestAFetchThatIsNotWrittenIsForgotten(t *testing.T) {
+	t.Parallel()
+	p := &patience{}
+	ours, theirs := net.Pipe()
+	conn := &groupConn{Conn: ours, patience: p, asked: map[int32]kmsg.Key{}}
+	if err := errors.Join(conn.Close(), theirs.Close()); err != nil {
+		t.Fatal(err)
+	}
+	fetch := kmsg.NewPtrFetchRequest()
+	fetch.SetVersion(fetchVersion)
+	if _, err := conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, fetch, 7)); err == nil || len(p.held) != 0 {
+		t.Errorf("%v, %d held", err, len(p.held))
+	}
+}
+
 // fill writes n records of 2 KB into partition 0, in small batches: a fetch is whole batches.
 func (f *fixture) fill(topic string, n int) {
 	f.Helper()

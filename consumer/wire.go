@@ -56,7 +56,11 @@ func (c *groupConn) Write(b []byte) (int, error) {
 			c.mu.Unlock()
 		}
 	}
-	return c.Conn.Write(b)
+	n, err := c.Conn.Write(b)
+	if err != nil { // it may have been closed before
+		c.patience.answered(c)
+	}
+	return n, err
 }
 
 // fetchVersion is the first version of Fetch that begins with the wait, behind its header.
