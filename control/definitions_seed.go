@@ -124,8 +124,12 @@ func (s *sowing) job(def *job.Definition, p job.Process, out *Seeded) error {
 	return nil
 }
 
-// write adds a write, if it has its place in this transaction.
+// write adds a write, if it has its place in this transaction. One that no transaction takes is refused, so that it holds up no other.
 func (s *sowing) write(out *Seeded, w kafkalog.Write) bool {
+	if largest := max(len(w.Value), len(w.Audit)); largest > kafkalog.MaxValueBytes {
+		*out = Seeded{Refused: fmt.Errorf("%w: it has %d bytes there; at most %d", kafkalog.ErrTooLarge, largest, kafkalog.MaxValueBytes)}
+		return false
+	}
 	s.size += len(w.Key) + len(w.Value) + len(w.Audit)
 	s.full = len(s.writes) == kafkalog.MaxWrites || s.size > kafkalog.MaxTransactBytes
 	if s.full {

@@ -1,12 +1,14 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"streamer/consumer/kafkalog"
 	"streamer/control/job"
 )
 
@@ -135,4 +137,16 @@ func TestSeedTriesOtherConnections(t *testing.T) {
 		must[Connection](t)(d.Connections().Replace(ctx, admin, "crm", "", target("crm", "o", "https://crm.test/api", "")))
 		d.check(3*time.Second, "x a: ns.a order 0")
 	})
+}
+
+// A job that is larger than an object of the log may be is refused alone: in the transaction of all files it would keep each of them out.
+func TestSeedRefusesWhatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	d := NewDefinitions(newMemoryLog(), testProcess(t))
+	text := document("large", "o", `, "data": {"kind": "X"}`)
+	large := strings.Replace(string(text), `"X"`, `"`+strings.Repeat("x", job.MaxFileBytes-len(text))+`"`, 1)
+	_, jobs, err := d.Seed(t.Context(), seeds(t, []byte(large), document("b", "o", "")))
+	if err != nil || !errors.Is(jobs[0].Refused, kafkalog.ErrTooLarge) || !jobs[1].Created {
+		t.Errorf("%v %.200v", err, jobs)
+	}
 }
