@@ -77,8 +77,9 @@ type Log struct {
 	client *kgo.Client // asks, and writes reports
 	admin  *kadm.Client
 
-	writing chan struct{} // capacity 1: held by the one Transact that runs
-	writer  *kgo.Client   // of who holds writing, not fenced when it was used last; nil: not sure that we wrote last
+	writing  chan struct{} // capacity 1: held by the one Transact that runs
+	writer   *kgo.Client   // of who holds writing, not fenced when it was used last; nil: not sure that we wrote last
+	answered time.Time     // of who holds writing: when Kafka answered a write last
 
 	mu       sync.Mutex
 	view     *view         // nil until .jobs was read once

@@ -108,7 +108,7 @@ func (l *Log) Update(ctx context.Context, key string, change func(Entry, bool) (
 //  4. If the answer to EndTxn is lost, the writer does 1 and 2 again, and then knows: the records with its id are there, or never
 //     will be.
 //
-// Errors are that of change, ErrReadOnly, ErrUnavailable after 15 s in which Kafka did not answer (30 s at most, if answers come but
+// Errors are that of change, ErrReadOnly, ErrUnavailable after 15 s in which Kafka answered no write (30 s at most, if answers come but
 // the write does not get through), and ErrUnknown when ctx ends, or the 30 s are over, while the transaction is being committed. A
 // caller whose own caller may go away gives a context that stays, or it makes outcomes unknown.
 func (l *Log) Transact(ctx context.Context, change func(read func(key string) (Entry, bool)) ([]Write, error)) ([]Entry, error) {
@@ -117,6 +117,7 @@ func (l *Log) Transact(ctx context.Context, change func(read func(key string) (E
 	if err := l.allowsWrites(); err != nil {
 		return nil, err
 	}
+	begun := time.Now()
 	select {
 	case l.writing <- struct{}{}:
 		defer func() { <-l.writing }()
@@ -126,7 +127,8 @@ func (l *Log) Transact(ctx context.Context, change func(read func(key string) (E
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	w := &write{log: l, id: rand.Text(), change: change, answered: time.Now()}
+	// Behind a write that Kafka does not answer this one has waited for Kafka already.
+	w := &write{log: l, id: rand.Text(), change: change, answered: later(begun, l.answered)}
 	l.expect(w.id)
 	defer l.expect("")
 	for try := 0; ; try++ {
@@ -179,7 +181,7 @@ type write struct {
 	log      *Log
 	id       string
 	change   func(read func(string) (Entry, bool)) ([]Write, error)
-	answered time.Time // when Kafka let us take over last
+	answered time.Time // when Kafka answered a write last; not before this one was asked for
 
 	entries   []Entry // what Transact gives
 	written   []int   // which of them are written
@@ -225,9 +227,22 @@ func (w *write) takeOver(ctx context.Context) error {
 	}
 	err := w.log.takeOver(ctx)
 	if err == nil {
-		w.answered = time.Now()
+		w.heard()
 	}
 	return err
+}
+
+// heard notes that Kafka has answered.
+func (w *write) heard() {
+	w.answered = time.Now()
+	w.log.answered = w.answered
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // found tells whether the write is in the log although its answer was lost, and completes its entries then. One record is enough, as
@@ -284,6 +299,7 @@ func (w *write) commit(ctx context.Context, writes []Write) ([]Entry, error) {
 		return nil, l.refused(err, "commit")
 	}
 	w.committed = true
+	w.heard()
 	l.trouble(troubleWrite, "")
 	end := int64(0)
 	for n, i := range w.written {
