@@ -38,6 +38,9 @@ func (i *Instance) fate(ctx context.Context, cfg *Config, at Position, topicID s
 		f.problem = err.Error()
 	default:
 		f.rows, f.at = Render(*cfg, rec), rec.Timestamp
+		if len(f.rows) == 1 && f.rows[0].waits() { // what it holds nobody knows
+			f.rows, f.problem = nil, "it cannot be looked at: it "+awaitsSchema+": "+f.rows[0].Problem
+		}
 	}
 	if cfg.DeadLetterTopic == "" {
 		return f
@@ -124,7 +127,7 @@ func (f *fate) all(s *whereabouts) (found []Found) {
 				one.Position, one.Reason = one.of(r.part()), "other rows of its record are final; "+s.whole.Reason
 				found = append(found, one)
 			}
-		case r.Verdict == "payload error":
+		case r.Verdict == payloadError:
 			impossible++
 		default:
 			delivered++

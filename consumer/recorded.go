@@ -2,8 +2,13 @@ package consumer
 
 import (
 	"encoding/json"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 
+	"streamer/internal/fault"
+	"streamer/internal/nearest"
 	"streamer/mapping"
 )
 
@@ -28,6 +33,42 @@ func (r RecordedAnswers) Of(call string) *mapping.Response {
 	}
 	return nil
 }
+
+// Unknown says which of the names no call of a step goes by, in any of the programs: what it answers would never be asked for.
+func (r RecordedAnswers) Unknown(programs ...*mapping.Program) (faults fault.List) {
+	var known []string
+	for _, p := range programs {
+		known = append(known, p.CallNames()...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		item := ""
+		general := itemNumber.ReplaceAllStringFunc(name, func(number string) string {
+			item = strings.Trim(number, "/")
+			return strings.Replace(number, item, mapping.AnyItem, 1)
+		})
+		names := known
+		if item == "" { // then it goes by none of an item
+			names = slices.DeleteFunc(slices.Clone(known), func(k string) bool { return strings.Contains(k, "/"+mapping.AnyItem) })
+		}
+		if slices.Contains(names, general) {
+			continue
+		}
+		mend := ""
+		switch near := nearest.Name(general, names); {
+		case near != "":
+			mend = "did you mean " + strings.Replace(near, "/"+mapping.AnyItem, "/"+item, 1) + "?"
+		case len(known) == 0:
+			mend = "there are no steps"
+		default:
+			mend = "known are " + strings.Join(known, ", ")
+		}
+		faults.Add(name, "no step goes by this name", mend)
+	}
+	return faults
+}
+
+// itemNumber is where the name of a call says which item it is for.
+var itemNumber = regexp.MustCompile(`/(0|[1-9][0-9]*)(/|$)`)
 
 func (a RecordedAnswer) response() *mapping.Response {
 	r := &mapping.Response{Status: a.Status, Body: a.Body}

@@ -43,7 +43,7 @@ type Rendered struct {
 	// a whole.
 	Row   int
 	Route string
-	// Verdict is send, filtered, not emitted, unmatched, or payload error; Problem says why in the last case.
+	// Verdict is send, filtered, not emitted, unmatched, suppressed, payload error, or waits for its schema; Problem says why in the last two.
 	Verdict, Problem string
 	// Format is what the record was found to be; empty if it could not be decoded.
 	Format string
@@ -70,10 +70,16 @@ func (r Rendered) part() part { return part{int32(r.Row), r.Route} }
 
 // unwanted says that the row is final without a request.
 func (r Rendered) unwanted() bool {
-	return r.Verdict != mapping.Send.String() && r.Verdict != payloadError
+	return r.Verdict != mapping.Send.String() && r.Verdict != payloadError && !r.waits()
 }
 
-const payloadError = "payload error"
+// waits says that nothing is known of the record yet.
+func (r Rendered) waits() bool { return r.Verdict == awaitsSchema }
+
+const (
+	payloadError = "payload error"
+	awaitsSchema = "waits for its schema"
+)
 
 // Render says which requests a job makes of a record, by the very steps that Run takes. It sends nothing.
 func Render(cfg Config, rec Record) []Rendered {
@@ -159,7 +165,10 @@ const (
 
 func rendered(x extracted) Rendered {
 	r := Rendered{Row: int(x.row), Route: x.route, index: x.index, Verdict: "send", Lane: x.lane.value, Request: x.request}
+	var missing *schemas.UnavailableError
 	switch {
+	case errors.As(x.err, &missing):
+		r.Verdict, r.Problem = awaitsSchema, missing.Cause+"; it goes on when the registry answers"
 	case x.err != nil:
 		r.Verdict, r.Problem = payloadError, x.err.Error()
 	case x.verdict != mapping.Send:

@@ -142,7 +142,8 @@ func TestRedriveWhileTheRegistryIsAway(t *testing.T) {
 		t.Errorf("%+v", rep)
 	}
 	rows := Render(cfg, Record{Topic: topic, Value: schemastest.Framed(1, idSchema, map[string]any{"id": "a", "n": 1})})
-	if len(rows) != 1 || rows[0].Problem != "the registry is away" {
+	if len(rows) != 1 || rows[0].Verdict != "waits for its schema" || rows[0].unwanted() ||
+		rows[0].Problem != "the registry is away; it goes on when the registry answers" {
 		t.Errorf("%+v", rows)
 	}
 	registry.back()

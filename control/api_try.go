@@ -70,6 +70,13 @@ func (a definitionsService) Test(ctx context.Context, by service.Caller, in Test
 	if err != nil {
 		return Tested{}, logProblem(err)
 	}
+	if faults := in.Answers.Unknown(cfg.Program); len(faults) > 0 {
+		var wrong []service.Fault
+		for _, f := range faults {
+			wrong = append(wrong, service.Fault{Field: "answers." + f.Path, Detail: f.Problem, Mend: f.Mend})
+		}
+		return Tested{}, service.Wrong(wrong...)
+	}
 	rec, err := a.record(ctx, cfg, in)
 	if err != nil {
 		return Tested{}, err

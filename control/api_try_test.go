@@ -59,10 +59,14 @@ func TestAJobIsTried(t *testing.T) {
 			`"step":"owner","format"`, `"step":"list/0"`, `"step":"list/1","open":true`}},
 		"answers to all steps": {"eda", "visits", `{"record": {"value": "{\"id\": 7}"}, "answers": {"owner": {"headers": {"ETag": "3"}, "body": {"name": "ada", "groups": "a__b"}}, "list": {"status": 201}}, "document": ` + changed(withSteps) + `}`, 200, []string{
 			`"url":"https://api.test/list/b?by=ada","headers":`, `"body":"{\"tag\":\"3\",\"n\":201}"`}},
-		"an answer that fails":   {"eda", "visits", `{"record": {"value": "{\"id\": 7}"}, "answers": {"owner": {"status": 503}}, "document": ` + changed(withSteps) + `}`, 200, []string{`"problem":"answered 503`}},
-		"a status that is none":  {"ada", "visits", `{"record": {"value": "1"}, "answers": {"owner": {"status": 1000}}}`, 400, []string{`"field":"answers.owner.status"`}},
-		"answers that are none":  {"ada", "visits", `{"record": {"value": "1"}, "answers": ["owner"]}`, 400, []string{`"field":"answers"`}},
-		"an unknown part of one": {"ada", "visits", `{"record": {"value": "1"}, "answers": {"owner": {"state": 200}}}`, 400, []string{`"field":"answers.owner.state"`}},
+		"an answer that fails":      {"eda", "visits", `{"record": {"value": "{\"id\": 7}"}, "answers": {"owner": {"status": 503}}, "document": ` + changed(withSteps) + `}`, 200, []string{`"problem":"answered 503`}},
+		"an answer nobody asks for": {"eda", "visits", `{"record": {"value": "{\"id\": 7}"}, "answers": {"list/7": {}}, "document": ` + changed(withSteps) + `}`, 200, []string{`"step":"owner","open":true`}},
+		"answers of no step": {"eda", "visits", `{"record": {"value": "{\"id\": 7}"}, "answers": {"ownr": {}, "lst/3": {}}, "document": ` + changed(withSteps) + `}`, 400, []string{
+			`"field":"answers.ownr"`, "did you mean owner?", `"field":"answers.lst/3"`, "did you mean list/3?"}},
+		"answers to a job without steps": {"ada", "visits", `{"record": {"value": "1"}, "answers": {"owner": {}}}`, 400, []string{`"field":"answers.owner"`, "there are no steps"}},
+		"a status that is none":          {"ada", "visits", `{"record": {"value": "1"}, "answers": {"owner": {"status": 1000}}}`, 400, []string{`"field":"answers.owner.status"`}},
+		"answers that are none":          {"ada", "visits", `{"record": {"value": "1"}, "answers": ["owner"]}`, 400, []string{`"field":"answers"`}},
+		"an unknown part of one":         {"ada", "visits", `{"record": {"value": "1"}, "answers": {"owner": {"state": 200}}}`, 400, []string{`"field":"answers.owner.state"`}},
 
 		"who may only view":             {"vera", "visits", `{"record": {"value": "1"}}`, 403, []string{"has not the permission operate"}},
 		"of another owner":              {"ada", "taxes", `{"record": {"value": "1"}}`, 403, []string{"operate"}},

@@ -235,6 +235,45 @@ func (f *Flow) call(m *Mapper, s *jobStep, t *stepRequest, what string, cached b
 	return c, nil
 }
 
+// What ends the name of a call that is made for an entity.
+const (
+	readCall   = "/read"
+	againCall  = "/read-again" // somebody else created it meanwhile
+	createCall = "/create"
+	updateCall = "/update"
+)
+
+// AnyItem stands in CallNames where a call says which item of for_each it is for.
+const AnyItem = "N"
+
+// CallNames gives what calls of steps go by: each step, what it does with an entity, and both for any item: owner, groups, groups/read,
+// groups/N/read.
+func (p *Program) CallNames() (names []string) {
+	for i := range p.steps {
+		s := &p.steps[i]
+		calls := []string{""}
+		if e := s.entity; e != nil {
+			calls = []string{readCall}
+			if e.create != nil {
+				calls = append(calls, createCall, againCall)
+			}
+			if e.update != nil {
+				calls = append(calls, updateCall)
+			}
+		}
+		names = append(names, s.name)
+		for _, call := range calls {
+			if call != "" {
+				names = append(names, s.name+call)
+			}
+			if s.each != nil {
+				names = append(names, s.name+"/"+AnyItem+call)
+			}
+		}
+	}
+	return names
+}
+
 // take takes the answer to what f is doing.
 func (f *Flow) take(m *Mapper, r *Response) (Call, error) {
 	s := &f.prog.steps[f.step]

@@ -11,9 +11,9 @@ import (
 // read asks for an entity.
 func (f *Flow) read(m *Mapper, s *jobStep) (Call, error) {
 	f.doing = doingRead
-	what := "/read"
+	what := readCall
 	if f.again {
-		what = "/read-again"
+		what = againCall
 	}
 	c, err := f.call(m, s, &s.entity.read, what, !f.again)
 	if !slices.Contains(c.Accept, http.StatusNotFound) {
@@ -105,7 +105,7 @@ func (f *Flow) create(m *Mapper, s *jobStep) (Call, error) {
 		return Call{}, &Error{e.at, "", problem}
 	}
 	f.doing = doingCreate
-	c, err := f.call(m, s, e.create, "/create", false)
+	c, err := f.call(m, s, e.create, createCall, false)
 	// Somebody else may have created it a moment ago.
 	c.Accept = []int{http.StatusConflict}
 	f.sent = c.Body
@@ -152,7 +152,7 @@ func (f *Flow) update(m *Mapper, s *jobStep, a *answer) (Call, error) {
 	if holds(f.found, should) {
 		return f.keep(m, s, a, "found", overlay(f.found, should))
 	}
-	c, err := f.call(m, s, e.update, "/update", false)
+	c, err := f.call(m, s, e.update, updateCall, false)
 	if err != nil {
 		return Call{}, err
 	}

@@ -24,7 +24,7 @@ func lettersRedrive(environ []string) *cobra.Command {
 		Short: "sends dead letters again, through the job as it is defined now",
 		Long: "Sends open and parked dead letters again, through the job as it is defined now, whether it runs or not. It counts first, warns\n" +
 			"where newer rows of a key were delivered meanwhile, and asks. Ctrl-C stops it: requests in flight may end, and what is left\n" +
-			"stays open, so that the same command goes on with it. --dry-run shows the first requests.",
+			"stays open, so that the same command goes on with it. --dry-run shows the first requests. Exit code 1 if one failed again.",
 		Args: oneJob,
 	}
 	var l letterFlags
@@ -73,7 +73,7 @@ func lettersRedrive(environ []string) *cobra.Command {
 		if err := output.print(c.OutOrStdout(), report, func(w io.Writer) { reportText(w, report, stopped) }); err != nil {
 			return err
 		}
-		if stopped {
+		if stopped || report.FailedAgain > 0 {
 			return errShown
 		}
 		return nil

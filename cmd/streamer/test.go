@@ -48,7 +48,8 @@ func testCommand(environ []string) *cobra.Command {
 		Use:   "test FILE|JOB (--record FILE | --topic NAME --partition N --offset N)",
 		Short: "prints the HTTP requests that a record would make, and sends nothing",
 		Long: "Takes one record, from a file that holds its value or from Kafka, and prints the exact requests that the jobs of FILE, or JOB on an\n" +
-			"instance, would make of it. Nothing is sent, secrets are shown as ********. Exit code 1 if a row could not become a request.\n\n" +
+			"instance, would make of it. Nothing is sent, secrets are shown as ********. Exit code 1 if a row could not become a\n" +
+			"request, or waits for its schema.\n\n" +
 			"What ends in .yaml, .yml or .json or has a slash is a FILE, and is looked at here: --kafka-brokers says where its record is. Anything\n" +
 			"else is a JOB, which the instance looks at; for that one needs to operate it, and --file tries a change of it before it is applied.",
 		Args: cobra.ExactArgs(1),
@@ -99,6 +100,9 @@ func testCommand(environ []string) *cobra.Command {
 		}
 		answers, err := readAnswers(r.answers)
 		if err != nil {
+			return failure{err}
+		}
+		if err := r.answered(answers, jobs); err != nil {
 			return failure{err}
 		}
 		var shown []shownRequest

@@ -3,11 +3,26 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
 	"streamer/consumer"
+	"streamer/mapping"
 )
+
+// answered refuses answers that no step of the jobs goes by.
+func (r recordFlags) answered(answers consumer.RecordedAnswers, jobs []consumer.Config) error {
+	var programs []*mapping.Program
+	for _, cfg := range jobs {
+		programs = append(programs, cfg.Program)
+	}
+	var wrong []error
+	for _, f := range answers.Unknown(programs...) {
+		wrong = append(wrong, fmt.Errorf("answers: %s: %w", r.answers, f))
+	}
+	return errors.Join(wrong...)
+}
 
 // readAnswers reads what steps are answered.
 func readAnswers(file string) (consumer.RecordedAnswers, error) {

@@ -149,6 +149,26 @@ func (m *maker) endpoint(service value, p pair) {
 	for _, method := range methods {
 		put(node, m.job.keyOf(method.key), m.method(service.text, method))
 	}
+	m.unlike(p.key.line, methods)
+}
+
+// unlike tells of methods without auth_token beside some that have one: a job logs in at one place in one way.
+func (m *maker) unlike(line int, methods []pair) {
+	var with, without []string
+	for _, p := range methods {
+		if p.value.kind != kindDict {
+			continue
+		}
+		if slices.ContainsFunc(p.value.pairs, func(q pair) bool { return q.key.text == "auth_token" && !q.value.empty() }) {
+			with = append(with, shown(p.key))
+		} else {
+			without = append(without, shown(p.key))
+		}
+	}
+	if len(with) > 0 && len(without) > 0 {
+		m.tell(line, "auth_token stands in %s, and not in %s; requests of a job to one host log in alike: give all the same, or take those without into a job of their own",
+			strings.Join(with, ", "), strings.Join(without, ", "))
+	}
 }
 
 // id makes the id of an endpoint's job out of its URL.
