@@ -158,7 +158,7 @@ func (nightDefinitions) Try(_ context.Context, _ service.Caller, id string, docu
 	url, steps := "https://api.example.org/visits/{id}", ""
 	if bytes.Contains(document, []byte("/owners/")) {
 		url += "-{$.steps.owner.body.name}"
-		steps = `, "steps": [{"name": "owner", "url": "https://api.example.org/owners/{id}"}]`
+		steps = `, "steps": [{"name": "owner", "url": "https://api.example.org/owners/{id}", "headers": {"traceparent": "00-1-2-00"}}]`
 	}
 	if bytes.Contains(document, []byte("/v2/")) {
 		url = "https://api.example.org/v2/visits/{id}"
