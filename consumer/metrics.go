@@ -3,6 +3,7 @@ package consumer
 import (
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,10 +79,22 @@ func newMetrics(reg prometheus.Registerer, i *Instance) *metrics {
 	return m
 }
 
-func (m *metrics) rowsOf(job string) map[string]prometheus.Counter {
-	out := make(map[string]prometheus.Counter, len(outcomes))
+// rowCounter counts rows in a metric, and for the status of one runner.
+type rowCounter struct {
+	prometheus.Counter
+	here atomic.Int64
+}
+
+// RowCount is how many rows of a job, or what its routes made of them, became final in one way, in the words of streamer_rows_total.
+type RowCount struct {
+	Outcome string `json:"outcome"`
+	Rows    int64  `json:"rows"`
+}
+
+func (m *metrics) rowsOf(job string) map[string]*rowCounter {
+	out := make(map[string]*rowCounter, len(outcomes))
 	for _, o := range outcomes {
-		out[o] = m.rows.WithLabelValues(job, o)
+		out[o] = &rowCounter{Counter: m.rows.WithLabelValues(job, o)}
 	}
 	return out
 }
@@ -93,7 +106,21 @@ func (m *metrics) forget(job string) {
 	}
 }
 
-func (r *Runner) counted(outcome string) { r.rows[outcome].Inc() }
+func (r *Runner) counted(outcome string) {
+	c := r.rows[outcome]
+	c.Inc()
+	c.here.Add(1)
+}
+
+// rowCounts gives the outcomes that there were, in a fixed order.
+func (r *Runner) rowCounts() (out []RowCount) {
+	for _, o := range outcomes {
+		if n := r.rows[o].here.Load(); n > 0 {
+			out = append(out, RowCount{o, n})
+		}
+	}
+	return out
+}
 
 // gauges reads the state of all runners when metrics are asked for.
 type gauges struct{ instance *Instance }

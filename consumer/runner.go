@@ -20,7 +20,7 @@ type Runner struct {
 	instance *Instance
 	cfg      Config // as it was made: job, namespace, group, instance and topics stay so, for all else see now
 	log      *slog.Logger
-	rows     map[string]prometheus.Counter
+	rows     map[string]*rowCounter
 	attempts attemptCounters
 
 	client      *kgo.Client

@@ -45,6 +45,8 @@ type Status struct {
 	Delivery sink.Stats
 	// Formats are what its records were found to be, on this instance, since the job began to run here.
 	Formats []FormatCount
+	// Rows are what became of them, likewise.
+	Rows []RowCount
 	// Unfinished is the number of rows that the stop left undelivered; they are sent again by their next owner.
 	Unfinished int64
 }
@@ -151,7 +153,7 @@ func (s *status) read() (State, string, time.Time) {
 // Status reads the runner's state; it may be a moment old.
 func (r *Runner) Status() Status {
 	state, cause, since := r.status.read()
-	out := Status{State: cmp.Or(state, Starting), Cause: cause, Since: since, Formats: r.formats.read(), Unfinished: r.unfinished.Load()}
+	out := Status{State: cmp.Or(state, Starting), Cause: cause, Since: since, Formats: r.formats.read(), Rows: r.rowCounts(), Unfinished: r.unfinished.Load()}
 	if o := r.now().outlet; o != nil {
 		out.Delivery = o.sink.Stats()
 	}

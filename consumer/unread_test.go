@@ -91,6 +91,9 @@ func TestARegistryThatIsAway(t *testing.T) {
 	if s.Cause != "" || fmt.Sprint(s.Formats) != "[{avro (registry) 4} {json 1}]" {
 		t.Errorf("status %q, formats %v", s.Cause, s.Formats)
 	}
+	if fmt.Sprint(s.Rows) != "[{delivered 5} {dead_lettered 1}]" {
+		t.Errorf("rows %v", s.Rows)
+	}
 }
 
 // Stop, and a change of the job, find a record that waits where it was.

@@ -14,6 +14,7 @@ type JobHere struct {
 	Holds    []consumer.Hold
 	Unproven int
 	Formats  []consumer.FormatCount
+	Rows     []consumer.RowCount
 	// Assigned are its partitions here, by topic and number.
 	Assigned []PartitionView
 }
@@ -47,7 +48,7 @@ func (s *Supervisor) Here(from, to string) []JobHere {
 	for _, j := range jobs {
 		st, rs := j.look()
 		st.Since = st.Since.UTC()
-		here := JobHere{JobStatus: st, Holds: rs.Holds, Unproven: rs.Delivery.Unproven, Formats: rs.Formats}
+		here := JobHere{JobStatus: st, Holds: rs.Holds, Unproven: rs.Delivery.Unproven, Formats: rs.Formats, Rows: rs.Rows}
 		for _, p := range rs.Partitions {
 			v := PartitionView{Topic: p.Topic, Partition: p.Partition, Committed: known(p.Committed), HighWatermark: known(p.HighWatermark),
 				Lag: known(p.Lag()), Pending: p.Pending, Full: p.Paused, Cause: p.Cause, Hold: p.Hold}

@@ -42,9 +42,11 @@ type JobView struct {
 	File         string    `json:"file,omitempty"`
 	BreakersOpen []Breaker `json:"breakers_open,omitempty"`
 	// Formats count what its records were found to be, on every instance since the job began to run there.
-	Formats    []consumer.FormatCount `json:"formats,omitempty"`
-	Partitions []PartitionView        `json:"partitions"`
-	Instances  []InstanceView         `json:"instances"`
+	Formats []consumer.FormatCount `json:"formats,omitempty"`
+	// Rows count what became of its rows, likewise: unmatched and filtered ones ended without a request.
+	Rows       []consumer.RowCount `json:"rows,omitempty"`
+	Partitions []PartitionView     `json:"partitions"`
+	Instances  []InstanceView      `json:"instances"`
 	// Unreached are instances that run the job and did not answer; what they have is not in the rest.
 	Unreached []Unreached `json:"unreached,omitempty"`
 	LogAge
@@ -200,7 +202,7 @@ func (a API) viewsHere(from, to string) []JobView {
 		v := JobView{
 			JobSummary: JobSummary{ID: j.ID, Owner: j.Owner, State: j.State, Cause: j.Cause, Since: j.Since, Holds: j.Holds, PartitionCount: len(j.Assigned),
 				InstanceCount: 1, Lag: j.Lag, InFlight: j.InFlight, Unproven: j.Unproven, OldestPendingSeconds: j.OldestPendingSeconds},
-			File: j.File, BreakersOpen: j.BreakersOpen, Formats: j.Formats, Partitions: append([]PartitionView{}, j.Assigned...),
+			File: j.File, BreakersOpen: j.BreakersOpen, Formats: j.Formats, Rows: j.Rows, Partitions: append([]PartitionView{}, j.Assigned...),
 			Instances: []InstanceView{{Instance: me, State: j.State, Cause: j.Cause, Since: j.Since, Partitions: len(j.Assigned), Lag: j.Lag,
 				InFlight: j.InFlight, Unproven: j.Unproven}},
 		}
@@ -300,6 +302,13 @@ func (v *JobView) merge(o JobView) {
 			v.Formats[i].Records += f.Records
 		} else {
 			v.Formats = append(v.Formats, f)
+		}
+	}
+	for _, r := range o.Rows {
+		if i := slices.IndexFunc(v.Rows, func(have consumer.RowCount) bool { return have.Outcome == r.Outcome }); i >= 0 {
+			v.Rows[i].Rows += r.Rows
+		} else {
+			v.Rows = append(v.Rows, r)
 		}
 	}
 	v.PartitionCount += o.PartitionCount

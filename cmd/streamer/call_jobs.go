@@ -149,6 +149,13 @@ func jobText(w io.Writer, v control.JobView) {
 		}
 		say("records read:    %s\n", strings.Join(found, ", "))
 	}
+	if len(v.Rows) > 0 {
+		var ended []string
+		for _, r := range v.Rows {
+			ended = append(ended, fmt.Sprintf("%s %d", r.Outcome, r.Rows))
+		}
+		say("rows final:      %s\n", strings.Join(ended, ", "))
+	}
 	if o := oldest(v.JobSummary); o != "" {
 		say("oldest pending:  %s\n", o)
 	}

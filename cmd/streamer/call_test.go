@@ -207,6 +207,7 @@ func (nightJobs) all() []control.JobHere {
 			Cause: "rows wait: credentials: answered 401 Unauthorized", Lag: number(1207), InFlight: 8, OldestPendingSeconds: 751.3,
 			BreakersOpen: []control.Breaker{{Target: "https://archive.example.org:443", Cause: "answered 503 Service Unavailable"}}},
 			Unproven: 1,
+			Rows:     []consumer.RowCount{{Outcome: "delivered", Rows: 993}, {Outcome: "unmatched", Rows: 7}},
 			Holds: []consumer.Hold{{Cause: consumer.HoldCredentials, Reason: "https://api.example.org:443: answered 401 Unauthorized", Since: since,
 				Next: "mend the credentials, or the rights they have; it is tried again at 03:00:25 UTC, and goes on by itself when that succeeds"}},
 			Assigned: []control.PartitionView{
