@@ -67,8 +67,8 @@ func TestAddressesAreProven(t *testing.T) {
 		"not proven, on this machine":     {before, at(nil, "two", "http://127.0.0.1:9013"), "does not prove its address"},
 		"a clock that is slow":            {before, ago(4*time.Minute, before, "two", "http://10.0.0.2:9013"), ""},
 		"a clock that is fast":            {before, ago(-4*time.Minute, before, "two", "http://10.0.0.2:9013"), ""},
-		"a clock that is wrong":           {before, ago(-6*time.Minute, before, "two", "http://10.0.0.2:9013"), "6m0s from when it was said here: a clock is wrong"},
-		"repeated by somebody else":       {before, ago(6*time.Minute, before, "two", "http://10.0.0.2:9013"), "or somebody repeats what it said then"},
+		"a clock that is wrong":           {before, ago(-6*time.Minute, before, "two", "http://10.0.0.2:9013"), "by a clock that is more than 5m0s ahead of this one's"},
+		"repeated by somebody else":       {before, ago(6*time.Minute, before, "two", "http://10.0.0.2:9013"), "behind this one's, or somebody repeats what it said then"},
 		"itself":                          {before, at(nil, "me", "http://10.0.0.2:9013"), ""},
 		"no key, this machine":            {nil, at(nil, "two", "http://127.0.0.1:9013"), ""},
 		"no key, another machine":         {nil, two, "this instance has no secret key"},
@@ -181,11 +181,22 @@ func TestDoubtsAreTold(t *testing.T) {
 		}
 		y.silent.Store(false)
 		time.Sleep(5 * time.Second)
+		y.silent.Store(true)
+		for range 5 { // by a clock that is wrong and goes on
+			time.Sleep(2 * time.Second)
+			wrong, err := json.Marshal(Self{ID: "y", Advertise: y.Me().Advertise, Proof: prove(keyring(t, oldKey), y.Me(), time.Now().Add(10*time.Minute))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.log.Report(instancePrefix+"y", wrong)
+		}
+		y.silent.Store(false)
+		time.Sleep(5 * time.Second)
 		if r := x.Readiness(); len(r.Doubted) != 0 {
 			t.Errorf("doubted %q", r.Doubted)
 		}
 		c.end()
-		if text := said.String(); strings.Count(text, "an instance is not believed") != 1 || strings.Count(text, "is believed now") != 1 {
+		if text := said.String(); strings.Count(text, "an instance is not believed") != 2 || strings.Count(text, "is believed now") != 2 {
 			t.Errorf("the log: %s", text)
 		}
 	})
