@@ -44,7 +44,7 @@ func auditCommand(environ []string) *cobra.Command {
 func auditText(w io.Writer, page control.AuditPage) {
 	var lines [][]string
 	for _, l := range page.Lines {
-		lines = append(lines, []string{l.At.UTC().Format("2006-01-02 15:04:05Z"), cmp.Or(l.Job, l.Connection), l.By, l.Action, detailText(l.Detail)})
+		lines = append(lines, []string{l.At.UTC().Format("2006-01-02 15:04:05Z"), cmp.Or(l.Job, l.Connection), l.By, l.Action, whatText(l)})
 	}
 	if len(lines) == 0 {
 		_, _ = fmt.Fprintln(w, "no lines")
@@ -54,6 +54,30 @@ func auditText(w io.Writer, page control.AuditPage) {
 	if page.Next != "" {
 		_, _ = fmt.Fprintf(w, "\nolder: --cursor %s\n", page.Next)
 	}
+}
+
+// whatText is what stands behind the action: its detail, or of a document that was changed the fields that are not what they were.
+func whatText(l control.AuditLine) string {
+	var before, after map[string]json.RawMessage
+	if json.Unmarshal(l.DocumentBefore, &before) != nil || json.Unmarshal(l.DocumentAfter, &after) != nil {
+		return detailText(l.Detail)
+	}
+	var fields []string
+	all := maps.Clone(before)
+	maps.Copy(all, after)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if !bytes.Equal(before[name], after[name]) {
+			fields = append(fields, name)
+		}
+	}
+	if len(fields) == 0 { // what is masked reads the same
+		fields = []string{"what does not show"}
+	}
+	detail := detailText(l.Detail)
+	if detail != "" {
+		detail = ", " + detail
+	}
+	return strings.Join(fields, ", ") + detail
 }
 
 // mostDetail is how much of one detail is shown, such as the table of a reset.
