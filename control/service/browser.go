@@ -14,7 +14,7 @@ func CrossOrigin(req *http.Request) *Problem {
 	if crossOrigin.Check(req) == nil {
 		return nil
 	}
-	return Refuse(http.StatusForbidden, "", "a page of another origin has sent this request", "use the console of this instance, or a program")
+	return Refuse(http.StatusForbidden, "", "a page of another origin has sent this request", "call it by a program")
 }
 
 // FromBrowser gives the header by which a request is known to be of a browser; empty: it is of a program. A GET that writes is refused for it:
