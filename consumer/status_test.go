@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestACauseIsLoggedOncePerMinute(t *testing.T) {
@@ -38,7 +40,7 @@ func TestACauseIsLoggedOncePerMinute(t *testing.T) {
 // rebalance, it would be the cause of nothing.
 func TestStallsAreOfAssignedPartitions(t *testing.T) {
 	here, gone := &partition{topic: "t", id: 0}, &partition{topic: "t", id: 1}
-	r := &Runner{partitions: map[TopicPartition]*partition{{"t", 0}: here, {"t", 1}: gone}}
+	r := &Runner{partitions: map[TopicPartition]*partition{{"t", 0}: here, {"t", 1}: gone}, rows: newMetrics(prometheus.NewRegistry(), &Instance{}).rowsOf("job")}
 	now := time.Now()
 	for _, at := range []time.Time{now.Add(-2 * stallAfter), now} {
 		r.watchdog.look(at, []view{{of: here, lag: 1}, {of: gone, lag: 1}})

@@ -83,7 +83,9 @@ func (a auditService) mayRead(ctx context.Context, by service.Caller, in AuditIn
 	case in.Connection != "":
 		owners, kind, name = a.Connections, "connection", in.Connection
 	case in.Job == "":
-		return service.Denied(by, service.Admin, "the whole audit", "")
+		denied := service.Denied(by, service.Admin, "the whole audit", "")
+		denied.Mend += ", or name one job or connection"
+		return denied
 	}
 	switch owner, known, err := service.OwnerOf(ctx, owners, name); {
 	case err != nil:

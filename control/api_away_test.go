@@ -254,7 +254,7 @@ func TestKafkaProblem(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", &UnreadableError{"connection a", "it has version 9"}), "409 connection a cannot be read: it has version 9; the job is left alone; use an instance of that version"},
 		{&consumer.RefusedError{Cause: errors.New("no")}, "409 no"},
 		{fmt.Errorf("%w: a has 9 bytes", kafkalog.ErrTooLarge), "413 too large for the log in Kafka: a has 9 bytes"},
-		{kafkalog.ErrReadOnly, "503 doing: the log in Kafka cannot be written; look at /readyz, and try again"},
+		{kafkalog.ErrReadOnly, "503 the log in Kafka cannot be written; then try again"},
 		{kafkalog.ErrUnavailable, "503 doing: the log in Kafka cannot be reached"},
 		{fmt.Errorf("%w: %w", kafkalog.ErrUnknown, context.DeadlineExceeded), "503 doing: the log in Kafka did not answer; whether it was written is not known"},
 		{context.DeadlineExceeded, "503 doing: Kafka did not answer in time"},

@@ -19,6 +19,7 @@ import (
 
 	"streamer/cmd/streamer/settings"
 	"streamer/control/client"
+	"streamer/control/people"
 	"streamer/control/service"
 )
 
@@ -55,8 +56,11 @@ type misuse struct{ error }
 
 func (m misuse) Unwrap() error { return m.error }
 
+// noLogin is what to do about a call without a credential, in the words of this program.
+const noLogin = "log in: streamer login URL; a program sets STREAMER_TOKEN"
+
 // told makes an error of a call one with an exit code: what an instance finds wrong with arguments is wrong use. A problem's field is named
-// as the flag it was given by.
+// as the flag it was given by: an element of a list by one that may be repeated.
 func told(err error) error {
 	var wrong misuse
 	var p *service.Problem
@@ -66,9 +70,18 @@ func told(err error) error {
 	case !errors.As(err, &p):
 		return failure{err}
 	}
+	if p.Status == http.StatusUnauthorized && p.Detail == people.NoLogin {
+		mended := *p
+		mended.Mend = noLogin
+		p, err = &mended, &mended
+	}
 	if p.Field != "" {
 		flag := *p
-		flag.Field = "--" + strings.ReplaceAll(p.Field, "_", "-")
+		name, _, element := strings.Cut(p.Field, "[")
+		if element {
+			name = strings.TrimSuffix(name, "s")
+		}
+		flag.Field = "--" + strings.ReplaceAll(name, "_", "-")
 		if p.Field == "job" {
 			flag.Field = ""
 		}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -580,4 +581,29 @@ func (t nightTargets) Resume(context.Context, service.Caller, string) (control.C
 	resumed := t.crm()
 	resumed.Paused, resumed.Revision = nil, "8"
 	return resumed, nil
+}
+
+// What an instance says of a call is said in the words of this program: where to log in, and which flag was wrong.
+func TestProblemsInTheWordsOfTheProgram(t *testing.T) {
+	t.Parallel()
+	for _, o := range []struct {
+		problem service.Problem
+		want    string
+		code    int
+	}{
+		{service.Problem{Status: http.StatusUnauthorized, Detail: people.NoLogin, Mend: "send a user and password"}, people.NoLogin + "; " + noLogin, exitFailed},
+		{service.Problem{Status: http.StatusUnauthorized, Detail: "wrong password", Mend: "look"}, "wrong password; look", exitFailed},
+		{service.Problem{Status: http.StatusBadRequest, Field: "grants[0].permission", Detail: "fly is none", Mend: "view"}, "--grant: fly is none; view", exitMisuse},
+		{service.Problem{Status: http.StatusBadRequest, Field: "expires_in", Detail: "is too long"}, "--expires-in: is too long", exitMisuse},
+	} {
+		err := told(&o.problem)
+		var wrong misuse
+		code := exitFailed
+		if errors.As(err, &wrong) {
+			code = exitMisuse
+		}
+		if !strings.Contains(err.Error(), o.want) || code != o.code {
+			t.Errorf("got %q, exit %d; want %q, exit %d", err, code, o.want, o.code)
+		}
+	}
 }

@@ -73,12 +73,15 @@ func New(o Options, listen string) (*People, error) {
 	return p, nil
 }
 
+// NoLogin is the detail of the refusal of a call that comes without a credential.
+const NoLogin = "this needs a login"
+
 // Authenticate implements service.Authenticator. Errors: 401 says what is wrong with the credential, as far as that helps only its owner;
 // 429 that too many were wrong lately, and when to come again; 503 that the provider cannot be asked.
 func (p *People) Authenticate(req *http.Request) (service.Caller, error) {
 	given := req.Header.Values("Authorization")
 	if len(given) == 0 {
-		return service.Caller{}, unauthorized("this needs a login", "send a user and password (basic), or a token (bearer)")
+		return service.Caller{}, unauthorized(NoLogin, "send a user and password (basic), or a token (bearer)")
 	}
 	if len(given) > 1 {
 		return service.Caller{}, unauthorized("the request has several Authorization headers", "send one")
