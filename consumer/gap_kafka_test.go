@@ -102,8 +102,8 @@ func TestKafkaATopicGrowsUnderLoad(t *testing.T) {
 	var partitions atomic.Int32
 	partitions.Store(2)
 	written := make(chan error, 1)
+	p := f.cluster.Producer(f, kgo.MetadataMaxAge(100*time.Millisecond))
 	go func() { // ends with ctx
-		p := f.cluster.Producer(f, kgo.MetadataMaxAge(100*time.Millisecond))
 		for n := 0; ctx.Err() == nil; n++ {
 			id := int32(n) % partitions.Load()
 			if err := p.ProduceSync(context.WithoutCancel(ctx), rec(topic, id, fmt.Sprint("k", id, "-", n%7), n)).FirstErr(); err != nil {
@@ -117,9 +117,9 @@ func TestKafkaATopicGrowsUnderLoad(t *testing.T) {
 	if _, err := f.cluster.Admin(t).CreatePartitions(t.Context(), 3, topic); err != nil {
 		t.Fatal(err)
 	}
-	consumertest.WaitFor(t, within, "the new partitions", func() (any, bool) {
-		ends := f.cluster.EndOffsets(t, topic)
-		return ends, len(ends) == 5
+	consumertest.WaitFor(t, within, "the producer to know the new partitions", func() (any, bool) {
+		leader, _, err := p.PartitionLeader(topic, 4)
+		return err, leader >= 0
 	})
 	partitions.Store(5)
 	f.begun(k, cfg, topic, 5)

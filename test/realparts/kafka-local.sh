@@ -200,7 +200,12 @@ stop)  halt "${3:?node}" TERM ;;
 start) start "${3:?node}"; ready "$3" ;;
 status) for n in $(seq "$KAFKA_NODES"); do if alive "$n"; then echo "node $n: up, 127.0.0.1:$(port "$n"), pid $(cat "$dir/n$n/pid")"; else echo "node $n: down"; fi; done ;;
 bootstrap) list 0 ;;
-version) grep -m1 -oE 'Kafka version: [0-9.]+' "$dir/n1/server.log" | cut -d' ' -f3 ;;
+version) # the broker answers a moment before it writes that
+  for _ in $(seq 100); do
+    grep -m1 -oE 'Kafka version: [0-9.]+' "$dir/n1/server.log" | cut -d' ' -f3 && exit 0
+    sleep 0.1
+  done
+  die "the log of node 1 does not say its version" ;;
 tool) shift 2; java_ -Dorg.slf4j.simpleLogger.defaultLogLevel=error "$1" --bootstrap-server "$(list 0)" "${@:2}" ;;
 *) sed -n '2,14p' "$0" >&2; exit 2 ;;
 esac
