@@ -26,10 +26,8 @@ func kafkaProblem(what string, err error) error {
 		return service.Refuse(http.StatusConflict, "", err.Error(), "")
 	case errors.Is(err, kafkalog.ErrTooLarge):
 		return service.Refuse(http.StatusRequestEntityTooLarge, "", err.Error(), "")
-	case errors.Is(err, kafkalog.ErrReadOnly): // what it says has to be mended, not only waited for
-		p := service.Unavailable(err.Error())
-		p.Mend = "then try again"
-		return p
+	case errors.Is(err, kafkalog.ErrReadOnly):
+		return service.Unmended(err.Error())
 	case errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, kafkalog.ErrUnknown):
 		what += ": Kafka did not answer in time"
 	default:

@@ -57,7 +57,7 @@ type misuse struct{ error }
 func (m misuse) Unwrap() error { return m.error }
 
 // noLogin is what to do about a call without a credential, in the words of this program.
-const noLogin = "log in: streamer login URL; a program sets STREAMER_TOKEN"
+const noLogin = "log in: streamer login --url URL; a program sets STREAMER_TOKEN"
 
 // told makes an error of a call one with an exit code: what an instance finds wrong with arguments is wrong use. A problem's field is named
 // as the flag it was given by: an element of a list by one that may be repeated.

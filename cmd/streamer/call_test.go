@@ -606,4 +606,16 @@ func TestProblemsInTheWordsOfTheProgram(t *testing.T) {
 			t.Errorf("got %q, exit %d; want %q, exit %d", err, code, o.want, o.code)
 		}
 	}
+	_, line, _ := strings.Cut(noLogin, ": streamer ")
+	line, _, _ = strings.Cut(line, ";")
+	found, rest, err := newRoot(nil).Find(strings.Fields(line))
+	if err == nil {
+		err = found.ParseFlags(rest)
+	}
+	if err == nil {
+		err = found.ValidateArgs(found.Flags().Args())
+	}
+	if err != nil || found.Name() != "login" {
+		t.Errorf("%q cannot be written so: %v", line, err)
+	}
 }

@@ -313,6 +313,10 @@ func TestTokensNeedTheLog(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
+	w.log.broken = fmt.Errorf("%w: the topic was deleted", kafkalog.ErrReadOnly)
+	if _, err := w.tokens.Revoke(t.Context(), root, TokenID{made.ID}); err == nil || err.Error() != w.log.broken.Error()+"; then try again" {
+		t.Errorf("a log that is lost: %v", err)
+	}
 }
 
 // A right token gets through whatever others send from the same address; a wrong one waits. What cannot be guessed needs no more.

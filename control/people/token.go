@@ -238,6 +238,9 @@ func unkept(err error) error {
 	if err == nil {
 		return err
 	}
+	if errors.Is(err, kafkalog.ErrReadOnly) {
+		return service.Unmended(err.Error())
+	}
 	return service.Unavailable("the change of the token could not be kept: " + err.Error())
 }
 

@@ -73,6 +73,13 @@ func Unavailable(detail string) *Problem {
 	return p
 }
 
+// Unmended is Unavailable where waiting alone is of no use: detail says what somebody has to mend first.
+func Unmended(detail string) *Problem {
+	p := Unavailable(detail)
+	p.Mend = "then try again"
+	return p
+}
+
 // Wrong refuses arguments with all that is wrong with them. There is at least one fault.
 func Wrong(faults ...Fault) *Problem {
 	p := Refuse(http.StatusBadRequest, faults[0].Field, faults[0].Detail, faults[0].Mend)
