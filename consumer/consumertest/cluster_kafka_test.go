@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -122,6 +123,10 @@ func TestKafkaThreeBrokersSurviveOneKilled(t *testing.T) {
 	}
 	write()
 	c.Kill(t, 2)
+	if conn, err := net.Dial("tcp", c.Brokers[1]); err == nil { // its port must be free for the next start
+		_ = conn.Close()
+		t.Error("something of a killed broker still listens")
+	}
 	write()
 	c.Start(t, 2)
 	write()

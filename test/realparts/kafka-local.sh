@@ -31,7 +31,8 @@ if [ -f "$conf" ] && [ "$cmd" != up ]; then . "$conf"; fi
 export KAFKA_VERSION
 port() { echo $((KAFKA_PORT + 10 * ($1 - 1) + ${2:-0})); }
 each() { local n; for n in $(seq "$KAFKA_NODES"); do "$@" "$n"; done; }
-runs() { kill -0 "$1" 2>/dev/null && ! grep -qs '^State:[[:space:]]*Z' "/proc/$1/status"; } # a zombie has ended
+# A process has ended when nothing of it holds its ports: the first of its threads is a zombie before the others are gone.
+runs() { kill -0 "$1" 2>/dev/null && [ "$(awk '/^State:/ { z = $2 } /^Threads:/ { n = $2 } END { print z n }' "/proc/$1/status" 2>/dev/null)" != Z1 ]; }
 alive() { [ -f "$dir/n$1/pid" ] && runs "$(cat "$dir/n$1/pid")"; }
 list() { local n out=; for n in $(seq "$KAFKA_NODES"); do out+=,127.0.0.1:$(port "$n" "$1"); done; echo "${out#,}"; }
 java_() { java -cp "$KAFKA_LIBDIR/lib/*" "$@"; }
