@@ -87,10 +87,19 @@ func told(err error) error {
 		}
 		err = &flag
 	}
-	if p.Status == http.StatusBadRequest {
+	if wrongInput(p) {
 		return misuse{err}
 	}
 	return failure{err}
+}
+
+// wrongInput says that a problem is with what was sent, so that the same command fails again however things are: docs/cli.md has the statuses.
+func wrongInput(p *service.Problem) bool {
+	switch p.Status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
 }
 
 // print writes v as -o wants it; text is for people.

@@ -152,7 +152,7 @@ func plainProblem(err error) error {
 	switch {
 	case !errors.As(err, &p):
 		return err
-	case p.Status == http.StatusBadRequest:
+	case wrongInput(p):
 		return misuse{errors.New(p.Error())}
 	}
 	return failure{errors.New(p.Error())}
