@@ -43,6 +43,8 @@ type Bulletin interface {
 	Report(key string, value []byte)
 	Reports(prefix string) []kafkalog.Entry
 	Changed() <-chan struct{}
+	// Sign names the instance that writes, for the audit.
+	Sign(instance string)
 }
 
 const (
@@ -211,8 +213,13 @@ func (s *Store) Remember(ctx context.Context, job string, a consumer.Audit, chan
 // AuditLine is one line of the audit: who did what.
 type AuditLine struct {
 	// Revision is its place in the audit.
-	Revision int64     `json:"revision"`
-	At       time.Time `json:"at"`
+	Revision int64 `json:"revision"`
+	// At is when Kafka took it, by the broker's clock: one for all lines, in whose times they stand in their order. What is stored is the time
+	// of the instance, which versions before this one show.
+	At time.Time `json:"at"`
+	// Instance is the one that wrote it: which was asked, or did it by itself. It stands beside the stored line; absent of one that an earlier
+	// version wrote.
+	Instance string `json:"instance,omitempty"`
 	// Job is what it is about, or Connection.
 	Job        string `json:"job"`
 	Connection string `json:"connection,omitempty"`
@@ -263,14 +270,14 @@ func (s *Store) Audit(ctx context.Context, about AuditSubject, before int64, lim
 	for _, e := range entries {
 		var line AuditLine
 		if json.Unmarshal(e.Value, &line) != nil {
-			line = AuditLine{At: e.At.UTC(), Action: "unreadable"}
+			line = AuditLine{Action: "unreadable"}
 			if kind, id, _ := strings.Cut(e.Key, "/"); kind+"/" == connectionPrefix {
 				line.Connection = id
 			} else {
 				line.Job = id
 			}
 		}
-		line.Revision = e.Revision
+		line.Revision, line.At, line.Instance = e.Revision, e.At.UTC(), e.Writer
 		lines = append(lines, line)
 	}
 	return lines, next, nil

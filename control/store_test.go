@@ -30,6 +30,7 @@ type memoryLog struct {
 	writes   int // transactions that wrote something
 	changed  chan struct{}
 	problem  string
+	name     string // who writes
 	age      time.Duration
 	unread   chan struct{} // nil, or closed when the log is read
 }
@@ -110,7 +111,7 @@ func (l *memoryLog) Transact(_ context.Context, change func(func(string) (kafkal
 		l.revision++
 		e := kafkalog.Entry{Key: w.Key, Value: w.Value, Revision: l.revision, At: time.Now()}
 		if w.Audit != nil {
-			l.audit = append(l.audit, kafkalog.Entry{Key: w.Key, Value: w.Audit, Revision: l.revision, At: e.At})
+			l.audit = append(l.audit, kafkalog.Entry{Key: w.Key, Value: w.Audit, Revision: l.revision, At: e.At, Writer: l.name})
 		}
 		l.entries[w.Key] = e
 		out = append(out, e)
@@ -175,6 +176,12 @@ func (l *memoryLog) Changed() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.changed
+}
+
+func (l *memoryLog) Sign(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.name = name
 }
 
 func (l *memoryLog) Problem() string { return l.problem }

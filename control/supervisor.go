@@ -158,6 +158,9 @@ func (s *Supervisor) Run(soft, hard context.Context) error {
 	s.mu.Lock()
 	s.me = me
 	s.mu.Unlock()
+	if s.options.Bulletin != nil {
+		s.options.Bulletin.Sign(me.ID)
+	}
 	all.Go(func() { s.seed(soft) })
 	all.Go(func() { s.follow(soft) })
 	all.Go(func() { s.bury(soft) })

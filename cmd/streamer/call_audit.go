@@ -22,8 +22,8 @@ func auditCommand(environ []string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "audit",
 		Short: "shows who did what to jobs and connections, the newest first",
-		Long: "Shows what operators decided, and what streamer did by itself that an operator may ask about: the newest line first. Lines are\n" +
-			"kept for 90 days.",
+		Long: "Shows what operators decided, and what streamer did by itself that an operator may ask about: the newest line first. WHEN is by\n" +
+			"Kafka's clock, ON the instance that wrote it. Lines are kept for 90 days.",
 		Args: cobra.NoArgs,
 	}
 	var about control.AuditSubject
@@ -44,13 +44,13 @@ func auditCommand(environ []string) *cobra.Command {
 func auditText(w io.Writer, page control.AuditPage) {
 	var lines [][]string
 	for _, l := range page.Lines {
-		lines = append(lines, []string{l.At.UTC().Format("2006-01-02 15:04:05Z"), cmp.Or(l.Job, l.Connection), l.By, l.Action, whatText(l)})
+		lines = append(lines, []string{l.At.UTC().Format("2006-01-02 15:04:05Z"), l.Instance, cmp.Or(l.Job, l.Connection), l.By, l.Action, whatText(l)})
 	}
 	if len(lines) == 0 {
 		_, _ = fmt.Fprintln(w, "no lines")
 		return
 	}
-	table(w, "", []string{"WHEN", "ABOUT", "BY", "DID", "WHAT"}, lines)
+	table(w, "", []string{"WHEN", "ON", "ABOUT", "BY", "DID", "WHAT"}, lines)
 	if page.Next != "" {
 		_, _ = fmt.Fprintf(w, "\nolder: --cursor %s\n", page.Next)
 	}

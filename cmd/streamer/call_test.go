@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -317,10 +318,10 @@ type nightAudit struct{}
 
 func (nightAudit) Audit(_ context.Context, about control.AuditSubject, before int64, limit int) (lines []control.AuditLine, next int64, err error) {
 	all := []control.AuditLine{
-		{Revision: 12, At: night.Add(-2 * time.Minute), Job: "visits", By: "operator", Action: "give-up",
+		{Revision: 12, At: night.Add(-2 * time.Minute), Instance: "streamer-1", Job: "visits", By: "operator", Action: "give-up",
 			Detail: map[string]any{"row": map[string]any{"topic": "visit", "partition": 0, "offset": 1000, "row": 2}}},
-		{Revision: 10, At: night.Add(-20 * time.Minute), Job: "births", By: consumer.BySelf, Action: "hold", Detail: map[string]any{"cause": "dead-letter guard"}},
-		{Revision: 9, At: night.Add(-time.Hour), Connection: "crm", By: "oidc:ada", Action: "pause"},
+		{Revision: 10, At: night.Add(-20 * time.Minute), Instance: "streamer-0", Job: "births", By: consumer.BySelf, Action: "hold", Detail: map[string]any{"cause": "dead-letter guard"}},
+		{Revision: 9, At: night.Add(-time.Hour), Instance: "streamer-1", Connection: "crm", By: "oidc:ada", Action: "pause"},
 		{Revision: 8, At: night.Add(-3 * time.Hour), Job: "visits", By: "operator", Action: "pause"},
 	}
 	for _, l := range all {
@@ -581,6 +582,38 @@ func (t nightTargets) Resume(context.Context, service.Caller, string) (control.C
 	resumed := t.crm()
 	resumed.Paused, resumed.Revision = nil, "8"
 	return resumed, nil
+}
+
+// Scripts go by exit codes: 2 is for what cannot go better until the command line or the file is another one. The page has all statuses
+// of problems with the code of each, and a call by name is as any other.
+func TestExitCodesOfProblems(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for status, want := range map[int]int{
+		http.StatusBadRequest: exitMisuse, http.StatusRequestEntityTooLarge: exitMisuse, http.StatusUnsupportedMediaType: exitMisuse,
+		http.StatusUnprocessableEntity: exitMisuse,
+		http.StatusUnauthorized:        exitFailed, http.StatusForbidden: exitFailed, http.StatusNotFound: exitFailed, http.StatusMethodNotAllowed: exitFailed,
+		http.StatusConflict: exitFailed, http.StatusPreconditionFailed: exitFailed, http.StatusTooManyRequests: exitFailed,
+		http.StatusInternalServerError: exitFailed, http.StatusBadGateway: exitFailed, http.StatusServiceUnavailable: exitFailed,
+	} {
+		for name, say := range map[string]func(error) error{"told": told, "plainProblem": plainProblem} {
+			err := say(&service.Problem{Status: status, Detail: "it is so", Mend: "do this"})
+			code := exitMisuse
+			if errors.As(err, new(failure)) {
+				code = exitFailed
+			}
+			if code != want || err.Error() != "it is so; do this" {
+				t.Errorf("%s: a %d ends with %d and %q, want %d", name, status, code, err, want)
+			}
+		}
+		line := regexp.MustCompile(fmt.Sprintf(`(?m)^\| %d \|.*\b%d\b`, want, status))
+		if !line.Match(page) {
+			t.Errorf("docs/cli.md does not say that a %d ends with %d", status, want)
+		}
+	}
 }
 
 // What an instance says of a call is said in the words of this program: where to log in, and which flag was wrong.

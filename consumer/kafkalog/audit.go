@@ -84,9 +84,18 @@ func (l *Log) readAudit(ctx context.Context, from, to int64) (out []Entry, err e
 		fetches.EachRecord(func(r *kgo.Record) {
 			at = r.Offset + 1
 			if r.Offset < to && !r.Attrs.IsControl() {
-				out = append(out, Entry{Key: string(r.Key), Value: r.Value, Revision: r.Offset, At: r.Timestamp})
+				out = append(out, Entry{Key: string(r.Key), Value: r.Value, Revision: r.Offset, At: r.Timestamp, Writer: writerOf(r)})
 			}
 		})
 	}
 	return out, nil
+}
+
+func writerOf(r *kgo.Record) string {
+	for _, h := range r.Headers {
+		if h.Key == writerHeader {
+			return string(h.Value)
+		}
+	}
+	return ""
 }

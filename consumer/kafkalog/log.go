@@ -54,8 +54,10 @@ type Entry struct {
 	// Log is Kafka's id of the topic that the object is in; a log that was deleted and made anew has another one. Of objects only, and
 	// of those that are missing.
 	Log [16]byte
-	// At is when it was written; of a report, see Reports.
+	// At is when it was written, by the broker's clock where the topic is as it would be made; of a report, see Reports.
 	At time.Time
+	// Writer is who has written a line of the audit: see Sign. Empty: it is not known.
+	Writer string
 }
 
 // Config is what a log needs.
@@ -91,6 +93,7 @@ type Log struct {
 	heard    time.Time     // the view is not older than this
 	barred   *barredError  // why the log is not to be used; nil: it is
 	pending  pending       // the write that runs
+	name     string        // who writes: see Sign
 	problems map[trouble]string
 }
 
@@ -127,6 +130,13 @@ func Open(c Config) (*Log, error) {
 	}
 	l.admin = kadm.NewClient(l.client)
 	return l, nil
+}
+
+// Sign names who writes the lines of the audit that are written from now on.
+func (l *Log) Sign(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.name = name
 }
 
 func (l *Log) newClient(opts ...kgo.Opt) (*kgo.Client, error) {

@@ -86,13 +86,21 @@ func see(t *testing.T, l *Log, key, want string) {
 
 func TestFake(t *testing.T) { conformance(t, consumertest.Fake(t)) }
 
-func TestKafkaReal(t *testing.T) { conformance(t, consumertest.Kafka(t)) }
+func TestKafkaReal(t *testing.T) {
+	c := consumertest.Kafka(t)
+	conformance(t, c)
+	t.Run("the broker's clock", func(t *testing.T) { // the fake broker keeps the times that it is given
+		t.Parallel()
+		testBrokersClock(t, c, consumertest.Name("ns"))
+	})
+}
 
 // conformance is what a log promises on every Kafka.
 func conformance(t *testing.T, c *consumertest.Cluster) {
 	for name, test := range map[string]func(*testing.T, *consumertest.Cluster, string){
 		"objects":                      testObjects,
 		"audit":                        testAudit,
+		"who writes":                   testWriters,
 		"several objects":              testTransact,
 		"a topic that deletes":         testDeletingTopic,
 		"three writers":                testThreeWriters,
@@ -173,6 +181,51 @@ func testAudit(t *testing.T, c *consumertest.Cluster, ns string) {
 	lines, _, err := l.Audit(t.Context(), 0, 3, func(key string) bool { return key == "key/0" })
 	if err != nil || len(lines) != 3 || string(lines[2].Value) != "6" {
 		t.Errorf("lines of one key: %v, %v", lines, err)
+	}
+}
+
+func testWriters(t *testing.T, c *consumertest.Cluster, ns string) {
+	a, b := open(t, c, ns), open(t, c, ns)
+	put(t, a, "k", "unsigned")
+	a.Sign("one")
+	b.Sign("two")
+	put(t, a, "k", "by one")
+	put(t, b, "k", "by two")
+	lines, _, err := a.Audit(t.Context(), 0, 10, nil)
+	if err != nil || len(lines) != 3 {
+		t.Fatalf("%v, %v", lines, err)
+	}
+	for i, want := range []string{"two", "one", ""} {
+		if lines[i].Writer != want {
+			t.Errorf("%s was written by %q, want %q", lines[i].Value, lines[i].Writer, want)
+		}
+	}
+}
+
+// Times are by the broker's clock: that of who writes may be years behind, or so far ahead that Kafka would refuse what it stamps.
+func testBrokersClock(t *testing.T, c *consumertest.Cluster, ns string) {
+	l := open(t, c, ns)
+	client, err := kgo.NewClient(append(c.Options(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for _, topic := range l.topics() {
+		for _, off := range []time.Duration{-30 * 365 * day, 2 * day} {
+			line := &kgo.Record{Topic: topic, Key: []byte("k"), Value: []byte(off.String()), Timestamp: time.Now().Add(off)}
+			if err := client.ProduceSync(t.Context(), line).FirstErr(); err != nil {
+				t.Errorf("%s, by a clock that is off by %v: %v", topic, off, err)
+			}
+		}
+	}
+	lines, _, err := l.Audit(t.Context(), 0, 10, nil)
+	if err != nil || len(lines) != 2 {
+		t.Fatalf("%v, %v", lines, err)
+	}
+	for _, line := range lines {
+		if time.Since(line.At).Abs() > time.Hour {
+			t.Errorf("what was written by a clock that is off by %s says it was at %v", line.Value, line.At)
+		}
 	}
 }
 

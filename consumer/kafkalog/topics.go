@@ -21,12 +21,14 @@ const jobsSegmentBytes = 32 << 20
 // settings are how the three topics are made in a cluster of so many brokers: what was acknowledged must survive the loss of one.
 func (l *Log) settings(brokers int) map[string]map[string]string {
 	all := map[string]map[string]string{
-		l.jobs: {"cleanup.policy": "compact", "delete.retention.ms": millis(7 * day)},
-		// The broker's clock stamps reports, so that their ages can be compared.
-		l.status: {"cleanup.policy": "compact,delete", "segment.ms": millis(10 * time.Minute), "retention.ms": millis(time.Hour), "message.timestamp.type": "LogAppendTime"},
+		l.jobs:   {"cleanup.policy": "compact", "delete.retention.ms": millis(7 * day)},
+		l.status: {"cleanup.policy": "compact,delete", "segment.ms": millis(10 * time.Minute), "retention.ms": millis(time.Hour)},
 		l.audit:  {"cleanup.policy": "delete", "retention.ms": millis(90 * day)},
 	}
 	for _, config := range all {
+		// Clocks of instances differ: the ages of reports and the times of the audit are told by one, and Kafka refuses times that lie ahead
+		// of the broker's by more than message.timestamp.after.max.ms, an hour, so that an instance whose clock does could write nothing.
+		config["message.timestamp.type"] = "LogAppendTime"
 		config["unclean.leader.election.enable"] = "false"
 		config["max.message.bytes"] = strconv.Itoa(maxRecordBytes)
 		if brokers >= 3 {

@@ -27,6 +27,8 @@ const (
 	transactionTimeout = writeTimeout
 	// idHeader carries the id of a write.
 	idHeader = "streamer-write"
+	// writerHeader says who wrote a line of the audit.
+	writerHeader = "streamer-instance"
 )
 
 // Why nothing, or nobody knows what, was written. All other errors of Transact and Update are those of change, or say which limit a
@@ -280,12 +282,15 @@ func (w *write) commit(ctx context.Context, writes []Write) ([]Entry, error) {
 		return nil, l.refused(err, "begin")
 	}
 	header := []kgo.RecordHeader{{Key: idHeader, Value: []byte(w.id)}}
+	l.mu.Lock()
+	signed := []kgo.RecordHeader{header[0], {Key: writerHeader, Value: []byte(l.name)}}
+	l.mu.Unlock()
 	var objects, lines []*kgo.Record
 	for _, i := range w.written {
 		key := []byte(writes[i].Key)
 		objects = append(objects, &kgo.Record{Topic: l.jobs, Key: key, Value: writes[i].Value, Headers: header})
 		if writes[i].Audit != nil {
-			lines = append(lines, &kgo.Record{Topic: l.audit, Key: key, Value: writes[i].Audit, Headers: header})
+			lines = append(lines, &kgo.Record{Topic: l.audit, Key: key, Value: writes[i].Audit, Headers: signed})
 		}
 	}
 	if err := produce(ctx, client, append(lines, objects...)); err != nil {
