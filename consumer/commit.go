@@ -98,8 +98,9 @@ func (r *Runner) handOne(ctx context.Context, part commits) <-chan error {
 		}
 		offsets[at.Topic][at.Partition] = kgo.EpochOffset{Epoch: c.Epoch, Offset: c.Offset}
 	}
+	holder := r.member.holder()
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
-		if !r.member.is(req.MemberID) { // the client has joined anew, and nobody was told yet
+		if holder == "" || req.MemberID != holder { // the client has joined anew since the positions were read, or nobody was told yet
 			return &expelledError{kerr.UnknownMemberID}
 		}
 		for i := range req.Topics {

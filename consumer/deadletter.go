@@ -38,7 +38,7 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 	p.runner.log.Error(what, "topic", p.topic, "partition", p.id, "offset", r.record.Offset, "row", r.row, "route", r.route,
 		"class", string(o.Class), "status", o.Status, "attempts", o.Attempts, "reason", o.Reason, "dead_letter", dead.topic)
 	p.mu.Lock()
-	if p.life == closed || p.past(r) {
+	if p.past(r) {
 		p.mu.Unlock()
 		return
 	}
@@ -59,6 +59,13 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 	p.letters++
 	p.mu.Unlock()
 	p.captured(r, o, func() {
+		p.mu.Lock()
+		past := p.past(r)
+		p.mu.Unlock()
+		if past { // while it was told of: whoever has it now may deliver it
+			p.wrote()
+			return
+		}
 		dead.bury(&letter{row: r, outcome: o})
 	})
 }

@@ -206,7 +206,7 @@ func (p *partition) end(r *row, o sink.Outcome) {
 // endUnwritten makes a row final that gets no dead letter.
 func (p *partition) endUnwritten(r *row, o sink.Outcome) {
 	p.mu.Lock()
-	if p.life == closed || p.past(r) {
+	if p.past(r) {
 		p.mu.Unlock()
 		return
 	}

@@ -51,7 +51,7 @@ func bounded(most time.Duration, do func(context.Context) error) error {
 
 // commit is Runner.commitNow without the client. Without a member it would be one from outside, which an empty group takes from anybody.
 func (f *farewell) commit(ctx context.Context, all commits) error {
-	if !f.runner.member.is(f.member) {
+	if f.member == "" || f.member != f.runner.member.holder() {
 		return kerr.UnknownMemberID
 	}
 	return f.runner.commitBy(ctx, all, f.hand)

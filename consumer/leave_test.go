@@ -120,3 +120,21 @@ func TestAStopCommitsForNoOtherMember(t *testing.T) {
 		t.Errorf("%d commits in the name of another member", n)
 	}
 }
+
+// What A has finished is not committed by B either while A's partitions are being given up, and B's name is known. The story:
+//
+//  1. The commit loop has read A's positions. The client waits with them, since its group gathers anew.
+//  2. It comes back as B. The commit goes on, in B's name, while onAssigned gives A's partitions up, for which it waits for the commit loop.
+func TestTheHolderOfPartitionsIsNoOther(t *testing.T) {
+	m := membership{}
+	for i, step := range []struct {
+		id      string
+		holding bool
+		another bool
+		holder  string
+	}{{"A", false, false, "A"}, {"A", true, false, "A"}, {"B", true, true, "A"}, {"B", false, false, "B"}, {"", false, false, ""}, {"C", false, false, "C"}} {
+		if another := m.named(step.id, step.holding); another != step.another || m.holder() != step.holder {
+			t.Errorf("step %d: %v, and the holder is %q", i, another, m.holder())
+		}
+	}
+}

@@ -144,7 +144,7 @@ func (r *Runner) onRevoked(hard context.Context, client *kgo.Client, lost map[st
 // onLost gives partitions up that the group has taken from us: another member may be sending their rows already. Attempts are
 // cancelled at once, and nothing is committed, since a commit could overwrite the new owner's.
 func (r *Runner) onLost(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
-	r.member.changed("")
+	r.member.named("", false)
 	if r.abandon(lost) > 0 {
 		r.log.Warn("partitions lost: the group gave this member up; rows in flight were cancelled and may be sent again by their next owner",
 			"partitions", lost)
@@ -167,7 +167,7 @@ func (r *Runner) abandon(lost map[string][]int32) int {
 // in between.
 func (r *Runner) isNewMember(client *kgo.Client) bool {
 	id, _ := client.GroupMetadata()
-	if id == "" || !r.member.changed(id) || r.assigned.Load() == 0 {
+	if id == "" || !r.member.named(id, r.assigned.Load() > 0) {
 		return false
 	}
 	r.expelled("the group took this instance in as a new member without a word about its partitions")
@@ -205,20 +205,22 @@ func (r *Runner) fellBack() {
 		"and STREAMER_KAFKA_GROUP_PROTOCOL=consumer is set; enable it there, or set classic"))
 }
 
-// changed notes the member id and says whether there was another one before.
-func (m *membership) changed(id string) bool {
+// named notes the member id that the client goes by. It says whether holding, which is to have partitions, was another one: that stays
+// the holder then, until they are given up.
+func (m *membership) named(id string, holding bool) (another bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before := m.id
-	m.id = id
-	return before != "" && before != id
+	if another = holding && m.id != "" && m.id != id; !another {
+		m.id = id
+	}
+	return another
 }
 
-// is says that a member is the one that was given this session's partitions: what they have finished is committed in no other name.
-func (m *membership) is(id string) bool {
+// holder is the member that was given this session's partitions; empty: there is none. What they have finished is committed in no other name.
+func (m *membership) holder() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return id != "" && m.id == id
+	return m.id
 }
 
 // expelled is called when it shows that the group has put this member out although the client was not told so. The story:

@@ -157,7 +157,7 @@ func (k *parking) takes(r *row) bool {
 	k.mu.Unlock()
 	p := r.partition
 	p.mu.Lock()
-	if p.life == closed || p.past(r) {
+	if p.past(r) {
 		p.mu.Unlock()
 		return true
 	}

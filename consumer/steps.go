@@ -98,7 +98,7 @@ func (p *partition) advance(r *row, a *mapping.Response, o sink.Outcome) bool {
 	request, err := r.way.next(a)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.life == closed || p.past(r) {
+	if p.past(r) {
 		return false
 	}
 	r.Made = 0

@@ -200,7 +200,7 @@ func (p *partition) tell(r *row) {
 		return
 	}
 	p.mu.Lock()
-	if p.life == closed || p.past(r) {
+	if p.past(r) {
 		p.mu.Unlock()
 		return
 	}

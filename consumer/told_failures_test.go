@@ -1,10 +1,12 @@
 package consumer
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -228,5 +230,42 @@ func TestARedriveMakesTheTopicThatIsTold(t *testing.T) {
 	}
 	if got := strings.Join(f.toldOf(cfg.Callback.Topic), " "); got != "a#0 200" {
 		t.Errorf("told %s", got)
+	}
+}
+
+// A row that is given up is told of first, and then gets its dead letter. The story of one that is nobody's by then:
+//
+//  1. The row is rejected. What tells of that is on its way, and Kafka takes its time.
+//  2. The instance gives the partition up. The next owner reads the row again, and delivers it.
+//  3. The answer comes: the dead letter of a row that was delivered would be written, and sent again by a redrive.
+func TestNoLetterOfARowThatIsNobodysAnyMore(t *testing.T) {
+	t.Parallel()
+	k := consumertest.Fake(t)
+	f := setup(t, k, answerBy("/", 422))
+	topic := f.cluster.Topic(t, "t", 1)
+	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 0))
+	cfg := f.job(topic, f.telling(Callback{}, Capture{Topic: f.cluster.Topic(t, "failed", 1), On: CaptureFailures}), func(c *Config) { c.DeadLetterShare = 1 })
+	writing, answer, once := make(chan struct{}), make(chan struct{}), sync.Once{}
+	k.Fake.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		k.Fake.SleepControl(func() { once.Do(func() { close(writing) }); <-answer })
+		return nil, nil, false
+	})
+	i := f.instance(Client{Brokers: f.cluster.Brokers}, 0)
+	soft, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	r := i.NewRunner(cfg)
+	go func() { ended <- r.Run(soft, soft) }()
+	<-writing
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	close(answer)
+	if err := i.producer.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	i.Close()
+	if told, letters := len(f.cluster.ReadAll(t, cfg.Response.Topic)), len(f.deadLetters(cfg)); told != 1 || letters != 0 {
+		t.Errorf("told %d times, %d dead letters", told, letters)
 	}
 }

@@ -90,9 +90,10 @@ func (p *partition) rests() bool {
 	return p.life != open || p.turn != nil && p.turn.sealed
 }
 
-// past says that a row is not to be given up, kept or sent any more: another one stands for it, or is about to. The lock is held.
+// past says that a row is not to be given up, kept or sent any more: it is the next owner's, or another one stands for it, or is about to.
+// The lock is held.
 func (p *partition) past(r *row) bool {
-	return r.stage == replaced || p.turn != nil && p.turn.sealed
+	return p.life == closed || r.stage == replaced || p.turn != nil && p.turn.sealed
 }
 
 // carryOn makes the partition, which rests, go on by d.
