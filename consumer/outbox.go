@@ -56,7 +56,7 @@ type post struct {
 	// taken is called when the broker has it. The sender counts it as on its way until then, and until it is given up.
 	taken func(at LetterAddress)
 	shape shape
-	large bool          // for its topic, or the batch that it was in was: it is written alone
+	apart bool          // it, or the batch that it was in, was refused: it is written alone
 	alone chan struct{} // closed when the answer is there to a write that is alone; nil: it is not
 }
 
@@ -92,7 +92,7 @@ func (b *outbox) written(w *post, rec *kgo.Record, err error) {
 	if w.alone = nil; alone != nil {
 		defer close(alone)
 	}
-	w.large = false
+	w.apart = false
 	switch {
 	case err == nil:
 		b.runner.status.note(b.said, "")
@@ -124,8 +124,8 @@ func (b *outbox) written(w *post, rec *kgo.Record, err error) {
 	nudge(b.again)
 }
 
-// reshape says that a record refused with err is to be written at once again, alone, and in another shape if it was alone already: the
-// brokers judge a batch, and what is too large together may fit one by one.
+// reshape says that a record refused with err is to be written at once again, alone, and in another shape if it was alone already, or it is
+// known to be what was refused: the brokers judge a batch, and what is too large together may fit one by one.
 func (w *post) reshape(rec *kgo.Record, err error, alone bool) bool {
 	switch {
 	case errors.Is(err, kerr.MessageTooLarge) && !alone:
@@ -135,10 +135,11 @@ func (w *post) reshape(rec *kgo.Record, err error, alone bool) bool {
 		w.shape.unkeyed = true
 	case errors.Is(err, kerr.InvalidRecord) && rec.Key == nil && !w.shape.unkeyed: // a compacted topic takes none without a key
 		w.shape.unkeyed = true
+	case errors.Is(err, kerr.InvalidRecord) && !alone: // what it was together with, perhaps
 	default:
 		return false
 	}
-	w.large = true
+	w.apart = true
 	return true
 }
 
@@ -186,18 +187,18 @@ func (b *outbox) run(ctx context.Context) {
 // alone writes those one after the other that are to be; false when ctx ends first.
 func (b *outbox) alone(ctx context.Context) bool {
 	for {
-		large := b.take(func(w *post) bool { return w.large })
-		if len(large) == 0 {
+		apart := b.take(func(w *post) bool { return w.apart })
+		if len(apart) == 0 {
 			return true
 		}
-		for i, w := range large {
+		for i, w := range apart {
 			answered := make(chan struct{})
 			w.alone = answered
 			b.write(w)
 			select {
 			case <-answered:
 			case <-ctx.Done():
-				for _, rest := range large[i+1:] {
+				for _, rest := range apart[i+1:] {
 					rest.of.wrote()
 				}
 				return false

@@ -196,3 +196,25 @@ func TestAnOutboxOfTheSessionBefore(t *testing.T) {
 		t.Error("the letter was dropped")
 	}
 }
+
+// A record without a key is refused by a compacted topic together with those that were in its batch. They are written alone at once: nothing is
+// wrong with them, and nothing is said.
+func TestWhatWasRefusedTogetherIsWrittenAlone(t *testing.T) {
+	d := parker(setup(t, consumertest.Fake(t), nil)).now().dead
+	keyed, bare := &post{of: nobody{}}, &post{of: nobody{}}
+	d.written(keyed, &kgo.Record{Key: []byte("a")}, kerr.InvalidRecord)
+	d.written(bare, &kgo.Record{}, kerr.InvalidRecord)
+	if said := *d.said; said != "" || !keyed.apart || keyed.shape.unkeyed || !bare.shape.unkeyed {
+		t.Errorf("said %q, the one with a key %+v, the one without %+v", said, keyed, bare)
+	}
+	keyed.alone = make(chan struct{})
+	if d.written(keyed, &kgo.Record{Key: []byte("a")}, kerr.InvalidRecord); *d.said == "" || keyed.apart {
+		t.Errorf("said %q of what is refused alone, %+v", *d.said, keyed)
+	}
+}
+
+// nobody waits for a record.
+type nobody struct{}
+
+func (nobody) writesNoMore() bool { return false }
+func (nobody) wrote()             {}

@@ -36,8 +36,8 @@ var _ kgo.HookBrokerConnect = (*patience)(nil)
 // another one, a quarter of a second later. That costs a login at a broker, so it is done at those that lead what was assigned, and only
 // where the broker has more than half a second left. No record is lost: the client goes on where it was, and nothing of the answer has come.
 type patience struct {
-	since    atomic.Int64 // Unix nanoseconds of the last pause or resume; 0: there was none
-	assigned atomic.Int64 // of the last assignment
+	since    atomic.Pointer[time.Time] // of the last pause or resume; nil: there was none
+	assigned atomic.Pointer[time.Time] // of the last assignment
 
 	mu   sync.Mutex
 	held map[*groupConn]time.Time // where a fetch is not answered yet, and how long it may be held back
@@ -53,19 +53,19 @@ const (
 )
 
 // changes says that partitions are about to be paused or resumed. It comes before the change: a fetch is sent at any time.
-func (p *patience) changes(now time.Time) { p.since.Store(now.UnixNano()) }
+func (p *patience) changes(now time.Time) { p.since.Store(&now) }
 
 // grows says the same of partitions that were assigned.
-func (p *patience) grows(now time.Time) { p.assigned.Store(now.UnixNano()) }
+func (p *patience) grows(now time.Time) { p.assigned.Store(&now) }
 
 // wait is how long a fetch that is sent now may be held back.
 func (p *patience) wait(now time.Time) time.Duration {
 	wait := fetchWait
-	if at := p.since.Load(); at != 0 {
-		wait = min(wait, time.Duration(now.UnixNano()-at)/10)
+	if at := p.since.Load(); at != nil {
+		wait = min(wait, now.Sub(*at)/10)
 	}
-	if at := p.assigned.Load(); at != 0 {
-		wait = min(wait, time.Duration(now.UnixNano()-at))
+	if at := p.assigned.Load(); at != nil {
+		wait = min(wait, now.Sub(*at))
 	}
 	return max(wait, leastFetchWait)
 }

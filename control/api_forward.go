@@ -152,8 +152,9 @@ func ask[Out any](ctx context.Context, a API, by service.Caller, p Peer, method 
 		return out, p.unreached(err)
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
-		told := service.Problem{Status: resp.StatusCode, Detail: "answered " + resp.Status}
+		told := service.Problem{Detail: "answered " + resp.Status}
 		_ = json.Unmarshal(text, &told) // what is no problem document leaves the status
+		told.Status = resp.StatusCode   // whatever the text says: it may be another's than the instance's
 		return out, &told
 	}
 	return out, json.Unmarshal(text, &out)

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -200,4 +203,19 @@ func TestDoubtsAreTold(t *testing.T) {
 			t.Errorf("the log: %s", text)
 		}
 	})
+}
+
+// Something before an instance answers in its place, with JSON that is no problem of ours: its status is that of the answer, and not what the
+// body says, which may be none that can be answered.
+func TestARefusalOfAPeerHasItsStatus(t *testing.T) {
+	two := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadGateway)
+		_, _ = io.WriteString(w, `{"status": 7, "detail": "no upstream"}`)
+	}))
+	defer two.Close()
+	_, err := ask[struct{}](t.Context(), API{Fleet: lonely{"one"}}, service.Caller{}, Peer{ID: "two", Advertise: two.URL}, "system.jobs", nil)
+	var p *service.Problem
+	if !errors.As(err, &p) || p.Status != http.StatusBadGateway || p.Detail != "no upstream" {
+		t.Errorf("%+v", err)
+	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // headerWords are in the names of headers that carry credentials; a name is cut into words at its dashes and underscores.
-var headerWords = []string{"authorization", "authentication", "auth", "cookie", "token", "secret", "password", "passwd", "credential",
+var headerWords = []string{"authorization", "authentication", "auth", "cookie", "cookie2", "token", "secret", "password", "passwd", "credential",
 	"credentials", "signature", "apikey", "jwt"}
 
 // openHeaders end in Key and are no credentials.
