@@ -28,8 +28,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(consumertest.Main(m)) }
 
-// within bounds every wait of these tests; it is long because two busy cores may run many of them.
-const within = 30 * time.Second
+// within bounds every wait of these tests. It is no claim of what is waited for: two busy cores may run many tests, and a broker, for minutes.
+const within = 2 * time.Minute
 
 // fixture is a cluster, a receiving API and jobs that run between them.
 type fixture struct {

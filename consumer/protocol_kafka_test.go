@@ -2,14 +2,18 @@ package consumer
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"streamer/consumer/consumertest"
 	"streamer/sink/sinktest"
@@ -111,9 +115,12 @@ func TestKafkaAKilledStaticMemberComesBack(t *testing.T) {
 	shares(dead, other)
 	produceKeys(f, topic, partitions, keys, 20)
 	f.attempts(50)
-	killed := time.Now()
-	line.cut()
-	next := member("one", nil)
+	cut := make(chan time.Time, 1)
+	next := member("one", (&joining{begins: func() { // at once: on a busy machine it may need longer to begin than the dead one's session lasts
+		cut <- time.Now()
+		line.cut()
+	}}).dial)
+	killed := <-cut
 	consumertest.WaitFor(t, within, "the new process to say what it waits for", func() (any, bool) {
 		s := next.runner.Status()
 		return s.Cause, strings.Contains(s.Cause, "UNRELEASED_INSTANCE_ID") && strings.Contains(s.Cause, "a member with STREAMER_INSTANCE_ID=one is in it")
@@ -191,6 +198,29 @@ func since43(version string) bool {
 	x, _ := strconv.Atoi(major)
 	y, _ := strconv.Atoi(minor)
 	return x > 4 || x == 4 && y >= 3
+}
+
+// joining tells that a member of the consumer protocol is about to join, just before it does.
+type joining struct {
+	once   sync.Once
+	begins func()
+}
+
+func (j *joining) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	return joiningConn{conn, j}, err
+}
+
+type joiningConn struct {
+	net.Conn
+	member *joining
+}
+
+func (c joiningConn) Write(b []byte) (int, error) {
+	if len(b) > 6 && kmsg.Key(binary.BigEndian.Uint16(b[4:])) == kmsg.ConsumerGroupHeartbeat {
+		c.member.once.Do(c.member.begins)
+	}
+	return c.Conn.Write(b)
 }
 
 // frozen is a network that stands still while it is not thawed: what is written and read waits, and nothing breaks.

@@ -31,7 +31,7 @@ func python(t *testing.T) string {
 	}
 	venv := filepath.Join(cache, "python-"+strings.ReplaceAll(confluentKafka, "==", "-"))
 	bin := filepath.Join(venv, "bin", "python")
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	if exec.CommandContext(ctx, bin, "-c", "import confluent_kafka").Run() == nil {
 		return bin
@@ -129,9 +129,10 @@ func TestKafkaRecordEventsPage(t *testing.T) {
 	write(services+"/uow.py", standIns)
 	write(services+"/records/components.py", "class ServiceComponent:\n    def __init__(self, service): self.service = service\n")
 	write("drive.py", drive)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	interpreter := python(t) // which may be installed first
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	run := exec.CommandContext(ctx, python(t), "drive.py", strings.Join(cluster.Brokers, ","), topic)
+	run := exec.CommandContext(ctx, interpreter, "drive.py", strings.Join(cluster.Brokers, ","), topic)
 	run.Dir = dir
 	if out, err := run.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -66,7 +66,7 @@ func behindStuck(t *testing.T, c *consumertest.Cluster, rows, stuck, budget int)
 	before := m.HeapAlloc // of other tests of this process, and of the fake broker's log
 	var peak, heap uint64
 	began := time.Now()
-	consumertest.WaitFor(t, 10*within, "all rows that can be delivered", func() (any, bool) {
+	consumertest.WaitFor(t, 4*within, "all rows that can be delivered", func() (any, bool) {
 		if n := j.runner.account.used.Load(); n > 0 {
 			peak = max(peak, uint64(n))
 		}

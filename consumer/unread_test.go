@@ -101,7 +101,7 @@ func TestStopAndChangeWhileASchemaIsAwaited(t *testing.T) {
 	f := setup(t, consumertest.Fake(t), nil)
 	topic := f.cluster.Topic(t, "t", 1)
 	registry := &awayRegistry{away: make(chan struct{})}
-	cfg := f.job(topic, func(c *Config) { c.Registry = registry.schema })
+	cfg := f.job(topic, func(c *Config) { c.Registry, c.Drain = registry.schema, time.Minute })
 	consumertest.Produce(t, f.producer, framedRec(topic, 0, 2, "a", 1), framedRec(topic, 0, 1, "a", 2))
 	j := f.run(cfg)
 	j.waitCause("waits for a schema")

@@ -80,7 +80,7 @@ func openTransactionIsNamed(t *testing.T, c *consumertest.Cluster) {
 	f := setup(t, c, nil)
 	topic := f.cluster.Topic(t, "t", 2)
 	f.produceN(topic, 0, 2)
-	tx := f.cluster.Producer(t, kgo.TransactionalID(consumertest.Name("tx")))
+	tx := f.cluster.Producer(t, kgo.TransactionalID(consumertest.Name("tx")), kgo.TransactionTimeout(10*time.Minute)) // it stays open
 	if err := tx.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}

@@ -48,11 +48,11 @@ func TestKafkaRoutesOfAether(t *testing.T) {
 	}
 	ready := func() {
 		t.Helper()
-		consumertest.WaitFor(t, 30*time.Second, "the instance", func() (any, bool) { return nil, p.answers() })
+		consumertest.WaitFor(t, 2*time.Minute, "the instance", func() (any, bool) { return nil, p.answers() })
 	}
 	got := func(want string) {
 		t.Helper()
-		consumertest.WaitFor(t, 30*time.Second, want, func() (any, bool) {
+		consumertest.WaitFor(t, 2*time.Minute, want, func() (any, bool) {
 			times := map[string]int{}
 			for _, a := range api.Attempts() {
 				times[strings.TrimPrefix(a.Path, "/")]++
@@ -62,7 +62,7 @@ func TestKafkaRoutesOfAether(t *testing.T) {
 	}
 	runs := func(ids string) {
 		t.Helper()
-		consumertest.WaitFor(t, 30*time.Second, "running: "+ids, func() (any, bool) { return p.running(), fmt.Sprint(p.running()) == ids })
+		consumertest.WaitFor(t, 2*time.Minute, "running: "+ids, func() (any, bool) { return p.running(), fmt.Sprint(p.running()) == ids })
 	}
 
 	ready()
@@ -82,11 +82,11 @@ func TestKafkaRoutesOfAether(t *testing.T) {
 	ask("GET", "/jobs/logs?id=villages", "", `"INFO"`)
 
 	ask("GET", "/jobs/pause?id=villages", "", "true")
-	c.WaitForLag(t, 30*time.Second, "streamer.villages", topic) // else a kill has it delivered again
+	c.WaitForLag(t, 2*time.Minute, "streamer.villages", topic) // else a kill has it delivered again
 	p.kill()
 	p = spawn(t, t.TempDir(), strings.Join(c.Brokers, ","), "one")
 	ready()
-	consumertest.WaitFor(t, 30*time.Second, "the pause of before", func() (any, bool) {
+	consumertest.WaitFor(t, 2*time.Minute, "the pause of before", func() (any, bool) {
 		resp, err := http.Get("http://" + p.listen + "/jobs/status?id=villages")
 		if err != nil {
 			return err, false

@@ -37,7 +37,7 @@ func (o operator) types(code int, command string, args ...string) string {
 // sees runs a command until what it prints has every part.
 func (o operator) sees(command string, parts ...string) {
 	o.t.Helper()
-	consumertest.WaitFor(o.t, time.Minute, command, func() (any, bool) {
+	consumertest.WaitFor(o.t, 2*time.Minute, command, func() (any, bool) {
 		var out, errOut bytes.Buffer
 		execute(strings.Fields(command), []string{"STREAMER_URL=" + o.url}, strings.NewReader(""), &out, &errOut)
 		seen := out.String() + errOut.String()
@@ -107,7 +107,7 @@ func TestKafkaOperatorsNight(t *testing.T) {
 
 	// Both instances have a partition, and each shows both.
 	for _, o := range []operator{first, second} {
-		consumertest.WaitFor(t, time.Minute, "a partition on each instance", func() (any, bool) {
+		consumertest.WaitFor(t, 2*time.Minute, "a partition on each instance", func() (any, bool) {
 			var v control.JobView
 			text := o.types(0, "jobs show -o json", job)
 			if err := json.Unmarshal([]byte(text), &v); err != nil {
@@ -151,7 +151,7 @@ func TestKafkaOperatorsNight(t *testing.T) {
 		row := fmt.Sprintf(" %s --topic %s --partition %d --offset 1 --row 0", job, topic, p)
 		second.types(0, "deliveries retry"+row)
 		second.types(0, "deliveries give-up"+row)
-		consumertest.WaitFor(t, time.Minute, "the lane behind the row", func() (any, bool) { return api.Len(), delivered(fmt.Sprintf("behind-%d", p)) })
+		consumertest.WaitFor(t, 2*time.Minute, "the lane behind the row", func() (any, bool) { return api.Len(), delivered(fmt.Sprintf("behind-%d", p)) })
 		first.sees(fmt.Sprintf("deliveries find %s --topic %s --partition %d --offset 1", job, topic, p), ": dead-lettered", " is open", "given up by local:operator")
 		if text := second.types(1, "deliveries give-up"+row); !strings.Contains(text, "the row is final") {
 			t.Errorf("given up twice: %s", text)
@@ -167,7 +167,7 @@ func TestKafkaOperatorsNight(t *testing.T) {
 
 	// Of a job that is stopped it is told from Kafka alone.
 	first.types(0, "jobs stop", job)
-	consumertest.WaitFor(t, time.Minute, "the group to be empty", func() (any, bool) {
+	consumertest.WaitFor(t, 2*time.Minute, "the group to be empty", func() (any, bool) {
 		group := namespace + "." + job
 		all, err := cluster.Admin(t).DescribeGroups(t.Context(), group)
 		return fmt.Sprint(all, err), err == nil && all[group].State == "Empty"

@@ -76,7 +76,7 @@ func TestKafkaCallbacksAreDeliveredByAnotherJob(t *testing.T) {
 		return notes
 	}
 	first := spawn(t, dir, strings.Join(c.Brokers, ","), "x")
-	consumertest.WaitFor(t, time.Minute, "most rows to come through both jobs", func() (any, bool) { n := len(delivered()); return n, n == rows-held })
+	consumertest.WaitFor(t, 2*time.Minute, "most rows to come through both jobs", func() (any, bool) { n := len(delivered()); return n, n == rows-held })
 	first.kill()
 	let()
 	all := told()
@@ -91,7 +91,7 @@ func TestKafkaCallbacksAreDeliveredByAnotherJob(t *testing.T) {
 		}
 	}
 	spawn(t, dir, strings.Join(c.Brokers, ","), "x")
-	consumertest.WaitFor(t, time.Minute, "every row to come through both jobs", func() (any, bool) { n := len(delivered()); return n, n == rows })
+	consumertest.WaitFor(t, 2*time.Minute, "every row to come through both jobs", func() (any, bool) { n := len(delivered()); return n, n == rows })
 	for id, body := range delivered() {
 		if want := fmt.Sprintf(`{"document":"document of %s"}`, id); body != want {
 			t.Errorf("%s: %s, want %s", id, body, want)

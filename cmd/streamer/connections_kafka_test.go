@@ -33,7 +33,7 @@ func TestKafkaConnection(t *testing.T) {
 	for _, id := range []string{"x", "y"} {
 		all[id] = spawn(t, t.TempDir(), brokers, id)
 	}
-	consumertest.WaitFor(t, 30*time.Second, "the instances", func() (any, bool) { return nil, all["x"].answers() && all["y"].answers() })
+	consumertest.WaitFor(t, 2*time.Minute, "the instances", func() (any, bool) { return nil, all["x"].answers() && all["y"].answers() })
 	file := filepath.Join(t.TempDir(), "crm.yaml")
 	command := func(args ...string) string {
 		t.Helper()
@@ -82,23 +82,18 @@ func TestKafkaConnection(t *testing.T) {
 		return n
 	}
 	send(300)
-	consumertest.WaitFor(t, 30*time.Second, "rows of both jobs", func() (any, bool) {
+	consumertest.WaitFor(t, 2*time.Minute, "rows of both jobs", func() (any, bool) {
 		return nil, by(topics["a"]) > 20 && by(topics["b"]) > 20
 	})
-	from, begun := len(api.Attempts()), time.Now()
-	consumertest.WaitFor(t, 10*time.Second, "some more", func() (any, bool) { return nil, len(api.Attempts()) >= from+60 })
-	// Two instances, 20 a second each.
-	if perSecond := float64(len(api.Attempts())-from) / time.Since(begun).Seconds(); perSecond > 48 {
-		t.Errorf("%.0f requests a second", perSecond)
-	}
-	if a, b := by(topics["a"]), by(topics["b"]); max(a, b) > 2*min(a, b)+20 {
-		t.Errorf("%d of one job, %d of the other", a, b)
-	}
+	// Two instances, 20 a second each. What waited while the machine stood still comes at once when it goes on.
+	consumertest.Claim(t, "two jobs share 40 requests a second", func() (any, bool) {
+		a, b, begun := by(topics["a"]), by(topics["b"]), time.Now()
+		consumertest.WaitFor(t, 2*time.Minute, "some more", func() (any, bool) { return nil, by(topics["a"])+by(topics["b"]) >= a+b+60 })
+		a, b = by(topics["a"])-a, by(topics["b"])-b
+		perSecond := float64(a+b) / time.Since(begun).Seconds()
+		return fmt.Sprintf("%d of one, %d of the other, %.0f a second", a, b, perSecond), perSecond <= 48 && max(a, b) <= 2*min(a, b)+20
+	})
 
-	if got := command("pause", "crm"); !strings.Contains(got, "paused by") {
-		t.Error(got)
-	}
-	pausedAt := time.Now()
 	states := func(p *spawned) string {
 		var here control.JobsHere
 		_, text := exchange(t, "GET", "http://"+p.listen+"/api/v1/system/jobs", "", nil)
@@ -112,31 +107,47 @@ func TestKafkaConnection(t *testing.T) {
 		return strings.Join(out, ", ")
 	}
 	const paused = "a paused: connection crm is paused by local:operator, b paused: connection crm is paused by local:operator"
-	consumertest.WaitFor(t, 2*time.Second, "the pause on both", func() (any, bool) {
-		x, y := states(all["x"]), states(all["y"])
-		return x + "; " + y, x == paused && y == paused
-	})
-	all["y"].kill()
-	all["y"] = spawn(t, t.TempDir(), brokers, "y")
-	consumertest.WaitFor(t, 30*time.Second, "the pause after a restart", func() (any, bool) {
-		if !all["y"].answers() {
-			return "no answer", false
+	tries := 0
+	consumertest.Claim(t, "a pause stops both on both within two seconds, and on one that starts during it", func() (any, bool) {
+		if tries++; tries > 1 {
+			seen := len(api.Attempts())
+			send(50)
+			command("resume", "crm")
+			consumertest.WaitFor(t, 2*time.Minute, "both to go on", func() (any, bool) {
+				return nil, len(api.Attempts()) > seen && !strings.Contains(states(all["x"])+states(all["y"]), "paused")
+			})
 		}
-		y := states(all["y"])
-		return y, y == paused
-	})
-	for _, a := range api.Attempts() {
-		if late := a.Start.Sub(pausedAt); late > 2*time.Second {
-			t.Errorf("a request came %v after the pause", late)
+		if got := command("pause", "crm"); !strings.Contains(got, "paused by") {
+			t.Error(got)
 		}
-	}
+		begun := time.Now()
+		consumertest.WaitFor(t, 2*time.Minute, "the pause on both", func() (any, bool) {
+			x, y := states(all["x"]), states(all["y"])
+			return x + "; " + y, x == paused && y == paused
+		})
+		took := time.Since(begun)
+		all["y"].kill()
+		all["y"] = spawn(t, t.TempDir(), brokers, "y")
+		consumertest.WaitFor(t, 2*time.Minute, "the pause after a restart", func() (any, bool) {
+			if !all["y"].answers() {
+				return "no answer", false
+			}
+			y := states(all["y"])
+			return y, y == paused
+		})
+		last := time.Duration(0)
+		for _, a := range api.Attempts() {
+			last = max(last, a.Start.Sub(begun))
+		}
+		return fmt.Sprintf("paused after %v, the last request after %v", took, last), max(took, last) <= 2*time.Second
+	})
 
 	if got := apply("/two", 1000); !strings.Contains(got, "crm: changed") {
 		t.Error(got)
 	}
 	before := len(api.Attempts())
 	command("resume", "crm")
-	consumertest.WaitFor(t, 30*time.Second, "every row", func() (any, bool) {
+	consumertest.WaitFor(t, 2*time.Minute, "every row", func() (any, bool) {
 		seen := map[string]bool{}
 		for _, a := range api.Attempts() {
 			seen[fmt.Sprint(a.Topic, "/", a.Partition, "/", a.Offset)] = true

@@ -60,7 +60,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 func waitlog(ts *testscript.TestScript, _ bool, args []string) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		log, err := os.ReadFile(ts.MkAbs(args[0]))
 		if err == nil && bytes.Contains(log, []byte(args[1])) {

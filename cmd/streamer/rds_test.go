@@ -59,7 +59,7 @@ func TestConnectorOfRDS(t *testing.T) {
 		"auth": {"token_storage": {"url": %q, "service": "port-crm", "user": "{$.msg.user}"}}, "success": {"when": "$.body.success", "else": "target"},
 		"register": {"url": %[2]q, "servicename": "port-crm", "authorize_url": "https://a.test/authorize", "refresh_url": "https://a.test/token", "client_id": "streamer",
 			"client_secret": "${env:STREAMER_VALUE_CLIENT}", "implements": ["metadata"]}}}`, port.URL(), storage.URL()), &out)
-	consumertest.WaitFor(t, 30*time.Second, "the service in the token storage", func() (any, bool) {
+	consumertest.WaitFor(t, 2*time.Minute, "the service in the token storage", func() (any, bool) {
 		text := string(st.Service("port-crm"))
 		return text, strings.Contains(text, `"client_secret":"geheim-client"`) && strings.Contains(text, `"implements":["metadata"]`)
 	})

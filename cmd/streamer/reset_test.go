@@ -41,14 +41,14 @@ func TestResetEndsHolds(t *testing.T) {
 	resets, group := p.supervisor.Resets(), "streamer."+job
 	at := func(want int64) {
 		t.Helper()
-		consumertest.WaitFor(t, time.Minute, "the commit", func() (any, bool) {
+		consumertest.WaitFor(t, 2*time.Minute, "the commit", func() (any, bool) {
 			got := cluster.Committed(t, group)[topic]
 			return got, got[0] == want
 		})
 	}
 	state := func(want control.State, cause string) {
 		t.Helper()
-		consumertest.WaitFor(t, time.Minute, string(want), func() (any, bool) {
+		consumertest.WaitFor(t, 2*time.Minute, string(want), func() (any, bool) {
 			j := p.supervisor.Readiness().Jobs[0]
 			for _, w := range j.Waits {
 				j.Cause += w.Cause
@@ -72,7 +72,7 @@ func TestResetEndsHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	state(control.Stopped, "")
-	consumertest.WaitFor(t, time.Minute, "the group to be deleted", func() (any, bool) {
+	consumertest.WaitFor(t, 2*time.Minute, "the group to be deleted", func() (any, bool) {
 		resp, err := adm.DeleteGroup(ctx, group)
 		return err, err == nil && resp.Err == nil
 	})

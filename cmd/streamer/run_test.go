@@ -105,7 +105,7 @@ func (l *logBook) has(parts []string) bool {
 // says waits for a line of the log that has every part.
 func (p *program) says(t *testing.T, parts ...string) {
 	t.Helper()
-	late := time.After(30 * time.Second)
+	late := time.After(2 * time.Minute)
 	for !p.log.has(parts) {
 		select {
 		case <-p.log.news:
@@ -177,7 +177,7 @@ func TestRunDelivers(t *testing.T) {
 		if got != "POST /people/p-1" {
 			t.Errorf("the API saw %s", got)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the API saw nothing")
 	}
 	status, r := p.readiness(t)
@@ -217,7 +217,7 @@ func TestRunStopsHard(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(20 * time.Second): // less than the attempt's time
 		t.Fatal("a hard stop took longer than 20s")
 	}
 	p.says(t, "rows left unfinished may be delivered again", "rows=1")

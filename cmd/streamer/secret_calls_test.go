@@ -40,7 +40,7 @@ func answerOf(t *testing.T, p *program, method, path, body string, out *seen) st
 // waitAnswer asks until the answer has a part.
 func waitAnswer(t *testing.T, p *program, path, part string, out *seen) {
 	t.Helper()
-	consumertest.WaitFor(t, 30*time.Second, part+" at "+path, func() (any, bool) {
+	consumertest.WaitFor(t, 2*time.Minute, part+" at "+path, func() (any, bool) {
 		answer := answerOf(t, p, http.MethodGet, path, "", out)
 		return answer, strings.Contains(answer, part)
 	})
@@ -76,7 +76,7 @@ func (a *asker) ask(method, path, body string) (status int, text string) {
 
 func (a *asker) wait(path, part string) {
 	a.t.Helper()
-	consumertest.WaitFor(a.t, 30*time.Second, part+" at "+path, func() (any, bool) {
+	consumertest.WaitFor(a.t, 2*time.Minute, part+" at "+path, func() (any, bool) {
 		_, answer := a.ask(http.MethodGet, path, "")
 		return answer, strings.Contains(answer, part)
 	})

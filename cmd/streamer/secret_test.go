@@ -203,7 +203,7 @@ func TestNothingSecretIsShown(t *testing.T) {
 		asker.final("of-"+p.Name, "")
 	}
 	asker.wait("/api/v1/jobs/framed", "the schema registry at "+strings.TrimPrefix(apis[0], "http://")+" answers 500")
-	consumertest.WaitFor(t, 30*time.Second, "every secret to arrive", func() (any, bool) {
+	consumertest.WaitFor(t, 2*time.Minute, "every secret to arrive", func() (any, bool) {
 		missing := arrive.Missing(out.of(arrived))
 		return missing, len(missing) == 0
 	})
@@ -345,7 +345,7 @@ func everything(t *testing.T, cluster *consumertest.Cluster) map[string]string {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	texts := map[string]string{}
 	for len(left) > 0 {

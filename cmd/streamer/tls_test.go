@@ -151,7 +151,7 @@ func TestConnectionTLS(t *testing.T) {
 		select {
 		case what := <-came:
 			got[what] = true
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("only %v came; the log: %s", got, strings.Join(p.log.lines, ""))
 		}
 	}

@@ -22,3 +22,23 @@ func WaitFor(t testing.TB, within time.Duration, what string, look func() (seen 
 		<-timer.C
 	}
 }
+
+// claimTries is how often a claim about time may be broken by the machine in the product's place.
+const claimTries = 5
+
+// Claim holds the product to what it claims to do in a time, or at a rate. A busy machine, or a broker on it, may stand still for longer than
+// that; so try is called until the claim was kept, five times at most: what the product breaks it breaks each time. try fails the test by
+// itself for all that is no matter of time. It runs in the test's goroutine.
+func Claim(t testing.TB, claim string, try func() (seen any, kept bool)) {
+	t.Helper()
+	var all []any
+	for range claimTries {
+		seen, kept := try()
+		t.Logf("%s: %v", claim, seen)
+		if kept {
+			return
+		}
+		all = append(all, seen)
+	}
+	t.Fatalf("%s: not once of %d times: %v", claim, claimTries, all)
+}

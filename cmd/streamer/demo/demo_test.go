@@ -74,7 +74,7 @@ func changed(t *testing.T, job, from, to string) fs.FS {
 // Interrupted as soon as everything has happened once: what a loaded machine needs longer for, it gets.
 func TestTellsWhatHappensAndKeepsThePromise(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	out := listener{heard: cancel, words: []string{
 		"url: http://127.0.0.1:",             // a job

@@ -65,7 +65,7 @@ func (w *world) putUnder(ctx context.Context) error {
 func (w *world) until(what string, done func() bool) {
 	w.Helper()
 	for began := time.Now(); !done(); time.Sleep(time.Millisecond) {
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > time.Minute {
 			w.Fatalf("waited until %s", what)
 		}
 	}
