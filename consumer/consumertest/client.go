@@ -12,7 +12,7 @@ import (
 )
 
 // askWithin bounds one question to the brokers, one of which may be restarting.
-const askWithin = 30 * time.Second
+const askWithin = 90 * time.Second
 
 // Name gives name with an ending of its own, so that tests on one broker do not meet: for topics, groups and job ids.
 func Name(name string) string { return name + "-" + strings.ToLower(rand.Text()[:8]) }

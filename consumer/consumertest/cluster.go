@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -49,6 +50,7 @@ type Cluster struct {
 
 	login   []kgo.Opt // of FakeWithLogin
 	nodes   int
+	ports   net.Listener // holds them; nil: they are not ours
 	backend backend
 	mu      sync.Mutex
 	asker   *kadm.Client // made at the first question
@@ -158,7 +160,11 @@ func (c *Cluster) close() error {
 	for _, p := range c.Proxies {
 		p.Close()
 	}
-	return c.backend.close()
+	err := c.backend.close()
+	if c.ports != nil {
+		err = errors.Join(err, c.ports.Close())
+	}
+	return err
 }
 
 func once(t testing.TB, s *started, start func(context.Context) (*Cluster, error)) *Cluster {

@@ -167,7 +167,7 @@ func TestKafkaSecure(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := c.Client(t, append(tc.opts, kgo.RequestRetries(2))...).Ping(ctx); (err == nil) != tc.ok {
 				t.Fatalf("ping: %v, want ok: %v", err, tc.ok)

@@ -87,7 +87,7 @@ func findEngine(ctx context.Context) error {
 }
 
 func ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	cl, err := client.New(client.FromEnv)
 	if err != nil {

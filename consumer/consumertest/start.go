@@ -66,19 +66,25 @@ func run(ctx context.Context, s spec) (*Cluster, error) {
 
 // retried starts a cluster on other ports when the first ones were taken between the look and the start.
 func retried(ctx context.Context, s spec, version string, start func(context.Context, spec, string, int) (*Cluster, error)) (c *Cluster, err error) {
+	var held net.Listener
 	for range 3 {
-		port, e := freePorts()
+		port, l, e := freePorts()
 		if e != nil {
 			return nil, e
 		}
-		if c, err = start(ctx, s, version, port); err == nil || allFree(port) {
+		if c, err = start(ctx, s, version, port); err == nil {
+			held = l
+			break
+		}
+		_ = l.Close() // another block is tried
+		if allFree(port) {
 			break
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.nodes = s.nodes
+	c.nodes, c.ports = s.nodes, held
 	if c.ID, err = clusterID(ctx, c.Brokers); err == nil && c.Version != version {
 		err = fmt.Errorf("asked for Kafka %s and got %q", version, c.Version)
 	}
@@ -101,7 +107,7 @@ func external(ctx context.Context, brokers []string) (*Cluster, error) {
 }
 
 func clusterID(ctx context.Context, brokers []string) (string, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RetryTimeout(20*time.Second))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RetryTimeout(time.Minute))
 	if err != nil {
 		return "", err
 	}
@@ -147,26 +153,36 @@ var nextBlock = func() *atomic.Int64 {
 	return &n
 }()
 
-// freePorts gives the first port of a block that nobody listens in.
-func freePorts() (int, error) {
+// freePorts gives the first port of a block that nobody listens in, and holds the block until held is closed: it listens on the last port,
+// which no node uses. A broker needs seconds to listen, and none does while it is restarted; to other processes its ports would look free.
+func freePorts() (first int, held net.Listener, err error) {
 	for range blocks {
-		first := firstPort + int(nextBlock.Add(1)%blocks)*portBlock
-		if allFree(first) {
-			return first, nil
+		first = firstPort + int(nextBlock.Add(1)%blocks)*portBlock
+		if held, err = listen(first + portBlock - 1); err != nil {
+			continue
 		}
+		if allFree(first) {
+			return first, held, nil
+		}
+		_ = held.Close() // the block is another's
 	}
-	return 0, fmt.Errorf("no free block of ports between %d and %d", firstPort, firstPort+blocks*portBlock)
+	return 0, nil, fmt.Errorf("no free block of ports between %d and %d", firstPort, firstPort+blocks*portBlock)
 }
 
+// allFree says that nobody listens on a port of a block, but for the last one.
 func allFree(first int) bool {
-	for p := first; p < first+portBlock; p++ {
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
+	for p := first; p < first+portBlock-1; p++ {
+		l, err := listen(p)
 		if err != nil {
 			return false
 		}
 		_ = l.Close() // only to see that it could be had
 	}
 	return true
+}
+
+func listen(port int) (net.Listener, error) {
+	return net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }
 
 // realparts gives the folder of the scripts: test/realparts below the module's root.
