@@ -26,7 +26,7 @@ type Options struct {
 	For time.Duration
 	// Rate is rows per second; 0 means 400.
 	Rate float64
-	// Settle bounds the wait until all that was produced is final and committed; 0 means 20s, 5s after an interruption.
+	// Settle bounds the wait until all that was produced is final and committed; 0 means a minute, 5s after an interruption.
 	Settle time.Duration
 	// Out gets the story, nil: nobody. Terminal, if Out is one, allows lines that are redrawn.
 	Out      io.Writer
@@ -211,7 +211,7 @@ func (d *demo) settle(soft context.Context, interrupted, full bool) bool {
 	d.screen.tell("producer", "%s: nothing more is produced. Now all that is left has to be delivered.", why)
 	most := d.options.Settle
 	if most == 0 {
-		most = 20 * time.Second
+		most = time.Minute
 		if interrupted {
 			most = 5 * time.Second
 		}

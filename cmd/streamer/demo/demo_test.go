@@ -96,7 +96,7 @@ func TestTellsWhatHappensAndKeepsThePromise(t *testing.T) {
 		"streamer-class: payload",          // and a record
 		"has joined group streamer.fever-", //
 	}}
-	rep, err := Run(ctx, Options{Rate: 800, Out: &out, cycle: 4 * time.Second})
+	rep, err := Run(ctx, Options{Rate: 800, Out: &out, Settle: 2 * time.Minute, cycle: 4 * time.Second})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
