@@ -73,7 +73,7 @@ func TestKafkaBrokerDies(t *testing.T) {
 func TestKafkaTenThousand(t *testing.T) {
 	wrote, read := start(t, consumertest.Kafka(t), consumertest.Name("ns"), 10_000, 1000)
 	t.Logf("written in %v, read in %v", wrote, read)
-	if wrote > 10*time.Second || read > 10*time.Second {
+	if wrote > time.Minute || read > time.Minute {
 		t.Errorf("written in %v, read in %v", wrote, read)
 	}
 }

@@ -166,7 +166,7 @@ func TestTenThousand(t *testing.T) {
 	t.Parallel()
 	wrote, read := start(t, consumertest.Fake(t), "ns", 10_000, 1000)
 	t.Logf("written in %v, read in %v", wrote, read)
-	if wrote > 20*time.Second || read > 20*time.Second {
+	if wrote > time.Minute || read > time.Minute {
 		t.Errorf("written in %v, read in %v", wrote, read)
 	}
 }
@@ -255,7 +255,7 @@ func TestUnreachable(t *testing.T) {
 	for range 2 { // one waits behind the other, and no longer for that
 		both.Go(func() {
 			err := set(t.Context(), "2")
-			if took := time.Since(begun); !errors.Is(err, ErrUnavailable) || took > unreachable+2*time.Second {
+			if took := time.Since(begun); !errors.Is(err, ErrUnavailable) || took > unreachable+10*time.Second {
 				t.Errorf("after %v: %v", took, err)
 			}
 		})

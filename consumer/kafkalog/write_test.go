@@ -58,8 +58,12 @@ func transaction(t *testing.T, c *consumertest.Cluster, ns, value string) (cl *k
 		if err := cl.BeginTransaction(); err != nil {
 			return err, false
 		}
-		err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: ns + ".jobs", Key: []byte("counter"), Value: []byte(value)},
-			&kgo.Record{Topic: ns + ".audit", Key: []byte("counter"), Value: []byte(value)}).FirstErr()
+		object := &kgo.Record{Topic: ns + ".jobs", Key: []byte("counter"), Value: []byte(value)}
+		line := &kgo.Record{Topic: ns + ".audit", Key: []byte("counter"), Value: []byte(value)}
+		err := cl.ProduceSync(t.Context(), object, line).FirstErr()
+		if err == nil {
+			err = learned(t.Context(), cl, []*kgo.Record{object}, []*kgo.Record{line})
+		}
 		return err, err == nil
 	})
 	return cl
@@ -234,5 +238,36 @@ func TestReadOnly(t *testing.T) {
 	put(t, l, "a", "3")
 	if p := l.Problem(); p != "" {
 		t.Errorf("problem %q", p)
+	}
+}
+
+// Kafka answers a commit before the marker is in all topics: the line of a write that was just answered is waited for.
+func TestAuditOfAWriteJustAnswered(t *testing.T) {
+	t.Parallel()
+	c := consumertest.Fake(t)
+	l := open(t, c, "ns")
+	put(t, l, "a", "1")
+	var late atomic.Bool
+	c.Fake.ControlKey(int16(kmsg.ListOffsets), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		const readCommitted = 1
+		req := kreq.(*kmsg.ListOffsetsRequest)
+		c.Fake.KeepControl()
+		if req.IsolationLevel != readCommitted || !late.CompareAndSwap(false, true) {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, asked := range req.Topics {
+			topic := kmsg.NewListOffsetsResponseTopic()
+			topic.Topic = asked.Topic
+			partition := kmsg.NewListOffsetsResponseTopicPartition()
+			partition.Offset = 0 // all of it is still open
+			topic.Partitions = append(topic.Partitions, partition)
+			resp.Topics = append(resp.Topics, topic)
+		}
+		return resp, nil, true
+	})
+	lines, _, err := l.Audit(t.Context(), 0, 10, nil)
+	if err != nil || len(lines) != 1 || !late.Load() {
+		t.Errorf("lines %v, error %v; the end was late: %v", lines, err, late.Load())
 	}
 }
