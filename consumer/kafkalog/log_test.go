@@ -20,7 +20,8 @@ import (
 	"streamer/consumer/consumertest"
 )
 
-const within = 30 * time.Second
+// within bounds what a test waits for, so that one that hangs ends.
+const within = 2 * time.Minute
 
 // open gives a log that runs until the test ends.
 func open(t *testing.T, c *consumertest.Cluster, namespace string) *Log {

@@ -173,9 +173,10 @@ func TestTenThousand(t *testing.T) {
 
 // muting gives connections that hear nothing any more while they are mute: after mute, or with the next EndTxn after arm.
 type muting struct {
-	armed atomic.Bool
-	mu    sync.Mutex
-	until chan struct{} // closed when they hear again; nil: they do
+	armed  atomic.Bool
+	ending func() // called when the EndTxn after arm was written
+	mu     sync.Mutex
+	until  chan struct{} // closed when they hear again; nil: they do
 }
 
 func (m *muting) mute() {
@@ -208,6 +209,7 @@ type mutedConn struct {
 func (c *mutedConn) Write(b []byte) (int, error) {
 	if len(b) > 6 && kmsg.Key(binary.BigEndian.Uint16(b[4:])) == kmsg.EndTxn && c.muting.armed.CompareAndSwap(true, false) {
 		c.muting.mute()
+		defer c.muting.ending()
 	}
 	return c.Conn.Write(b)
 }
@@ -274,8 +276,8 @@ func TestUnreachable(t *testing.T) {
 	put(t, l, "a", "3")
 
 	m.armed.Store(true)
-	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
+	short, cancel := context.WithCancel(t.Context())
+	m.ending = cancel
 	if err := set(short, "4"); !errors.Is(err, ErrUnknown) || errors.Is(err, ErrUnavailable) {
 		t.Errorf("error %v", err)
 	}
