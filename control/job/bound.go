@@ -16,82 +16,118 @@ type bounds struct {
 	// targets are all of them, as scheme://host:port, sorted: in every branch, route and health URL.
 	targets []string
 	aims    []aim
+	known   map[string][]string // what of gave, by scope: a job may have as many secrets as targets
 }
 
 // aim is one mention of a place, by the field it stands in, as leaf.field has it.
-type aim struct{ field, origin string }
+type aim struct {
+	field, origin string
+	itself        bool // the route, or the method of an event, that it stands in does not log in as the job does
+}
 
 func (d *Definition) bounds() bounds {
-	b := bounds{def: d}
+	b := bounds{def: d, known: map[string][]string{}}
 	found := map[string]bool{}
-	add := func(field, origin string) {
+	add := func(field, origin string, itself bool) {
 		found[origin] = true
-		b.aims = append(b.aims, aim{field, origin})
+		b.aims = append(b.aims, aim{field, origin, itself})
 	}
-	var walk func(v schemas.Value, field string, r role, depth int)
-	note := func(field, text string) {
+	var walk func(v schemas.Value, field string, r role, depth int, itself bool)
+	note := func(field, text string, itself bool) {
 		if !strings.Contains(text, "://") {
 			return
 		}
 		// The parser is the one that the requests are made with.
 		if origin, _, err := wire.ParseOrigin(text); err == nil {
-			add(field, origin.String())
+			add(field, origin.String(), itself)
 		} else {
-			add(field, "?"+text)
+			add(field, "?"+text, itself)
 		}
 	}
-	walk = func(v schemas.Value, field string, r role, depth int) {
+	walk = func(v schemas.Value, field string, r role, depth int, itself bool) {
 		if depth > maxNesting || r == data || r == headerList {
 			return
 		}
 		if text, ok := v.Str(); ok && !r.hidden() {
-			note(field, text)
+			note(field, text, itself)
 		}
+		itself = itself || logsInItself(v, field, depth)
 		for name, m := range v.Members() {
 			of := field + "/" + name
 			if !r.hidden() {
-				note(of, name)
+				note(of, name, itself || depth == ofService && within(of, ofEvents) && anyOwnToken(m))
 			}
 			if connection, ok := m.Str(); ok && name == "connection" {
-				add(of, toConnection+connection)
+				add(of, toConnection+connection, itself)
 			}
-			walk(m, of, r.within(name), depth+1)
+			walk(m, of, r.within(name), depth+1, itself)
 		}
 		i := 0
 		for e := range v.Elements() {
-			walk(e, field+"/"+element("", i), r, depth+1)
+			walk(e, field+"/"+element("", i), r, depth+1, itself)
 			i++
 		}
 	}
-	walk(d.value, "", plain, 0)
+	walk(d.value, "", plain, 0, false)
 	b.targets = slices.Sorted(maps.Keys(found))
 	return b
+}
+
+// How deep in a job a route stands, a service that has events, and a method of it.
+const (
+	ofRoute   = 2
+	ofService = 2
+	ofMethod  = 4
+)
+
+// logsInItself says that v, at a field, is a route, or a method of an event, that does not log in as the job does.
+func logsInItself(v schemas.Value, field string, depth int) bool {
+	has := func(name string) bool { return v.Field(name).Kind() != schemas.Absent }
+	return depth == ofRoute && within(field, ofRoutes) && (has("auth") || has("connection")) || depth == ofMethod && within(field, ofEvents) && has("auth_token")
+}
+
+// anyOwnToken says that one of the methods of an endpoint does not log in as the job does.
+func anyOwnToken(methods schemas.Value) bool {
+	for _, m := range methods.Members() {
+		if m.Field("auth_token").Kind() != schemas.Absent {
+			return true
+		}
+	}
+	return false
 }
 
 // of is what a secret of a field is bound to: all targets, since who may change one of them could be up to something; and those that it goes
 // to, by what they are to it. Without these, two targets that change places would send the secret of one to the other.
 func (b bounds) of(field string) []string {
-	var reach []string
 	where := scope(field)
-	plainly := true // they are all, and all alike
+	if known, ok := b.known[where]; ok {
+		return known
+	}
+	var all []string
 	for _, a := range b.aims {
-		if b.reaches(where, field, a) {
-			reach = append(reach, b.label(where, a)+a.origin)
+		if reaches(where, a) {
+			all = append(all, label(where, a)+a.origin)
 		}
 	}
-	reach = slices.DeleteFunc(reach, func(entry string) bool { // a probe of where requests go is no other place
-		origin, health := strings.CutPrefix(entry, "health ")
-		return health && slices.Contains(reach, "url "+origin)
-	})
-	slices.Sort(reach)
-	reach = slices.Compact(reach)
-	for _, t := range b.targets {
-		plainly = plainly && slices.Contains(reach, "url "+t)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	isURL := func(origin string) bool {
+		_, is := slices.BinarySearch(all, "url "+origin)
+		return is
 	}
-	if plainly && len(reach) == len(b.targets) {
-		return b.targets
+	var reach []string
+	for _, entry := range all {
+		if origin, health := strings.CutPrefix(entry, "health "); health && isURL(origin) {
+			continue // a probe of where requests go is no other place
+		}
+		reach = append(reach, entry)
 	}
-	return slices.Concat(b.targets, []string{""}, reach)
+	bound := b.targets // they are all, and all alike
+	if len(reach) != len(b.targets) || slices.ContainsFunc(b.targets, func(t string) bool { return !isURL(t) }) {
+		bound = slices.Concat(b.targets, []string{""}, reach)
+	}
+	b.known[where] = bound
+	return bound
 }
 
 // place is what a sealed value of a field is bound to.
@@ -132,53 +168,27 @@ func within(field string, parts ...string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.HasPrefix(field, part) })
 }
 
-// reaches says that a secret of a field in a scope may go to what is aimed at.
-func (b bounds) reaches(where, field string, a aim) bool {
+// reaches says that a secret in a scope may go to what is aimed at.
+func reaches(where string, a aim) bool {
 	switch {
 	case where == "":
 		return !within(a.field, ofSteps, ofRegister)
-	case strings.HasPrefix(a.field, where+"/"), strings.HasPrefix(field, a.field+"/"):
+	case strings.HasPrefix(a.field, where+"/"), strings.HasPrefix(where+"/", a.field+"/"):
 		return true
 	}
 	return within(where, ofRoutes) && !within(a.field, ofRoutes, ofSteps, ofEvents, ofRegister)
 }
 
 // label says what an aim is to a secret in a scope.
-func (b bounds) label(where string, a aim) string {
+func label(where string, a aim) string {
 	rest := strings.TrimPrefix(a.field, where)
 	switch {
 	case strings.HasPrefix(rest, "/auth/"):
 		return "login " // what gives the credential that goes along
 	case strings.HasSuffix(rest, "/health"):
 		return "health "
-	case where == "" && b.logsInItself(a.field), where == strings.TrimSuffix(ofRegister, "/") && rest != "/url":
+	case where == "" && a.itself, where == strings.TrimSuffix(ofRegister, "/") && rest != "/url":
 		return "other "
 	}
 	return "url "
-}
-
-// logsInItself says that a route, or a method of an event, that aims with a field does not log in as the job does.
-func (b bounds) logsInItself(field string) bool {
-	switch {
-	case within(field, ofRoutes):
-		route := b.def.value.Field("routes")
-		for i := range route.Len() {
-			if strings.HasPrefix(field, ofRoutes+element("", i)+"/") {
-				e := route.Index(i)
-				return e.Field("auth").Kind() != schemas.Absent || e.Field("connection").Kind() != schemas.Absent
-			}
-		}
-	case within(field, ofEvents):
-		for service, endpoints := range b.def.value.Field("events").Members() {
-			for endpoint, methods := range endpoints.Members() {
-				at := ofEvents + service + "/" + endpoint
-				for name, m := range methods.Members() {
-					if (field == at || strings.HasPrefix(field, at+"/"+name+"/")) && m.Field("auth_token").Kind() != schemas.Absent {
-						return true
-					}
-				}
-			}
-		}
-	}
-	return false
 }

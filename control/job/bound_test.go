@@ -1,6 +1,7 @@
 package job
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -107,4 +108,20 @@ func TestAttackLetTargetsOfAConnectionChangePlaces(t *testing.T) {
 			t.Errorf("%s: %v", name, faults)
 		}
 	}
+}
+
+// He writes a job with many secrets and many targets. To know what each is bound to takes no longer than that many: with a look at all of the job
+// for each secret and each target, some hundreds of either kept the log from everybody for minutes.
+func TestAttackManySecretsOfManyTargets(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString("id: a\nowner: demo\ntopic: [t]\nheaders:\n")
+	for i := range 1000 {
+		fmt.Fprintf(&b, "  X-%d-Token: hunter2-hunter2\n", i)
+	}
+	b.WriteString("events:\n  rdm_record:\n")
+	for i := range 1000 {
+		fmt.Fprintf(&b, "    https://h%d.example.org: {publish: {http_method: POST, auth_token: hunter2-hunter2}}\n", i)
+	}
+	sealText(t, keyring(t, 1), b.String())
 }
