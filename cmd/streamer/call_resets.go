@@ -111,7 +111,11 @@ func offsetsReset(environ []string) *cobra.Command {
 			asked = &in
 		}
 		asked.Job, asked.DryRun = job, dryRun
-		return api.ResetOffsets(ctx, *asked)
+		answer, err := api.ResetOffsets(ctx, *asked)
+		if answer.Fixed != nil { // what is shown is what is done: later, and maybe by another instance's clock, it would be another time
+			asked.To, asked.Parts = answer.Fixed.To, answer.Fixed.Parts
+		}
+		return answer, err
 	})
 }
 
