@@ -79,9 +79,10 @@ func (l *Log) gone(how string, objects int) error {
 		"or create it empty to begin anew with the job files (%s), and restart every instance then", l.jobs, how, objects, l.create())}
 }
 
-// create is the command that makes the topic of jobs with all that is asked of it at the start, but for what depends on the number of brokers.
+// create is the command that makes the topic of jobs with all that is asked of it at the start, in a cluster of as many brokers as were seen last.
 func (l *Log) create() string {
-	command, config := "kafka-topics.sh --bootstrap-server HOST:PORT --create --topic "+l.jobs+" --partitions 1", l.settings(1)[l.jobs]
+	brokers := int(l.brokers.Load())
+	command, config := fmt.Sprintf("kafka-topics.sh --bootstrap-server HOST:PORT --create --topic %s --partitions 1 --replication-factor %d", l.jobs, replication(brokers)), l.settings(brokers)[l.jobs]
 	for _, key := range slices.Sorted(maps.Keys(config)) {
 		command += " --config " + key + "=" + config[key]
 	}

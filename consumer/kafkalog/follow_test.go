@@ -3,6 +3,7 @@ package kafkalog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -67,10 +68,18 @@ func TestLost(t *testing.T) {
 		t.Error("a lost log was read")
 	}
 	config := map[string]*string{} // as it is told to be made
-	for _, c := range regexp.MustCompile(`--config ([a-z.]+)=([a-z0-9]+)`).FindAllStringSubmatch(late.Problem(), -1) {
+	for _, c := range regexp.MustCompile(`--config ([a-z.]+)=([A-Za-z0-9]+)`).FindAllStringSubmatch(late.Problem(), -1) {
 		config[c[1]] = kmsg.StringPtr(c[2])
 	}
-	if _, err := c.Admin(t).CreateTopic(t.Context(), 1, 1, config, "ns.jobs"); err != nil {
+	brokers, err := c.Admin(t).ListBrokers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies := min(3, len(brokers))
+	if !strings.Contains(late.Problem(), fmt.Sprintf("--replication-factor %d ", copies)) || (config["min.insync.replicas"] != nil) != (copies == 3) {
+		t.Errorf("for %d brokers: %s", len(brokers), late.Problem())
+	}
+	if _, err := c.Admin(t).CreateTopic(t.Context(), 1, int16(copies), config, "ns.jobs"); err != nil {
 		t.Fatal(err)
 	}
 	if err := late.Wait(t.Context()); err != nil {

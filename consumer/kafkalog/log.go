@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -78,6 +79,8 @@ type Log struct {
 	audit  string
 	client *kgo.Client // asks, and writes reports
 	admin  *kadm.Client
+
+	brokers atomic.Int32 // that the topics were asked of last
 
 	writing  chan struct{} // capacity 1: held by the one Transact that runs
 	writer   *kgo.Client   // of who holds writing, not fenced when it was used last; nil: not sure that we wrote last

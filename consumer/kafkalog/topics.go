@@ -52,6 +52,7 @@ func (l *Log) inspect(ctx context.Context) (missed []string, meta kadm.Metadata,
 	if err != nil {
 		return nil, meta, l.allowed(err, "topics")
 	}
+	l.brokers.Store(int32(len(meta.Brokers)))
 	var existing []string
 	for _, topic := range l.topics() {
 		switch err := meta.Topics[topic].Err; {
@@ -68,7 +69,7 @@ func (l *Log) inspect(ctx context.Context) (missed []string, meta kadm.Metadata,
 	return missed, meta, err
 }
 
-func replication(meta kadm.Metadata) int { return min(3, max(1, len(meta.Brokers))) }
+func replication(brokers int) int { return min(3, max(1, brokers)) }
 
 // ensureTopics creates what is missing and names what exists otherwise than it would be created. The error says what is in the way.
 func (l *Log) ensureTopics(ctx context.Context) error {
@@ -89,9 +90,9 @@ func (l *Log) ensureTopics(ctx context.Context) error {
 		if topic == l.jobs { // so that compaction gets at what is old, and a start does not read it all; as good otherwise
 			config["segment.bytes"] = kadm.StringPtr(strconv.Itoa(jobsSegmentBytes))
 		}
-		switch _, err := l.admin.CreateTopic(ctx, 1, int16(replication(meta)), config, topic); {
+		switch _, err := l.admin.CreateTopic(ctx, 1, int16(replication(len(meta.Brokers))), config, topic); {
 		case err == nil:
-			l.config.Log.Info("topic of the log created", "topic", topic, "replication", replication(meta))
+			l.config.Log.Info("topic of the log created", "topic", topic, "replication", replication(len(meta.Brokers)))
 		case errors.Is(err, kerr.TopicAlreadyExists): // and is not known everywhere yet: how it was made is to be looked at
 			return fmt.Errorf("topic %s was just made: %w", topic, kerr.UnknownTopicOrPartition)
 		default:
@@ -107,7 +108,7 @@ func (l *Log) compare(ctx context.Context, existing []string, meta kadm.Metadata
 		return "", nil
 	}
 	var found []string
-	replication, wanted := replication(meta), l.settings(len(meta.Brokers))
+	replication, wanted := replication(len(meta.Brokers)), l.settings(len(meta.Brokers))
 	for _, topic := range existing {
 		parts := meta.Topics[topic].Partitions
 		if len(parts) != 1 {
