@@ -157,7 +157,7 @@ func TestFailuresHaveAClassAndAReasonWithoutSecrets(t *testing.T) {
 		"unauthorized":        {"http", status(401), Credentials, 401, "answered 401 Unauthorized"},
 		"server error":        {"http", status(500), Target, 500, "answered 500 Internal Server Error"},
 		"status without name": {"http", status(599), Target, 599, "answered 599"},
-		"metadata service":    {"http", "169.254.169.254", Address, 0, "169.254.169.254 is 169.254.169.254, an address that is never dialled"},
+		"metadata service":    {"http", "169.254.169.254", Address, 0, "169.254.169.254 is an address that is never dialled"},
 		"private address":     {"http", "10.1.2.3", Address, 0, "10.1.2.3 is a private address; STREAMER_ALLOW_CIDRS can allow its range"},
 	} {
 		for kind, auth := range auths {

@@ -20,19 +20,23 @@ type AddressError struct {
 }
 
 func (e *AddressError) Error() string {
+	literal, which := e.Host == e.IP.String(), e.Host+" is"
+	if !literal {
+		which += " " + e.IP.String() + ","
+	}
 	switch {
 	case e.Plain:
-		return fmt.Sprintf("%s is %s, a public address, and credentials go there by https only", e.Host, e.IP)
+		return which + " a public address, and credentials go there by https only"
 	case e.Never:
-		return fmt.Sprintf("%s is %s, an address that is never dialled (link-local, metadata, multicast, reserved)", e.Host, e.IP)
-	case e.Owner != "" && e.Host == e.IP.String():
-		return fmt.Sprintf("%s is a private address that %s is not granted; owners.%[2]s.cidrs in the settings can grant its range", e.IP, e.Owner)
+		return which + " an address that is never dialled (link-local, metadata, multicast, reserved)"
+	case e.Owner != "" && literal:
+		return fmt.Sprintf("%s a private address that %s is not granted; owners.%[2]s.cidrs in the settings can grant its range", which, e.Owner)
 	case e.Owner != "":
-		return fmt.Sprintf("%s is %s, a private address that %s is not granted; owners.%[3]s.hosts in the settings can grant the name, .cidrs the range", e.Host, e.IP, e.Owner)
-	case e.Host == e.IP.String():
-		return fmt.Sprintf("%s is a private address; STREAMER_ALLOW_CIDRS can allow its range", e.IP)
+		return fmt.Sprintf("%s a private address that %s is not granted; owners.%[2]s.hosts in the settings can grant the name, .cidrs the range", which, e.Owner)
+	case literal:
+		return which + " a private address; STREAMER_ALLOW_CIDRS can allow its range"
 	}
-	return fmt.Sprintf("%s is %s, a private address; STREAMER_ALLOW_HOSTS can allow the name, STREAMER_ALLOW_CIDRS the range", e.Host, e.IP)
+	return which + " a private address; STREAMER_ALLOW_HOSTS can allow the name, STREAMER_ALLOW_CIDRS the range"
 }
 
 // Allow checks the address that host resolved to, right before it is dialled. The error is an *AddressError.

@@ -130,7 +130,7 @@ func TestCompileFaults(t *testing.T) {
 		{"a reference where none is replaced", []string{"constant: {a: ['${env:STREAMER_VALUE_A}']}"}, []string{"warning: constant.a[0]: references are replaced"}},
 		{"an URL at loopback", []string{"url: 'http://localhost:8080/{id}'"}, []string{"warning: url: localhost is 127.0.0.1, a private address; STREAMER_ALLOW_HOSTS"}},
 		{"an URL at a private address", []string{"url: 'http://[fd00::1]/{id}'"}, []string{"warning: url: fd00::1 is a private address"}},
-		{"an URL at a metadata service", []string{"url: 'http://169.254.169.254/{id}'"}, []string{"warning: url: 169.254.169.254 is 169.254.169.254, an address that is never dialled"}},
+		{"an URL at a metadata service", []string{"url: 'http://169.254.169.254/{id}'"}, []string{"warning: url: 169.254.169.254 is an address that is never dialled"}},
 		{"basic_auth without a password", []string{"basic_auth: {user: a}"}, []string{"basic_auth.password: is missing"}},
 		{"an empty basic_auth is none", []string{"basic_auth: {}"}, nil},
 		{"a token that is not sent", []string{"basic_auth: {user: a, password: b}", "token: c"}, []string{"warning: token: is not sent"}},
