@@ -238,7 +238,7 @@ func TestTheLogWasNotRead(t *testing.T) {
 		log.unread = make(chan struct{})
 		log.failing, log.auditing = kafkalog.ErrUnavailable, errAway
 		i := newInstanceOn(t, log, log, &awayKafka{})
-		i.hold(t, "jobs.list jobs.schema jobs.validate system.instances system.jobs system.openapi system.readiness system.services system.version", "")
+		i.hold(t, "jobs.schema jobs.validate system.instances system.jobs system.openapi system.readiness system.services system.version", "")
 	})
 }
 

@@ -139,6 +139,13 @@ type jobsService struct{ API }
 
 // List implements JobsService.
 func (a jobsService) List(ctx context.Context, by service.Caller, in service.Page) (JobPage, error) {
+	if len(a.Jobs.Names()) == 0 { // without the log and without files nobody knows that there are none
+		read, cancel := context.WithTimeout(ctx, desiredTimeout)
+		defer cancel()
+		if err := a.owners().Wait(read); err != nil {
+			return JobPage{}, service.Unavailable(err.Error())
+		}
+	}
 	from, _, _ := strings.Cut(in.Cursor, " ")
 	to, last := a.cut(by, in)
 	views, missing := a.views(ctx, by, from, to, a.peers(a.Fleet.Instances()))
