@@ -104,6 +104,9 @@ func TestDefinitionIsCreatedReplacedDeleted(t *testing.T) {
 			t.Errorf("delete of revision %s: %v", text, err)
 		}
 	}
+	if _, err := d.Replace(ctx, ann, "a", "0", document("a", "a-team", "")); refusal(t, err) != "412 if_match" || !strings.Contains(err.Error(), `there is a job "a" already, of revision 3`) {
+		t.Errorf("it was to be new: %v", err)
+	}
 	if _, err := d.Replace(ctx, ann, "b", "", document("b", "a-team", "")); refusal(t, err) != "404 job" {
 		t.Error("replaced what is not there:", err)
 	}

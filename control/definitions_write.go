@@ -254,7 +254,11 @@ func unchanged(id string, e kafkalog.Entry, revision string) error {
 
 // sameRevision is unchanged for a job or a connection.
 func sameRevision(what, id string, e kafkalog.Entry, revision string) error {
-	if now := revisionText(e); revision != "" && revision != now {
+	switch now := revisionText(e); {
+	case revision == "" || revision == now:
+	case revision == "0": // it was to be new: If-None-Match: *
+		return service.Refuse(http.StatusPreconditionFailed, "if_match", fmt.Sprintf("there is a %s %q already, of revision %s", what, id, now), "choose another name, or give that revision to change it")
+	default:
 		return service.Refuse(http.StatusPreconditionFailed, "if_match", fmt.Sprintf("%s %q has revision %s now, not %s: it was changed meanwhile", what, id, now, revision),
 			"read it again, and repeat the change")
 	}

@@ -3,6 +3,7 @@ package service
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -177,19 +178,24 @@ func object(req *http.Request) (map[string]json.RawMessage, error) {
 	var values map[string]json.RawMessage
 	if err := json.Unmarshal(body, &values); err != nil || values == nil {
 		cause := "it is null"
-		if err != nil {
+		var other *json.UnmarshalTypeError
+		switch {
+		case errors.As(err, &other):
+			cause = "it is of type " + other.Value
+		case err != nil:
 			cause = err.Error()
 		}
 		return nil, Refuse(http.StatusBadRequest, "", "the body is no JSON object: "+cause, "")
 	}
-	if name := twice(body); name != "" {
+	if name := Twice(body); name != "" {
 		return values, Refuse(http.StatusBadRequest, name, "stands twice", "give it once")
 	}
 	return values, nil
 }
 
-// twice gives the path of a key that an object in valid JSON has twice: of two readers, each might take another one.
-func twice(text []byte) string {
+// Twice gives the path of a key that an object in valid JSON has twice, with dots between: of two readers, each might take another one. It is
+// empty if there is none.
+func Twice(text []byte) string {
 	type level struct {
 		keys map[string]bool // nil: a list
 		key  string

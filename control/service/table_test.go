@@ -177,7 +177,7 @@ func TestCalls(t *testing.T) {
 		{"in the path and in the body", "PUT", "/things/a", `{"id":"b"}`, nil, 400, `"detail":"stands in the body","field":"id"`},
 		{"in the query of a write", "PUT", "/things/a?size=1", ``, nil, 400, "arguments of PUT stand in the body"},
 		{"in the query of a call by name", "POST", "/services/things/put?size=1", `{"id":"a"}`, nil, 400, "stand in the body"},
-		{"a list for an object", "PUT", "/things/a", `[]`, nil, 400, "the body is no JSON object"},
+		{"a list for an object", "PUT", "/things/a", `[]`, nil, 400, "the body is no JSON object: it is of type array"},
 		{"null for an object", "PUT", "/things/a", `null`, nil, 400, "the body is no JSON object"},
 		{"two objects", "PUT", "/things/a", `{}{}`, nil, 400, "the body is no JSON object"},
 		{"another type", "PUT", "/things/a", `{}`, []string{"Content-Type", "text/json"}, 415, "send it as application/json"},
