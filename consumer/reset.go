@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,6 +47,8 @@ type ResetError struct {
 	// Field is the field of the ResetSpec that is wrong; empty: none.
 	Field       string
 	Cause, Mend string
+	// Also are further faults of the same spec, which have none themselves.
+	Also []*ResetError
 }
 
 func (e *ResetError) Error() string {
@@ -56,7 +59,20 @@ func (e *ResetError) Error() string {
 	if e.Mend != "" {
 		text += "; " + e.Mend
 	}
+	for _, o := range e.Also {
+		text += "; also " + o.Error()
+	}
 	return text
+}
+
+// joined makes one error of all faults of a spec; nil: there are none.
+func joined(faults []*ResetError) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	e := *faults[0]
+	e.Also = faults[1:]
+	return &e
 }
 
 // String gives the spec for a person.
@@ -100,113 +116,118 @@ func (s ResetSpec) Fixed(now time.Time) (ResetSpec, error) {
 	return s, nil
 }
 
-// Reckoned are the words of s that count from now, each once, with the point in time that Fixed takes it for.
-func (s ResetSpec) Reckoned(now time.Time) (out []string) {
-	texts := []string{s.To}
-	for _, p := range s.Parts {
-		texts = append(texts, p.To)
-	}
-	slices.Sort(texts)
-	for _, text := range slices.Compact(texts) {
-		if seek, err := ParseSeek(text); err == nil && seek.kind == seekAgo {
-			out = append(out, text+" is "+seek.fixed(now).String())
-		}
-	}
-	return out
-}
-
 // words are a spec that was read.
 type words struct {
 	all        *Seek
-	topics     map[string]Seek
-	partitions map[TopicPartition]Seek
+	topics     map[string]word
+	partitions map[TopicPartition]word
 }
 
-// words reads the spec. The error is a *ResetError that names the field.
+// word is what a spec says of a topic or a partition, and in which of its fields.
+type word struct {
+	Seek
+	field string
+}
+
+// of is the field of what a part names: its topic or partition. In a table one field names both.
+func (w word) of(what string) string {
+	if strings.HasPrefix(w.field, "parts") {
+		return w.field + "." + what
+	}
+	return w.field
+}
+
+// words reads the spec. The error is a *ResetError with all that is wrong with it, each by its field.
 func (s ResetSpec) words() (words, error) {
-	w := words{topics: map[string]Seek{}, partitions: map[TopicPartition]Seek{}}
+	w := words{topics: map[string]word{}, partitions: map[TopicPartition]word{}}
 	if s.To == "" && len(s.Parts) == 0 && len(s.Table) == 0 {
 		return w, &ResetError{Field: "to", Cause: "is missing", Mend: seekWords}
 	}
-	if s.To != "" {
-		seek, err := ParseSeek(s.To)
-		if err != nil {
-			return w, err
+	var faults []*ResetError
+	read := func(field, text string) Seek {
+		seek, err := ParseSeek(text)
+		var wrong *ResetError
+		if errors.As(err, &wrong) {
+			faults = append(faults, &ResetError{Field: field, Cause: wrong.Cause, Mend: wrong.Mend})
 		}
-		w.all = &seek
+		return seek
 	}
-	twice := func(field, what string) error {
-		return &ResetError{Field: field, Cause: what + " is named twice", Mend: "say one offset for it"}
+	twice := func(field, what string) {
+		faults = append(faults, &ResetError{Field: field, Cause: what + " is named twice", Mend: "say one offset for it"})
+	}
+	if s.To != "" {
+		seek := read("to", s.To)
+		w.all = &seek
 	}
 	for i, p := range s.Parts {
 		field := fmt.Sprintf("parts[%d]", i)
-		seek, err := ParseSeek(p.To)
-		if err != nil {
-			e := err.(*ResetError) //nolint:errorlint // it is one
-			return w, &ResetError{Field: field + ".to", Cause: e.Cause, Mend: e.Mend}
-		}
+		one := word{read(field+".to", p.To), field}
 		switch {
 		case p.Topic == "":
-			return w, &ResetError{Field: field + ".topic", Cause: "is missing", Mend: "name the topic"}
+			faults = append(faults, &ResetError{Field: field + ".topic", Cause: "is missing", Mend: "name the topic"})
 		case p.Partition == nil:
 			if _, known := w.topics[p.Topic]; known {
-				return w, twice(field, "topic "+p.Topic)
+				twice(field, "topic "+p.Topic)
 			}
-			w.topics[p.Topic] = seek
+			w.topics[p.Topic] = one
 		default:
 			at := TopicPartition{p.Topic, *p.Partition}
 			if _, known := w.partitions[at]; known {
-				return w, twice(field, at.String())
+				twice(field, at.String())
 			}
-			w.partitions[at] = seek
+			w.partitions[at] = one
 		}
 	}
-	for topic, offsets := range s.Table {
-		for id, n := range offsets {
-			at := TopicPartition{topic, id}
+	for _, topic := range slices.Sorted(maps.Keys(s.Table)) {
+		for _, id := range slices.Sorted(maps.Keys(s.Table[topic])) {
+			at, n, field := TopicPartition{topic, id}, s.Table[topic][id], fmt.Sprintf("table.%s.%d", topic, id)
 			if _, known := w.partitions[at]; known {
-				return w, twice("table", at.String())
+				twice(field, at.String())
 			}
 			if n < 0 {
-				return w, &ResetError{Field: "table", Cause: fmt.Sprintf("offset %d of %s is less than 0", n, at), Mend: "say an offset from 0 on"}
+				faults = append(faults, &ResetError{Field: field, Cause: fmt.Sprintf("offset %d of %s is less than 0", n, at), Mend: "say an offset from 0 on"})
 			}
-			w.partitions[at] = Seek{kind: seekOffset, n: n}
+			w.partitions[at] = word{Seek{kind: seekOffset, n: n}, field}
 		}
 	}
-	return w, nil
+	return w, joined(faults)
 }
 
-// check refuses topics and partitions that the job does not have.
+// check refuses topics and partitions that the job does not have, a topic once.
 func (w words) check(topics foundTopics) error {
-	for topic := range w.topics {
+	var faults []*ResetError
+	told := map[string]bool{}
+	unknown := func(topic, field string) {
+		if !told[topic] {
+			faults = append(faults, &ResetError{Field: field, Cause: fmt.Sprintf("%s is no topic of the job that exists", topic), Mend: "those are " + strings.Join(topics.names(), ", ")})
+		}
+		told[topic] = true
+	}
+	for _, topic := range slices.Sorted(maps.Keys(w.topics)) {
 		if _, ok := topics[topic]; !ok {
-			return unknownTopic(topic, topics)
+			unknown(topic, w.topics[topic].of("topic"))
 		}
 	}
-	for at := range w.partitions {
+	for _, at := range slices.SortedFunc(maps.Keys(w.partitions), byTopic) {
 		t, ok := topics[at.Topic]
-		if !ok {
-			return unknownTopic(at.Topic, topics)
-		}
-		if at.Partition < 0 || at.Partition >= t.partitions {
-			return &ResetError{Field: "partition", Cause: fmt.Sprintf("topic %s has no partition %d", at.Topic, at.Partition),
-				Mend: fmt.Sprintf("it has 0 to %d", t.partitions-1)}
+		switch {
+		case !ok:
+			unknown(at.Topic, w.partitions[at].of("topic"))
+		case at.Partition < 0 || at.Partition >= t.partitions:
+			faults = append(faults, &ResetError{Field: w.partitions[at].of("partition"), Cause: fmt.Sprintf("topic %s has no partition %d", at.Topic, at.Partition),
+				Mend: fmt.Sprintf("it has 0 to %d", t.partitions-1)})
 		}
 	}
-	return nil
-}
-
-func unknownTopic(topic string, topics foundTopics) error {
-	return &ResetError{Field: "topic", Cause: fmt.Sprintf("%s is no topic of the job that exists", topic), Mend: "those are " + strings.Join(topics.names(), ", ")}
+	return joined(faults)
 }
 
 // of is what is said of a partition; false: nothing.
 func (w words) of(at TopicPartition) (Seek, bool) {
-	if seek, ok := w.partitions[at]; ok {
-		return seek, true
+	if one, ok := w.partitions[at]; ok {
+		return one.Seek, true
 	}
-	if seek, ok := w.topics[at.Topic]; ok {
-		return seek, true
+	if one, ok := w.topics[at.Topic]; ok {
+		return one.Seek, true
 	}
 	if w.all == nil {
 		return Seek{}, false
@@ -233,10 +254,12 @@ func (t ResetTable) all() []TopicPartition {
 			out = append(out, TopicPartition{topic, id})
 		}
 	}
-	slices.SortFunc(out, func(a, b TopicPartition) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
+	slices.SortFunc(out, byTopic)
 	return out
+}
+
+func byTopic(a, b TopicPartition) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 }
 
 func (t ResetTable) add(at TopicPartition, topicID string, before, after int64) {

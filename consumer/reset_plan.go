@@ -293,10 +293,10 @@ func (r *Runner) offsetsAt(ctx context.Context, said words, topics foundTopics) 
 		all = append(all, *said.all)
 	}
 	for _, s := range said.topics {
-		all = append(all, s)
+		all = append(all, s.Seek)
 	}
 	for _, s := range said.partitions {
-		all = append(all, s)
+		all = append(all, s.Seek)
 	}
 	out := map[int64]kadm.ListedOffsets{}
 	for _, s := range all {

@@ -91,7 +91,7 @@ func (f *resetFixture) said(p ResetPartition) string {
 func TestPlanReset(t *testing.T) {
 	t.Parallel()
 	f := newResetFixture(t)
-	zero, one := int32(0), int32(1)
+	zero, one, two := int32(0), int32(1), int32(2)
 	at := func(n int) string {
 		return f.first.Add(time.Duration(n)*time.Minute - time.Second).Format(time.RFC3339Nano)
 	}
@@ -131,10 +131,16 @@ func TestPlanReset(t *testing.T) {
 		spec ResetSpec
 		want string
 	}{
-		"nothing":              {ResetSpec{}, "to: is missing"},
-		"a partition twice":    {ResetSpec{Parts: []ResetPart{{f.topic, &one, "1"}}, Table: map[string]map[int32]int64{f.topic: {1: 2}}}, "/1 is named twice"},
-		"a topic twice":        {ResetSpec{Parts: []ResetPart{{f.topic, nil, "1"}, {f.topic, nil, "1"}}}, "parts[1]: topic " + f.topic + " is named twice"},
-		"an unknown topic":     {ResetSpec{Parts: []ResetPart{{"other", nil, "1"}}}, "topic: other is no topic of the job that exists; those are " + f.topic},
+		"nothing":           {ResetSpec{}, "to: is missing"},
+		"a partition twice": {ResetSpec{Parts: []ResetPart{{f.topic, &one, "1"}}, Table: map[string]map[int32]int64{f.topic: {1: 2}}}, "/1 is named twice"},
+		"a topic twice":     {ResetSpec{Parts: []ResetPart{{f.topic, nil, "1"}, {f.topic, nil, "1"}}}, "parts[1]: topic " + f.topic + " is named twice"},
+		"an unknown topic":  {ResetSpec{Parts: []ResetPart{{"other", nil, "1"}}}, "parts[0].topic: other is no topic of the job that exists; those are " + f.topic},
+		"all that is unknown": {ResetSpec{Parts: []ResetPart{{f.topic, &two, "1"}, {"z", &one, "1"}}, Table: map[string]map[int32]int64{"z": {0: 1}, "y": {0: 1}}},
+			"parts[0].partition: topic " + f.topic + " has no partition 2; it has 0 to 1; also table.y.0: y is no topic of the job that exists; those are " + f.topic +
+				"; also table.z.0: z is no topic of the job that exists; those are " + f.topic},
+		"all that is misread": {ResetSpec{To: "never", Parts: []ResetPart{{f.topic, nil, "1.5"}, {"", nil, "1"}}, Table: map[string]map[int32]int64{f.topic: {0: -1}}},
+			"to: \"never\" is nothing of what is understood; " + seekWords + "; also parts[0].to: \"1.5\" is nothing of what is understood; " + seekWords +
+				"; also parts[1].topic: is missing; name the topic; also table." + f.topic + ".0: offset -1 of"},
 		"an unknown partition": {ResetSpec{Table: map[string]map[int32]int64{f.topic: {2: 0}}}, "has no partition 2; it has 0 to 1"},
 		"a negative offset":    {ResetSpec{Table: map[string]map[int32]int64{f.topic: {1: -2}}}, "offset -2 of"},
 		"another topic id":     {ResetSpec{To: "1", TopicIDs: map[string]string{f.topic: "AAAAAAAAAAAAAAAAAAAAAA"}}, "was made anew since: its id was AAAAAAAAAAAAAAAAAAAAAA"},

@@ -63,28 +63,7 @@ type ResetAnswer struct {
 	ID string `json:"id,omitempty"`
 	// Undoes is the id of the reset that is taken back.
 	Undoes string `json:"undoes,omitempty"`
-	// Fixed is what was asked for with times in place of what counts from now, for whoever wants what he was shown; absent if nothing does.
-	// Notes say by whose clock.
-	Fixed *consumer.ResetSpec `json:"fixed,omitempty"`
 	consumer.ResetPlan
-}
-
-// fix reckons what counts from now, by this instance's clock, and says so in answer.
-func (r *Resets) fix(spec consumer.ResetSpec, now time.Time) (consumer.ResetSpec, ResetAnswer, error) {
-	var answer ResetAnswer
-	fixed, err := spec.Fixed(now)
-	reckoned := spec.Reckoned(now)
-	if err != nil || len(reckoned) == 0 {
-		return fixed, answer, err
-	}
-	answer.Fixed = &fixed
-	answer.Notes = []string{strings.Join(reckoned, ", ") + " by the clock of instance " + r.s.Me().ID}
-	for _, i := range r.s.Instances() {
-		if i.Apart {
-			answer.Notes = append(answer.Notes, fmt.Sprintf("that may be wrong: this clock and the one of instance %s are more than %v apart; set the clocks of all machines, or say a point in time", i.ID, proofHolds))
-		}
-	}
-	return fixed, answer, nil
 }
 
 // Show gives the offsets of a job, whether it runs or not.
@@ -103,19 +82,8 @@ func (r *Resets) Preview(ctx context.Context, job string, spec consumer.ResetSpe
 	if err != nil {
 		return ResetAnswer{}, err
 	}
-	fixed, answer, err := r.fix(spec, time.Now())
-	if err != nil {
-		return ResetAnswer{}, resetProblem(err)
-	}
-	plan, err := r.s.options.Kafka.PreviewReset(ctx, j.Config, fixed, m)
-	return answer.with(plan), resetProblem(err)
-}
-
-// with is a with a plan, whose notes stand behind its own.
-func (a ResetAnswer) with(plan consumer.ResetPlan) ResetAnswer {
-	plan.Notes = append(a.Notes, plan.Notes...)
-	a.ResetPlan = plan
-	return a
+	plan, err := r.s.options.Kafka.PreviewReset(ctx, j.Config, spec, m)
+	return ResetAnswer{ResetPlan: plan}, resetProblem(err)
 }
 
 // Reset begins a reset in the name of by, and answers with its preview when it is in the log: from then on it is carried out, by one
@@ -134,11 +102,9 @@ func (r *Resets) begin(ctx context.Context, job string, spec consumer.ResetSpec,
 		return ResetAnswer{}, pendingProblem(m.Reset)
 	}
 	p := consumer.PendingReset{ID: rand.Text()[:12], By: by.Name, At: time.Now().UTC(), Undoes: undoes}
-	fixed, answer, err := r.fix(spec, p.At)
-	if err != nil {
+	if p.Spec, err = spec.Fixed(p.At); err != nil {
 		return ResetAnswer{}, resetProblem(err)
 	}
-	p.Spec = fixed
 	plan, err := r.s.options.Kafka.PreviewReset(ctx, j.Config, p.Spec, m)
 	if err != nil {
 		return ResetAnswer{}, resetProblem(err)
@@ -165,8 +131,7 @@ func (r *Resets) begin(ctx context.Context, job string, spec consumer.ResetSpec,
 	if err != nil {
 		return ResetAnswer{}, logProblem(err)
 	}
-	answer.ID, answer.Undoes = p.ID, undoes
-	return answer.with(plan), nil
+	return ResetAnswer{ID: p.ID, Undoes: undoes, ResetPlan: plan}, nil
 }
 
 // Undo sets the offsets back to what was committed before the last reset of the job that was done: a reset of its own, so that undoing
@@ -193,7 +158,11 @@ func (r *Resets) Undo(ctx context.Context, job string, by service.Caller, dryRun
 	} else {
 		answer, err = r.begin(ctx, job, spec, by, last.ID)
 	}
-	if err == nil && len(left) > 0 {
+	var p *service.Problem
+	switch {
+	case errors.As(err, &p) && p.Status == http.StatusBadRequest: // the caller has named the job only: it is the table of before that does not fit any more
+		return answer, service.Refuse(http.StatusConflict, "job", "the last reset cannot be taken back: "+p.Detail, p.Mend)
+	case err == nil && len(left) > 0:
 		answer.Notes = append(answer.Notes, fmt.Sprintf("%v had no committed offset before the reset, and stay where they are", left))
 	}
 	return answer, err
@@ -352,7 +321,11 @@ func resetProblem(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &wrong) && wrong.Field != "":
-		return service.Refuse(http.StatusBadRequest, wrong.Field, wrong.Cause, wrong.Mend)
+		var faults []service.Fault
+		for _, e := range append([]*consumer.ResetError{wrong}, wrong.Also...) {
+			faults = append(faults, service.Fault{Field: e.Field, Detail: e.Cause, Mend: e.Mend})
+		}
+		return service.Wrong(faults...)
 	case errors.As(err, &wrong):
 		return service.Refuse(http.StatusConflict, "", wrong.Cause, wrong.Mend)
 	}

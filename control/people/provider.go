@@ -34,14 +34,12 @@ type provider struct {
 	http   *http.Client
 	now    func() time.Time
 
-	mu     sync.Mutex
-	keys   keySet        // nil: not had yet
-	had    time.Time     // when they were
-	failed error         // why the last question had no answer; nil: it had
-	asked  time.Time     // when it ended
-	asking chan struct{} // closed when the question that is under way has ended; nil: there is none
-	// questions are those that are under way, for tests.
-	questions sync.WaitGroup
+	mu       sync.Mutex
+	keys     keySet // nil: not had yet
+	failed   error  // why the last question had no answer
+	asked    time.Time
+	renewing bool
+	renewals sync.WaitGroup // background fetches, for tests
 }
 
 func newProvider(issuer string) *provider {
@@ -74,51 +72,41 @@ func trusted(u *url.URL) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && service.Loopback(u.Host)
 }
 
-// keysFor gives the provider's keys. It is asked if they are not had yet, or lack the one that is named: one question at a time, for all who
-// wait for it, and however soon they hang up. Who has a key that is known never waits.
+// keysFor gives the provider's keys. It is asked if they are not had yet, or lack the one that is named.
 func (p *provider) keysFor(ctx context.Context, id string) (keySet, error) {
 	p.mu.Lock()
-	known, lately := p.keys.has(id), p.now().Sub(p.asked) < askAgain
-	if lately || known && p.now().Sub(p.had) <= keysLife {
-		defer p.mu.Unlock()
-		return p.answer(id)
-	}
-	ended := p.asking
-	if ended == nil {
-		ended = make(chan struct{})
-		p.asking = ended
-		p.questions.Go(func() { p.question(context.WithoutCancel(ctx), ended) }) // ends with askTimeout
-	}
-	p.mu.Unlock()
-	if !known {
-		select {
-		case <-ended:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.answer(id)
-}
-
-// answer is what is known. The keys that are had do while the provider is away; of another one nobody can say then whose it is.
-func (p *provider) answer(id string) (keySet, error) {
-	if p.failed != nil && !p.keys.has(id) {
+	lately := p.now().Sub(p.asked) < askAgain
+	switch {
+	case lately && p.keys == nil && p.failed != nil:
 		return nil, p.failed
+	case p.keys == nil, !p.keys.has(id) && !lately:
+		keys, err := p.ask(ctx)
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil, ctx.Err() // that says nothing of the provider
+		}
+		if p.asked, p.failed = p.now(), err; err != nil {
+			return nil, err
+		}
+		p.keys = keys
+	case p.now().Sub(p.asked) > keysLife && !p.renewing:
+		p.renewing = true
+		p.renewals.Go(func() { p.renew(context.WithoutCancel(ctx)) }) // ends with askTimeout
 	}
 	return p.keys, nil
 }
 
-func (p *provider) question(ctx context.Context, ended chan struct{}) {
+// renew fetches the keys while those there are do. They go on doing while the provider is away.
+func (p *provider) renew(ctx context.Context) {
 	keys, err := p.ask(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.asked, p.failed = p.now(), err; err == nil {
-		p.keys, p.had = keys, p.asked
+	p.renewing = false
+	if p.failed = err; err != nil {
+		p.asked = p.now().Add(askAgain - keysLife)
+		return
 	}
-	p.asking = nil
-	close(ended)
+	p.keys, p.asked = keys, p.now()
 }
 
 // ask fetches the keys: OpenID Connect Discovery 1.0.
