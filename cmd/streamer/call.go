@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,7 +47,7 @@ func calls(c *cobra.Command, environ []string, do func(ctx context.Context, c *c
 			return err
 		}
 		defer api.Close()
-		return told(do(ctx, c, api, args))
+		return told(c, do(ctx, c, api, args))
 	}
 	return c
 }
@@ -60,8 +61,8 @@ func (m misuse) Unwrap() error { return m.error }
 const noLogin = "log in: streamer login --url URL; a program sets STREAMER_TOKEN"
 
 // told makes an error of a call one with an exit code: what an instance finds wrong with arguments is wrong use. A problem's field is named
-// as the flag it was given by: an element of a list by one that may be repeated.
-func told(err error) error {
+// as the flag it was given by.
+func told(c *cobra.Command, err error) error {
 	var wrong misuse
 	var p *service.Problem
 	switch {
@@ -76,21 +77,41 @@ func told(err error) error {
 		p, err = &mended, &mended
 	}
 	if p.Field != "" {
-		flag := *p
-		name, _, element := strings.Cut(p.Field, "[")
-		if element {
-			name = strings.TrimSuffix(name, "s")
-		}
-		flag.Field = "--" + strings.ReplaceAll(name, "_", "-")
-		if p.Field == "job" {
-			flag.Field = ""
-		}
-		err = &flag
+		err = renamed(p, func(field string) string { return flagName(c, field) })
 	}
 	if wrongInput(p) {
 		return misuse{err}
 	}
 	return failure{err}
+}
+
+// renamed is a problem whose arguments have other names.
+func renamed(p *service.Problem, name func(field string) string) *service.Problem {
+	out := *p
+	out.Field, out.Errors = name(p.Field), slices.Clone(p.Errors)
+	for i := range out.Errors {
+		out.Errors[i].Field = name(out.Errors[i].Field)
+	}
+	return &out
+}
+
+// flagName is the flag by which an argument was given: an element of a list by one that may be repeated. What the command has no flag for keeps
+// its name, but for the job, which every command is about.
+func flagName(c *cobra.Command, field string) string {
+	name, inside := field, ""
+	if i := strings.IndexAny(field, "[."); i >= 0 && field[i] == '.' {
+		name, inside = field[:i], field[i:]
+	} else if i > 0 {
+		name = strings.TrimSuffix(field[:i], "s")
+	}
+	name = strings.ReplaceAll(name, "_", "-")
+	switch {
+	case field == "job":
+		return ""
+	case name == "" || c.Flags().Lookup(name) == nil:
+		return field
+	}
+	return "--" + name + inside
 }
 
 // wrongInput says that a problem is with what was sent, so that the same command fails again however things are: docs/cli.md has the statuses.

@@ -86,19 +86,19 @@ func jobsDiff(environ []string) *cobra.Command {
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
 		set, err := readFiles(c, *files)
 		if err != nil {
-			return trouble(err)
+			return trouble(c, err)
 		}
 		p, err := plan(ctx, api, set, pruning{})
 		if err != nil {
-			return trouble(err)
+			return trouble(c, err)
 		}
 		p.count()
 		if err := output.print(c.OutOrStdout(), p, p.text); err != nil {
-			return trouble(err)
+			return trouble(c, err)
 		}
 		switch {
 		case p.faults() > 0:
-			return trouble(errors.New(counted(p.faults(), "fault")))
+			return trouble(c, errors.New(counted(p.faults(), "fault")))
 		case p.question() != "":
 			return errShown
 		}
@@ -107,7 +107,7 @@ func jobsDiff(environ []string) *cobra.Command {
 }
 
 // trouble ends diff with 2, whatever it was: 1 says that there is a difference.
-func trouble(err error) error { return misuse{errors.New(told(err).Error())} }
+func trouble(c *cobra.Command, err error) error { return misuse{errors.New(told(c, err).Error())} }
 
 // filesFlag adds -f to a command.
 func filesFlag(c *cobra.Command) *[]string {

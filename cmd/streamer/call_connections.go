@@ -29,7 +29,7 @@ func connectionsCommand(environ []string) *cobra.Command {
 }
 
 func oneConnection(c *cobra.Command, args []string) error {
-	if len(args) != 1 {
+	if len(args) != 1 || args[0] == "" {
 		return fmt.Errorf("%s needs the name of one connection; usage: %s", c.CommandPath(), c.UseLine())
 	}
 	return nil

@@ -178,7 +178,7 @@ func lettersShow(environ []string) *cobra.Command {
 		Short: "shows one dead letter with its value and headers",
 		Long:  "Shows one dead letter, by the address that the list gives: why it was given up, what has become of it, and the original record.",
 		Args: func(c *cobra.Command, args []string) error {
-			if len(args) != 2 {
+			if len(args) != 2 || args[0] == "" {
 				return fmt.Errorf("%s needs a job and the address of a dead letter; usage: %s", c.CommandPath(), c.UseLine())
 			}
 			_, _, err := letterOf(args[1])

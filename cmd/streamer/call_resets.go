@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +18,7 @@ import (
 	"streamer/consumer"
 	"streamer/control"
 	"streamer/control/client"
+	"streamer/control/service"
 )
 
 func offsetsShow(environ []string) *cobra.Command {
@@ -112,11 +116,28 @@ func offsetsReset(environ []string) *cobra.Command {
 		}
 		asked.Job, asked.DryRun = job, dryRun
 		answer, err := api.ResetOffsets(ctx, *asked)
-		if answer.Fixed != nil { // what is shown is what is done: later, and maybe by another instance's clock, it would be another time
-			asked.To, asked.Parts = answer.Fixed.To, answer.Fixed.Parts
+		var p *service.Problem
+		if errors.As(err, &p) {
+			err = renamed(p, func(field string) string { return f.argument(c, field) })
 		}
 		return answer, err
 	})
+}
+
+// argument is the flag that a part of the request was made of: --topic and --partition make the first one, with --to, and each --set another.
+func (f *resetFlags) argument(c *cobra.Command, field string) string {
+	at, of, part := strings.Cut(field, "].")
+	switch {
+	case !strings.HasPrefix(field, "parts["):
+		return field
+	case !c.Flags().Changed("topic") || strings.TrimSuffix(at, "]") != "parts[0":
+		return "set"
+	case part:
+		return of
+	case c.Flags().Changed("partition"):
+		return "partition"
+	}
+	return "topic"
 }
 
 // ask makes a request of the flags.
@@ -165,12 +186,52 @@ func (f *resetFlags) ask(c *cobra.Command) (in control.ResetIn, err error) {
 		text, err = os.ReadFile(f.file)
 	}
 	if err == nil {
-		err = json.Unmarshal(text, &in.Table)
+		in.Table, err = readTable(text)
 	}
 	if err != nil {
 		return in, misuse{fmt.Errorf("--table %s: %w", f.file, err)}
 	}
 	return in, nil
+}
+
+// readTable reads offsets by topic and partition. What is named twice would be set to one of two offsets, and nobody could tell to which.
+func readTable(text []byte) (map[string]map[int32]int64, error) {
+	const mend = `write {"topic": {"0": 1500}}; other words than offsets are for --to and --set`
+	var topics map[string]map[string]json.RawMessage
+	var other *json.UnmarshalTypeError
+	switch err := json.Unmarshal(text, &topics); {
+	case errors.As(err, &other):
+		return nil, fmt.Errorf("character %d: a %s where an object is to be; %s", other.Offset, other.Value, mend)
+	case err != nil:
+		return nil, fmt.Errorf("no JSON: %w; %s", err, mend)
+	case len(topics) == 0:
+		return nil, fmt.Errorf("no topic is named; %s", mend)
+	}
+	if at := service.Twice(text); at != "" {
+		return nil, fmt.Errorf("%s stands twice; keep one of them", at)
+	}
+	table := map[string]map[int32]int64{}
+	var faults []string
+	for _, topic := range slices.Sorted(maps.Keys(topics)) {
+		table[topic] = map[int32]int64{}
+		for _, partition := range slices.Sorted(maps.Keys(topics[topic])) {
+			id, err := strconv.ParseInt(partition, 10, 32)
+			if err != nil || id < 0 || partition != strconv.FormatInt(id, 10) {
+				faults = append(faults, fmt.Sprintf("%s: %q is no partition", topic, partition))
+				continue
+			}
+			value := string(topics[topic][partition])
+			offset, err := strconv.ParseInt(value, 10, 64)
+			if err != nil || offset < 0 {
+				faults = append(faults, fmt.Sprintf("%s/%d: %s is no offset", topic, id, value))
+			}
+			table[topic][int32(id)] = offset
+		}
+	}
+	if faults != nil {
+		return nil, fmt.Errorf("%s; %s", strings.Join(faults, "; "), mend)
+	}
+	return table, nil
 }
 
 func offsetsUndo(environ []string) *cobra.Command {

@@ -104,7 +104,7 @@ func tokensRevoke(environ []string) *cobra.Command {
 // oneArgument wants one argument, and names what it is.
 func oneArgument(what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) != 1 {
+		if len(args) != 1 || args[0] == "" {
 			return fmt.Errorf("%s needs %s; usage: %s", c.CommandPath(), what, c.UseLine())
 		}
 		return nil

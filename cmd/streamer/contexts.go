@@ -136,7 +136,7 @@ func changesContexts(c *cobra.Command, environ []string, change func(book *conte
 
 // oneContext wants the name of a context.
 func oneContext(c *cobra.Command, args []string) error {
-	if len(args) != 1 {
+	if len(args) != 1 || args[0] == "" {
 		return fmt.Errorf("%s needs the name of a context; usage: %s", c.CommandPath(), c.UseLine())
 	}
 	return nil

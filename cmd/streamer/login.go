@@ -68,7 +68,7 @@ func loginCommand(environ []string) *cobra.Command {
 		}
 		made, err := try(ctx, to)
 		if err != nil {
-			return told(err)
+			return told(c, err)
 		}
 		book.Put(to)
 		book.Current = to.Name

@@ -20,7 +20,7 @@ func newRoot(environ []string) *cobra.Command {
 		Short: "carries Kafka records to HTTP APIs, in order per key",
 		Long: "streamer carries Kafka records to HTTP APIs, in order per key, and never moves a committed offset past a row that is\n" +
 			"not final. Jobs say which topics are read, what is taken from a row, and which request is made.",
-		Args:          cobra.NoArgs,
+		Args:          noOtherCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
@@ -73,25 +73,27 @@ func flagError(c *cobra.Command, err error) error {
 
 // group is a command that only holds others. What it does not know is wrong use, and not an occasion for the help.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short}
-	c.Args = func(c *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
-		}
-		var names []string
-		for _, sub := range c.Commands() {
-			if !sub.Hidden {
-				names = append(names, sub.Name())
-			}
-		}
-		if n := nearest.Name(args[0], names); n != "" {
-			return fmt.Errorf("unknown command %q for %q; did you mean %s?", args[0], c.CommandPath(), n)
-		}
-		return fmt.Errorf("unknown command %q for %q; it has %s", args[0], c.CommandPath(), strings.Join(names, ", "))
-	}
+	c := &cobra.Command{Use: use, Short: short, Args: noOtherCommand}
 	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	c.AddCommand(commands...)
 	return c
+}
+
+// noOtherCommand refuses a word that is none of the commands that a command holds, and names those.
+func noOtherCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range c.Commands() {
+		if !sub.Hidden {
+			names = append(names, sub.Name())
+		}
+	}
+	if n := nearest.Name(args[0], names); n != "" {
+		return fmt.Errorf("unknown command %q for %q; did you mean %s?", args[0], c.CommandPath(), n)
+	}
+	return fmt.Errorf("unknown command %q for %q; it has %s", args[0], c.CommandPath(), strings.Join(names, ", "))
 }
 
 // oneJob wants the id of a job.
@@ -101,6 +103,8 @@ func oneJob(c *cobra.Command, args []string) error {
 		return fmt.Errorf("%s needs the id of a job; usage: %s", c.CommandPath(), c.UseLine())
 	case len(args) > 1:
 		return fmt.Errorf("%s takes one job, not %d; usage: %s", c.CommandPath(), len(args), c.UseLine())
+	case args[0] == "":
+		return fmt.Errorf("%s: the id of the job is empty; usage: %s", c.CommandPath(), c.UseLine())
 	}
 	return nil
 }

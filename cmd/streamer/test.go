@@ -146,7 +146,7 @@ func (r recordFlags) onInstance(ctx context.Context, c *cobra.Command, s setting
 	if r.changed != "" {
 		set, err := readFiles(c, []string{r.changed})
 		if err != nil {
-			return told(err)
+			return told(c, err)
 		}
 		for _, d := range set.Jobs {
 			if d.ID == id {
@@ -167,10 +167,10 @@ func (r recordFlags) onInstance(ctx context.Context, c *cobra.Command, s setting
 	defer api.Close()
 	tested, err := api.TestJob(ctx, in)
 	if _, missing := os.Stat(id); statusOf(err) == http.StatusNotFound && missing == nil {
-		return errors.Join(told(err), fmt.Errorf("%s is a file here: streamer test ./%s tries that", id, id))
+		return errors.Join(told(c, err), fmt.Errorf("%s is a file here: streamer test ./%s tries that", id, id))
 	}
 	if err != nil {
-		return told(err)
+		return told(c, err)
 	}
 	if tested.More > 0 {
 		_, _ = fmt.Fprintf(c.ErrOrStderr(), "%d more rows of the record are not shown\n", tested.More)
