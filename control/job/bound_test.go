@@ -111,17 +111,26 @@ func TestAttackLetTargetsOfAConnectionChangePlaces(t *testing.T) {
 }
 
 // He writes a job with many secrets and many targets. To know what each is bound to takes no longer than that many: with a look at all of the job
-// for each secret and each target, some hundreds of either kept the log from everybody for minutes.
+// for each secret and each target, some hundreds of either kept the log from everybody for minutes. More than 1000 are refused.
 func TestAttackManySecretsOfManyTargets(t *testing.T) {
 	t.Parallel()
-	var b strings.Builder
-	b.WriteString("id: a\nowner: demo\ntopic: [t]\nheaders:\n")
-	for i := range 1000 {
-		fmt.Fprintf(&b, "  X-%d-Token: hunter2-hunter2\n", i)
+	many := func(secrets int) *Definition {
+		var b strings.Builder
+		b.WriteString("id: a\nowner: demo\ntopic: [t]\nheaders:\n")
+		for i := range secrets {
+			fmt.Fprintf(&b, "  X-%d-Token: hunter2-hunter2\n", i)
+		}
+		b.WriteString("events:\n  rdm_record:\n")
+		for i := range 2000 {
+			fmt.Fprintf(&b, "    https://h%d.example.org: {publish: {http_method: POST}}\n", i)
+		}
+		return parseOne(t, "job.yaml", b.String())
 	}
-	b.WriteString("events:\n  rdm_record:\n")
-	for i := range 1000 {
-		fmt.Fprintf(&b, "    https://h%d.example.org: {publish: {http_method: POST, auth_token: hunter2-hunter2}}\n", i)
+	if _, faults := many(maxSecrets).Seal(keyring(t, 1), nil); len(faults) > 0 {
+		t.Error(faults)
 	}
-	sealText(t, keyring(t, 1), b.String())
+	_, faults := many(maxSecrets+1).Seal(keyring(t, 1), nil)
+	if err := faults.Err(); err == nil || !strings.Contains(err.Error(), "has 1001 secrets; at most 1000 are allowed; make several jobs of it") {
+		t.Error(err)
+	}
 }

@@ -74,7 +74,11 @@ func (d *Definition) seal(k *secret.Keyring, before *Definition) ([]byte, fault.
 	if before != nil {
 		s.old, s.oldBounds = before.leaves(), before.bounds()
 	}
+	count := 0
 	v := rewrite(d.value, func(l leaf) string {
+		if count++; count > maxSecrets {
+			return masked
+		}
 		text, problem, mend := s.leaf(l)
 		if problem != "" {
 			s.faults.Add(l.path, problem, mend)
@@ -82,8 +86,15 @@ func (d *Definition) seal(k *secret.Keyring, before *Definition) ([]byte, fault.
 		}
 		return text
 	})
+	if count > maxSecrets {
+		s.faults.Add("", fmt.Sprintf("has %d secrets; at most %d are allowed", count, maxSecrets), "make several jobs of it")
+	}
 	return appendJSON(v), s.faults
 }
+
+// maxSecrets bounds the secrets of a job, references among them: each is bound to all of its targets, which takes as long as they are many, and
+// others wait for the log meanwhile.
+const maxSecrets = 1000
 
 type sealing struct {
 	def     *Definition
