@@ -154,10 +154,13 @@ func legacyCalls() []legacyCall {
 		{"POST", "/jobs/logs", asForm, "id=visits", service.View, false, lines},
 		{"GET", "/jobs/pause?id=visits", "", "", service.Operate, true, `true`},
 		{"POST", "/jobs/pause?id=visits", asJSON, "{}", service.Operate, true, `true`},
+		{"GET", "/jobs/status?id=visits", "", "", service.View, false, `"JobStatus.PAUSED"`}, // no instance has followed yet
+		{"GET", "/jobs/list", "", "", service.View, false, `{"births":"WorkerStatus.ERR_DELIVERY","visits":"WorkerStatus.PAUSED"}`},
 		{"GET", "/jobs/resume?id=visits", "", "", service.Operate, true, `true`},
 		{"POST", "/jobs/resume", asForm, "id=visits", service.Operate, true, `true`},
 		{"GET", "/job/visits/stop", "", "", service.Operate, true, `true`},
 		{"POST", "/job/visits/stop", "", "", service.Operate, true, `true`},
+		{"GET", "/jobs/status?id=visits", "", "", service.View, false, `"JobStatus.STOPPED"`},
 		{"GET", "/job/visits/start", "", "", service.Operate, true, `true`},
 		{"POST", "/job/visits/start", "", "", service.Operate, true, `true`},
 		{"GET", "/job/visits/set_offset/0", "", "", service.Operate, true, `{"id":"visits-1","group":`},

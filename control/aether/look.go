@@ -18,8 +18,19 @@ var jobStatus = map[string]string{
 	"failed": "JobStatus.DEAD", "paused": "JobStatus.PAUSED", "stopped": "JobStatus.STOPPED",
 }
 
-// word is a state in the words of the original.
-func word(of map[string]string, state string) string {
+// seen is what is asked of a job.
+type seen struct{ ID, State, Desired string }
+
+// word is a state in the words of the original. As there, what somebody has asked for holds from the answer on: a script that pauses a job and
+// looks does not find it at work, though the instances follow within seconds.
+func (j seen) word(of map[string]string) string {
+	state := j.State
+	switch at := state == "running" || state == "starting"; {
+	case j.Desired == "paused" && at, j.Desired == "stopped" && (at || state == "paused"):
+		state = j.Desired
+	case j.Desired == "running" && (state == "paused" || state == "stopped"):
+		state = "starting"
+	}
 	if w, known := of[state]; known {
 		return w
 	}
@@ -31,14 +42,14 @@ func statuses(c call) (any, error) {
 	all := map[string]string{}
 	for cursor := ""; ; {
 		var page struct {
-			Jobs []struct{ ID, State string }
+			Jobs []seen
 			Next string
 		}
 		if err := c.ask("jobs.list", args{"limit": service.MaxPage, "cursor": cursor}, &page); err != nil {
 			return nil, err
 		}
 		for _, j := range page.Jobs {
-			all[j.ID] = word(workerStatus, j.State)
+			all[j.ID] = j.word(workerStatus)
 		}
 		if cursor = page.Next; cursor == "" {
 			return all, nil
@@ -78,11 +89,11 @@ func status(c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var job struct{ State string }
+	var job seen
 	if err := c.ask("jobs.show", args{"job": id}, &job); err != nil {
 		return nil, err
 	}
-	return word(jobStatus, job.State), nil
+	return job.word(jobStatus), nil
 }
 
 // logs gives the last lines of the log about a job, the oldest first: each its time, level and text.
