@@ -58,6 +58,8 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 	r.stage = burying
 	p.letters++
 	p.mu.Unlock()
+	l := &letter{row: r, outcome: o}
+	l.outcome.Response = nil // a letter does not say it, and it may be large
 	p.captured(r, o, func() {
 		p.mu.Lock()
 		past := p.past(r)
@@ -66,7 +68,7 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 			p.wrote()
 			return
 		}
-		dead.bury(&letter{row: r, outcome: o})
+		dead.bury(l)
 	})
 }
 

@@ -163,7 +163,8 @@ func (t *notice) record(topic string, s shape) *kgo.Record {
 }
 
 func (t *notice) bytes() int64 {
-	n := len(t.key) + len(t.value.ResponseJSON)
+	payload, _ := t.value.Payload.(string)
+	n := len(t.key) + len(payload) + len(t.value.ResponseJSON)
 	if r := t.value.Response; r != nil {
 		body, _ := r.Body.(string)
 		n += len(body)
@@ -206,11 +207,8 @@ func (p *partition) tell(r *row) {
 	}
 	r.stage = telling
 	p.letters++
-	more := r.said.bytes()
-	r.bytes += more
-	p.held += more
+	p.holds(r, r.said)
 	p.mu.Unlock()
-	p.runner.account.add(more)
 	p.post(r, r.said, boxes, func() { p.ack(r, outcomeDelivered); p.wrote() })
 }
 
@@ -238,7 +236,26 @@ func (p *partition) captured(r *row, o sink.Outcome, over func()) {
 		over()
 		return
 	}
-	p.post(r, r.teller().of(&d.Config, r.position(), r.step, &r.Request, o), boxes, over)
+	n := r.teller().of(&d.Config, r.position(), r.step, &r.Request, o)
+	p.mu.Lock()
+	past := p.past(r)
+	if !past {
+		p.holds(r, n)
+	}
+	p.mu.Unlock()
+	if past {
+		p.wrote()
+		return
+	}
+	p.post(r, n, boxes, over)
+}
+
+// holds counts the memory of a notice with its row. The partition's lock is held.
+func (p *partition) holds(r *row, n *notice) {
+	more := n.bytes()
+	r.bytes += more
+	p.held += more
+	p.runner.account.add(more)
 }
 
 // boxes are the outboxes of those that are told of an answer.

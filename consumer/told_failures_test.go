@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -268,4 +269,33 @@ func TestNoLetterOfARowThatIsNobodysAnyMore(t *testing.T) {
 	if told, letters := len(f.cluster.ReadAll(t, cfg.Response.Topic)), len(f.deadLetters(cfg)); told != 1 || letters != 0 {
 		t.Errorf("told %d times, %d dead letters", told, letters)
 	}
+}
+
+// Answers that cannot be told of are kept with their rows, and count as memory as these do: else a topic that cannot be written would let an
+// instance take as much as all the rows of its lanes were answered. When it can be, nothing is left of that.
+func TestAnswersThatWaitToBeToldCount(t *testing.T) {
+	t.Parallel()
+	const n, size = 20, 60_000
+	k := consumertest.Fake(t)
+	f := setup(t, k, func(*sinktest.Attempt) sinktest.Answer {
+		return sinktest.Answer{Status: 422, Body: bytes.Repeat([]byte("a"), size)}
+	})
+	topic := f.cluster.Topic(t, "t", 1)
+	for i := range n {
+		consumertest.Produce(t, f.producer, rec(topic, 0, fmt.Sprint("k", i), i))
+	}
+	cfg := f.job(topic, f.telling(Callback{}, Capture{Topic: f.cluster.Topic(t, "failed", 1), On: CaptureFailures}), func(c *Config) { c.DeadLetterShare = 1 })
+	fault := k.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: cfg.Response.Topic, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	j := f.run(cfg)
+	f.attempts(n)
+	consumertest.WaitFor(t, within, "the memory of all answers", func() (any, bool) {
+		used := j.runner.account.used.Load()
+		return used, used > n*size
+	})
+	fault.Remove()
+	f.committed(cfg, topic)
+	if told, letters := len(f.cluster.ReadAll(t, cfg.Response.Topic)), len(f.deadLetters(cfg)); told != n || letters != n {
+		t.Errorf("told %d times, %d dead letters", told, letters)
+	}
+	j.holdsNothing()
 }
