@@ -57,12 +57,12 @@ func spawn(t *testing.T, jobs, brokers, id string) *spawned {
 	})
 	consumertest.WaitFor(t, 2*time.Minute, "the instance to say where it listens", func() (any, bool) {
 		text, err := os.ReadFile(log.Name())
-		first, _, whole := bytes.Cut(text, []byte("\n"))
-		var said struct{ Listen string }
-		if err == nil && whole {
-			err = json.Unmarshal(first, &said)
+		for line := range bytes.Lines(text) {
+			var said struct{ Listen string }
+			if json.Unmarshal(line, &said) == nil && said.Listen != "" { // the last line may be half there
+				p.listen = said.Listen
+			}
 		}
-		p.listen = said.Listen
 		return fmt.Sprintf("%s, %v", text, err), p.listen != ""
 	})
 	return p

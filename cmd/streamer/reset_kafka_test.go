@@ -123,7 +123,10 @@ func TestKafkaOffsetsOfARunningJobAreReset(t *testing.T) {
 		beat := time.NewTicker(10 * time.Millisecond)
 		defer beat.Stop()
 		for n := 0; loading.Err() == nil; n++ {
-			consumertest.Produce(t, producer, records(n)...)
+			if err := producer.ProduceSync(context.WithoutCancel(loading), records(n)...).FirstErr(); err != nil {
+				t.Error(err)
+				return
+			}
 			if n > 300 {
 				<-beat.C
 			}

@@ -60,10 +60,11 @@ func (c *Cluster) Options() []kgo.Opt {
 	return append([]kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.MetadataMinAge(50 * time.Millisecond)}, c.login...)
 }
 
-// Client gives a client which closes with the test. opts come after Options and win over them.
+// Client gives a client which closes with the test. opts come after Options and win over them. What it writes to a topic that its broker does
+// not know yet waits: of several busy ones, one may learn of a new topic seconds after another.
 func (c *Cluster) Client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(append(c.Options(), opts...)...)
+	cl, err := kgo.NewClient(append(append(c.Options(), kgo.UnknownTopicRetries(-1)), opts...)...)
 	if err != nil {
 		t.Fatalf("client: %v", err)
 	}
