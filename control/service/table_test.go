@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -368,4 +369,41 @@ func TestAStreamMayBeginLate(t *testing.T) {
 			t.Errorf("%s: %d %s", body, status, text)
 		}
 	}
+}
+
+// A broker hangs, and with it what asks it, whatever its context says: the caller has an answer all the same, which does not say that nothing
+// was done. What gives one in time, or panics, is as it was.
+func TestCallsThatHangAreAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := make(chan struct{})
+		for _, writes := range []bool{false, true} {
+			begun := time.Now()
+			out, err := inTime(callTimeout, writes, func() (any, error) {
+				<-hangs
+				return "late", nil
+			})
+			var p *Problem
+			if !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable || p.RetryAfter == 0 || out != nil || strings.Contains(p.Detail, "is not known") != writes {
+				t.Errorf("%v, %v", out, err)
+			}
+			if took := time.Since(begun); took != callTimeout {
+				t.Errorf("after %v", took)
+			}
+		}
+		close(hangs)
+		refused := errors.New("refused")
+		out, err := inTime(callTimeout, true, func() (any, error) {
+			time.Sleep(callTimeout - time.Second)
+			return "in time", refused
+		})
+		if out != "in time" || !errors.Is(err, refused) {
+			t.Errorf("%v, %v", out, err)
+		}
+		defer func() {
+			if cause := fmt.Sprint(recover()); !strings.HasPrefix(cause, "broken\n") {
+				t.Errorf("panics with %q", cause)
+			}
+		}()
+		_, _ = inTime(callTimeout, true, func() (any, error) { panic("broken") })
+	})
 }
