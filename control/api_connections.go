@@ -26,6 +26,7 @@ type ConnectionPage struct {
 	Connections []Connection `json:"connections"`
 	// Next is the cursor of the next page; absent on the last one.
 	Next string `json:"next,omitempty"`
+	LogAge
 }
 
 // ConnectionsService is the service connections: targets that several jobs share.

@@ -354,7 +354,7 @@ func (c *Connections) List(ctx context.Context, by service.Caller, after string,
 	if err := waitFor(ctx, c.log); err != nil {
 		return ConnectionPage{}, err
 	}
-	page := ConnectionPage{Connections: []Connection{}}
+	page := ConnectionPage{Connections: []Connection{}, LogAge: LogAge{c.log.Age().Seconds()}}
 	for _, e := range c.log.List(connectionPrefix) {
 		n := c.shown(by, e, false)
 		if n.Name <= after || !by.May(service.View, n.Owner) {

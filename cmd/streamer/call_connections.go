@@ -43,7 +43,10 @@ func connectionsList(environ []string) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return output.print(c.OutOrStdout(), page, func(w io.Writer) { connectionsText(w, page.Connections) })
+		return output.print(c.OutOrStdout(), page, func(w io.Writer) {
+			connectionsText(w, page.Connections)
+			ageText(w, page.LogAge)
+		})
 	})
 }
 

@@ -67,6 +67,7 @@ func jobsList(environ []string) *cobra.Command {
 		return showing(ctx, c, x, *output, func() (control.JobPage, error) { return api.Jobs(ctx) }, func(w io.Writer, page control.JobPage) {
 			jobsText(w, page.Jobs)
 			unreachedText(w, page.Unreached)
+			ageText(w, page.LogAge)
 		})
 	})
 }
@@ -171,6 +172,17 @@ func jobText(w io.Writer, v control.JobView) {
 	partitionsText(w, v.Partitions)
 	instancesText(w, v.Instances)
 	unreachedText(w, v.Unreached)
+	ageText(w, v.LogAge)
+}
+
+// oldAfter is when it is said how old something is: the same time after which an instance refuses changes at once.
+const oldAfter = 30 * time.Second
+
+// ageText says how old that may be which an instance has out of the log in Kafka, when it cannot be read.
+func ageText(w io.Writer, of control.LogAge) {
+	if d := time.Duration(of.LogAgeSeconds * float64(time.Second)); d >= oldAfter {
+		_, _ = fmt.Fprintf(w, "as of %s ago: the log in Kafka could not be read since, and there may be changes that are not shown\n", age(d))
+	}
 }
 
 func instancesText(w io.Writer, instances []control.InstanceView) {

@@ -586,6 +586,19 @@ func (t nightTargets) Resume(context.Context, service.Caller, string) (control.C
 	return resumed, nil
 }
 
+// While the log cannot be read, what is shown is as old as it is said to be; while it can, nothing is said.
+func TestHowOldItIs(t *testing.T) {
+	t.Parallel()
+	for seconds, want := range map[float64]string{0: "", 29.9: "", 30: "as of 30s ago: ", 153.4: "as of 2m33s ago: "} {
+		var page, one strings.Builder
+		ageText(&page, control.LogAge{LogAgeSeconds: seconds})
+		jobText(&one, control.JobView{LogAge: control.LogAge{LogAgeSeconds: seconds}})
+		if got := page.String(); !strings.HasPrefix(got, want) || (want == "") != (got == "") || !strings.HasSuffix(one.String(), got) {
+			t.Errorf("%v seconds: %q, and of a job\n%s", seconds, got, one.String())
+		}
+	}
+}
+
 // Scripts go by exit codes: 2 is for what cannot go better until the command line or the file is another one. The page has all statuses
 // of problems with the code of each, and a call by name is as any other.
 func TestExitCodesOfProblems(t *testing.T) {
