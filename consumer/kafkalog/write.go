@@ -44,7 +44,7 @@ var (
 	ErrUnknown = errors.New("the log in Kafka did not answer; whether it was written is not known")
 )
 
-// ErrTooLarge says that a write is over a limit. Nothing was written.
+// ErrTooLarge says that a write is over a limit, of ours or of the topics. Nothing was written.
 var ErrTooLarge = errors.New("too large for the log in Kafka")
 
 // Write is what becomes of an object.

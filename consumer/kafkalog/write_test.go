@@ -271,3 +271,19 @@ func TestAuditOfAWriteJustAnswered(t *testing.T) {
 		t.Errorf("lines %v, error %v; the end was late: %v", lines, err, late.Load())
 	}
 }
+
+// A topic that somebody made for smaller records refuses one that is within our limits: that too is too large, and waiting does not mend it.
+func TestTooLargeForTheTopic(t *testing.T) {
+	t.Parallel()
+	c := consumertest.Fake(t)
+	l := open(t, c, "ns")
+	put(t, l, "a", "1")
+	fault := c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "ns.jobs", Err: kerr.MessageTooLarge, Count: -1})
+	_, err := l.Update(t.Context(), "a", func(Entry, bool) ([]byte, []byte, error) { return []byte("2"), nil, nil })
+	if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "max.message.bytes") {
+		t.Errorf("error %v", err)
+	}
+	see(t, l, "a", "1")
+	fault.Remove()
+	put(t, l, "a", "3")
+}

@@ -71,7 +71,7 @@ func (l *Log) refused(err error, step string) error {
 	case errors.Is(err, kerr.UnsupportedVersion), errors.Is(err, kerr.InvalidTransactionTimeout):
 		return fmt.Errorf("%w: %w", ErrReadOnly, err)
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
-		return fmt.Errorf("%s: larger than the topic takes: %w", step, err)
+		return fmt.Errorf("%w: %w; topics %s and %s have to take %d bytes (max.message.bytes)", ErrTooLarge, err, l.jobs, l.audit, maxRecordBytes)
 	}
 	return fmt.Errorf("%w: %s: %w", errPassing, step, err)
 }
