@@ -37,7 +37,7 @@ func deletes(policy string) bool { return slices.Contains(strings.Split(policy, 
 
 func (l *Log) deleting(policy string) error {
 	return &barredError{fmt.Sprintf("topic %s has cleanup.policy=%s, with which Kafka deletes objects when they are old, so nothing is read from it or written to it; "+
-		"mend it with: kafka-configs.sh --bootstrap-server HOST:PORT --alter --entity-type topics --entity-name %s --add-config cleanup.policy=compact", l.jobs, policy, l.jobs)}
+		"mend it with: %s", l.jobs, policy, alter(l.jobs, "cleanup.policy=compact"))}
 }
 
 // same says whether the topic of the objects is the one that this instance has read; nil: it is, or there was none yet.

@@ -267,9 +267,15 @@ func testOtherTopics(t *testing.T, c *consumertest.Cluster, ns string) {
 	if _, err := c.Admin(t).CreateTopic(t.Context(), 2, 1, config, ns+".jobs"); err != nil {
 		t.Fatal(err)
 	}
+	status := map[string]*string{"cleanup.policy": kmsg.StringPtr("compact"), "segment.ms": kmsg.StringPtr("600000"), "max.message.bytes": kmsg.StringPtr("2000000")}
+	if _, err := c.Admin(t).CreateTopic(t.Context(), 1, 1, status, ns+".status"); err != nil {
+		t.Fatal(err)
+	}
 	l := open(t, c, ns)
 	put(t, l, "a", "1")
-	for _, want := range []string{ns + ".jobs has 2 partitions", "delete.retention.ms=3600000; 604800000 is wanted"} {
+	for _, want := range []string{ns + ".jobs has 2 partitions", "delete.retention.ms=3600000; 604800000 is wanted",
+		"mend it with: kafka-configs.sh --bootstrap-server HOST:PORT --alter --entity-type topics --entity-name " + ns + ".jobs --add-config delete.retention.ms=604800000",
+		ns + ".status --add-config 'cleanup.policy=[compact,delete]',", "message.timestamp.type=LogAppendTime"} {
 		if !strings.Contains(l.Problem(), want) {
 			t.Errorf("problem %q does not name %q", l.Problem(), want)
 		}
@@ -316,7 +322,7 @@ func testDeletingTopic(t *testing.T, c *consumertest.Cluster, ns string) {
 	refused("delete")
 	see(t, l, "a", "1")
 	alter("compact")
-	consumertest.WaitFor(t, within, "the end of the problem", func() (any, bool) { return l.Problem(), !strings.Contains(l.Problem(), "kafka-configs.sh") })
+	consumertest.WaitFor(t, within, "the end of the problem", func() (any, bool) { return l.Problem(), !strings.Contains(l.Problem(), "cleanup.policy") })
 	put(t, l, "a", "3")
 }
 

@@ -122,7 +122,9 @@ func (l *Log) compare(ctx context.Context, existing []string, meta kadm.Metadata
 	if err != nil {
 		return strings.Join(append(found, fmt.Sprintf("settings of the log's topics cannot be looked at: %v", err)), "; "), nil
 	}
+	var mends []string
 	for _, c := range configs {
+		var lacks []string
 		if c.Err != nil {
 			found = append(found, fmt.Sprintf("settings of topic %s cannot be looked at: %v", c.Name, c.Err))
 			continue
@@ -136,10 +138,29 @@ func (l *Log) compare(ctx context.Context, existing []string, meta kadm.Metadata
 				continue
 			}
 			found = append(found, fmt.Sprintf("topic %s has %s=%s; %s is wanted", c.Name, entry.Key, *entry.Value, want))
+			if entry.Key == "min.insync.replicas" && len(meta.Topics[c.Name].Partitions[0].Replicas) < replication {
+				continue // with fewer copies than that nothing could be written: they come first
+			}
+			lacks = append(lacks, entry.Key+"="+want)
+		}
+		if lacks != nil {
+			mends = append(mends, "mend it with: "+alter(c.Name, lacks...))
 		}
 	}
 	slices.Sort(found)
-	return strings.Join(found, "; "), nil
+	slices.Sort(mends)
+	return strings.Join(append(found, mends...), "; "), nil
+}
+
+// alter is the command that gives a topic settings, each key=value.
+func alter(topic string, settings ...string) string {
+	slices.Sort(settings)
+	for i, s := range settings {
+		if key, value, _ := strings.Cut(s, "="); strings.Contains(value, ",") {
+			settings[i] = "'" + key + "=[" + value + "]'" // as the tool reads a list
+		}
+	}
+	return "kafka-configs.sh --bootstrap-server HOST:PORT --alter --entity-type topics --entity-name " + topic + " --add-config " + strings.Join(settings, ",")
 }
 
 // asGood says that a setting is not less than what is wanted: times and sizes may be larger.
