@@ -31,8 +31,14 @@ func (r *Runner) add(p *partition) *partition {
 	defer r.mu.Unlock()
 	old := r.partitions[TopicPartition{p.topic, p.id}]
 	r.partitions[TopicPartition{p.topic, p.id}] = p
-	r.assigned.Store(int64(len(r.partitions)))
+	r.countAssigned()
 	return old
+}
+
+// countAssigned notes how many partitions there are now. The caller holds mu.
+func (r *Runner) countAssigned() {
+	r.assigned.Store(int64(len(r.partitions)))
+	r.patience.alone.Store(len(r.partitions) == 1)
 }
 
 // remove takes partitions out of the assignment; nil: all of them. After it returns the commit loop commits none of them.
@@ -62,7 +68,7 @@ func (r *Runner) takeOut(lost map[string][]int32) []*partition {
 			}
 		}
 	}
-	r.assigned.Store(int64(len(r.partitions)))
+	r.countAssigned()
 	return out
 }
 

@@ -28,14 +28,18 @@ var _ kgo.HookBrokerConnect = (*patience)(nil)
 //  3. The fetch is sent. It still leaves A out, so it must not be held back for five seconds either.
 //
 // Nor does a first assignment: the client may send a fetch when it has come to B, and not yet to A. That happens once, so fetches are held
-// back for as long as the assignment is old: eight of them until the five seconds are reached, where a tenth would make fifty of each job
+// back for as long as the assignment is old: eight or nine of them until that is reached, where a tenth would make fifty of each job
 // that starts.
 //
 // Nor is a fetch waited for that was sent before: the rows of a partition that another instance has just given up would stay where they are
 // for up to five seconds, as A's above. The protocol knows no way to end it but to end its connection (hurry), after which the client makes
 // another one, a quarter of a second later. That costs a login at a broker, so it is done at those that lead what was assigned, and only
 // where the broker has more than half a second left. No record is lost: the client goes on where it was, and nothing of the answer has come.
+//
+// None of this can happen to a partition that is the only one here: no other waits behind its fetch, and if one is assigned the fetch is
+// ended. So that one is held back for longer, which is half the requests for most jobs at rest.
 type patience struct {
+	alone    atomic.Bool               // one partition is assigned
 	since    atomic.Pointer[time.Time] // of the last pause or resume; nil: there was none
 	assigned atomic.Pointer[time.Time] // of the last assignment
 
@@ -46,6 +50,9 @@ type patience struct {
 const (
 	// fetchWait is how long a fetch is held back otherwise: a request every five seconds for each job and broker at rest.
 	fetchWait = 5 * time.Second
+	// aloneFetchWait is that of the only partition. The client is told fetchWait all the same: it takes a broker for dead that has not
+	// answered ten seconds after that, and is not to learn so any later. Five are left for the answer.
+	aloneFetchWait = 2 * fetchWait
 	// leastFetchWait bounds the requests while partitions stop and go.
 	leastFetchWait = 20 * time.Millisecond
 	// worthHurry is what a broker has left at least to hold a fetch back that is ended.
@@ -61,6 +68,9 @@ func (p *patience) grows(now time.Time) { p.assigned.Store(&now) }
 // wait is how long a fetch that is sent now may be held back.
 func (p *patience) wait(now time.Time) time.Duration {
 	wait := fetchWait
+	if p.alone.Load() {
+		wait = aloneFetchWait
+	}
 	if at := p.since.Load(); at != nil {
 		wait = min(wait, now.Sub(*at)/10)
 	}

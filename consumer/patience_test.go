@@ -93,6 +93,40 @@ func TestPatience(t *testing.T) {
 	waits(time.Hour, fetchWait)
 	p.changes(now)
 	waits(time.Second, 100*time.Millisecond)
+	p.alone.Store(true)
+	waits(time.Second, 100*time.Millisecond)
+	waits(time.Hour, aloneFetchWait)
+}
+
+// A thousand jobs at rest cost what they ask, so what each asks is bounded. A job that may have others in its group must learn of them soon,
+// and a partition that another one could wait behind is not fetched with patience; and no client may learn later that a broker is dead.
+func TestWhatAJobAtRestAsks(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		instances  int
+		partitions int32
+		aMinute    time.Duration // heartbeats and fetches
+	}{
+		"one instance, one partition":  {1, 1, 24},
+		"one instance, two partitions": {1, 2, 30},
+		"any instance, one partition":  {0, 1, 36},
+		"any instance, two partitions": {0, 2, 42},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := setup(t, consumertest.Fake(t), nil)
+			j := f.run(f.job(f.cluster.Topic(t, "t", c.partitions), func(cfg *Config) { cfg.Instances = c.instances }))
+			consumertest.WaitFor(t, within, "the assignment", func() (any, bool) { n := j.runner.assigned.Load(); return n, n == int64(c.partitions) })
+			heartbeat, _ := j.runner.client.OptValue(kgo.HeartbeatInterval).(time.Duration)
+			rest := j.runner.patience.wait(time.Now().Add(time.Hour))
+			if asks := time.Minute/heartbeat + time.Minute/rest; asks != c.aMinute {
+				t.Errorf("a heartbeat every %v and a fetch every %v: %d requests a minute, want %d", heartbeat, rest, asks, c.aMinute)
+			}
+			if told := j.runner.client.OptValue(kgo.FetchMaxWait); told != fetchWait {
+				t.Errorf("the client is told that a fetch is held back for %v", told)
+			}
+		})
+	}
 }
 
 // The client writes down a fetch that leaves a paused partition out, and the partition is resumed before the fetch is sent: it was held back
@@ -179,7 +213,7 @@ func TestATakeoverDoesNotWaitForAnIdleFetch(t *testing.T) {
 	t.Cleanup(func() { close(over) })
 	f.cluster.Fake.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		f.cluster.Fake.KeepControl()
-		if req.(*kmsg.FetchRequest).MaxWaitMillis == int32(fetchWait.Milliseconds()) {
+		if req.(*kmsg.FetchRequest).MaxWaitMillis == int32(aloneFetchWait.Milliseconds()) {
 			select {
 			case held <- struct{}{}:
 				f.cluster.Fake.SleepControl(func() { <-over })

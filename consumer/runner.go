@@ -92,6 +92,16 @@ const (
 	stopMargin = 5 * time.Second
 )
 
+// heartbeat is how often a member of the job's group says that it lives. With the answer it learns that others join, who wait for it. A job
+// that runs on one instance has no others: a third of the session is often enough to stay a member, and at rest heartbeats are most of what
+// a job asks. If it is given more instances, that is so from the next session on.
+func (c *Config) heartbeat() time.Duration {
+	if c.Instances == 1 {
+		return sessionTimeout / 3
+	}
+	return heartbeatInterval
+}
+
 // Run joins the group and delivers until soft ends; then it stops: no new attempts, drain, commit while still a member, leave.
 // When hard ends, attempts in flight are cancelled and what they would have finished is left to the next owner.
 // Errors before the group is joined (no broker, a topic that is missing) are waited out and shown in Status. What waiting does
@@ -187,7 +197,7 @@ func (r *Runner) join(ctx, hard context.Context, expelled func()) error {
 		kgo.BlockRebalanceOnPoll(),
 		kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(sessionTimeout),
-		kgo.HeartbeatInterval(heartbeatInterval),
+		kgo.HeartbeatInterval(r.now().heartbeat()),
 		kgo.RebalanceTimeout(drain+rebalanceMargin),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
