@@ -64,7 +64,11 @@ func jobsList(environ []string) *cobra.Command {
 	x.declare(c)
 	output := outputFlag(c)
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
-		return showing(ctx, c, x, *output, func() (control.JobPage, error) { return api.Jobs(ctx) }, func(w io.Writer, page control.JobPage) {
+		return showing(ctx, c, x, *output, func() (control.JobPage, error) {
+			page, err := api.Jobs(ctx)
+			x.ageless(*output, &page.LogAge)
+			return page, err
+		}, func(w io.Writer, page control.JobPage) {
 			jobsText(w, page.Jobs)
 			unreachedText(w, page.Unreached)
 			ageText(w, page.LogAge)
@@ -117,7 +121,11 @@ func jobsShow(environ []string) *cobra.Command {
 	x.declare(c)
 	output := outputFlag(c)
 	return calls(c, environ, func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
-		return showing(ctx, c, x, *output, func() (control.JobView, error) { return api.Job(ctx, args[0]) }, jobText)
+		return showing(ctx, c, x, *output, func() (control.JobView, error) {
+			v, err := api.Job(ctx, args[0])
+			x.ageless(*output, &v.LogAge)
+			return v, err
+		}, jobText)
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"streamer/control"
 	"streamer/control/client"
 )
 
@@ -45,6 +46,13 @@ type watching struct{ wanted bool }
 
 func (x *watching) declare(c *cobra.Command) {
 	c.Flags().BoolVar(&x.wanted, "watch", false, "show it again and again until Ctrl-C; with -o json a line for every change")
+}
+
+// ageless leaves out how old what is watched may be, where a line is printed for every change: that is none.
+func (x watching) ageless(output format, age *control.LogAge) {
+	if x.wanted && output != asText {
+		*age = control.LogAge{}
+	}
 }
 
 // showing prints what ask gives, once or as long as it is watched: drawn anew on a terminal, with -o json and yaml whenever it has changed.

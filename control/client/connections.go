@@ -18,7 +18,7 @@ func (c *Client) Connections(ctx context.Context) (control.ConnectionPage, error
 		if err := c.Call(ctx, "connections.list", in, &page); err != nil {
 			return control.ConnectionPage{}, err
 		}
-		all.Connections = append(all.Connections, page.Connections...)
+		all.Connections, all.LogAge = append(all.Connections, page.Connections...), page.LogAge
 		if page.Next == "" {
 			return all, nil
 		}

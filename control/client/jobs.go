@@ -17,7 +17,7 @@ func (c *Client) Jobs(ctx context.Context) (control.JobPage, error) {
 		if err := c.Call(ctx, "jobs.list", in, &page); err != nil {
 			return control.JobPage{}, err
 		}
-		all.Jobs, all.Unreached = append(all.Jobs, page.Jobs...), page.Unreached
+		all.Jobs, all.Unreached, all.LogAge = append(all.Jobs, page.Jobs...), page.Unreached, page.LogAge
 		if page.Next == "" {
 			return all, nil
 		}
