@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"slices"
 	"time"
@@ -15,7 +16,7 @@ type API struct {
 	// Jobs are those of this instance. *Supervisor has them.
 	Jobs Jobs
 	// Store keeps what is wanted of them, and Desires changes it.
-	Store   consumer.Store
+	Store   Memories
 	Desires Desires
 	// Connections are the shared targets; nil: there are none, nor methods for them.
 	Connections Targets
@@ -55,8 +56,8 @@ type API struct {
 
 // Jobs are the jobs of one instance.
 type Jobs interface {
-	// Names gives every job that this instance knows, in the order of ids and files.
-	Names() []JobName
+	// Names gives the jobs that this instance knows, in the order of ids and files, without those whose ids come before from.
+	Names(from string) iter.Seq[JobName]
 	// Here gives the jobs whose ids are from from to to (empty: to the last one) as they are on this instance.
 	Here(from, to string) []JobHere
 	// Deliveries are the rows of a job, if it runs on this instance.
@@ -65,6 +66,13 @@ type Jobs interface {
 	Gaps(job string) (Gaps, bool)
 	// Config is what runs, of a job that is valid.
 	Config(job string) (consumer.Config, bool)
+}
+
+// Memories are what the log in Kafka remembers of jobs. *Store has them.
+type Memories interface {
+	consumer.Store
+	// Desired is what is wanted of a job. It waits for nothing: while the log was not read it is not known.
+	Desired(job string) (desired consumer.Desired, known bool)
 }
 
 // Fleet is the instances that are alive, as they report. *Supervisor knows them.
@@ -156,7 +164,7 @@ func (o owners) Wait(ctx context.Context) error {
 // IDs implements service.Owners.
 func (o owners) IDs() []string {
 	var ids []string
-	for _, j := range o.Jobs.Names() {
+	for j := range o.Jobs.Names("") {
 		ids = append(ids, j.ID)
 	}
 	return ids

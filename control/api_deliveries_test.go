@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,14 +19,14 @@ type runs struct {
 	decided    *[]string
 }
 
-func (r runs) Names() []JobName { return namesOf(r.Here("", "")) }
+func (r runs) Names(from string) iter.Seq[JobName] { return namesOf(r.Here(from, "")) }
 
 func (r runs) Here(from, to string) []JobHere {
 	j := JobHere{JobStatus: JobStatus{ID: "visits", State: Running, Since: morning}}
 	for _, p := range r.partitions {
 		j.Assigned = append(j.Assigned, PartitionView{Topic: "visit", Partition: p})
 	}
-	return within([]JobHere{j, {JobStatus: JobStatus{ID: "people", State: Stopped, Since: morning, Cause: "an operator stopped it"}}}, from, to)
+	return fakeJobs{j, {JobStatus: JobStatus{ID: "people", State: Stopped, Since: morning, Cause: "an operator stopped it"}}}.Here(from, to)
 }
 
 func (r runs) Deliveries(job string) (Deliveries, bool) { return r, job == "visits" }

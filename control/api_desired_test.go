@@ -36,6 +36,11 @@ func (s *fakeStore) Memory(_ context.Context, job string) (consumer.Memory, erro
 	return s.jobs[job], nil
 }
 
+func (s *fakeStore) Desired(job string) (consumer.Desired, bool) {
+	m, err := s.Memory(context.Background(), job)
+	return m.Desired, err == nil
+}
+
 func (s *fakeStore) Remember(_ context.Context, job string, a consumer.Audit, change func(*consumer.Memory) error) (consumer.Memory, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,6 +2,7 @@ package control
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"streamer/consumer"
@@ -22,21 +23,22 @@ type JobHere struct {
 // JobName is a job that an instance knows.
 type JobName struct{ ID, Owner, File string }
 
-// Names gives every job that this instance knows, by id and file.
-func (s *Supervisor) Names() []JobName {
-	jobs := s.all()
-	names := make([]JobName, 0, len(jobs))
-	for _, j := range jobs {
-		j.mu.Lock()
-		names = append(names, JobName{j.ID, j.owner, j.file})
-		j.mu.Unlock()
+// Names gives the jobs that this instance knows, by id and file, without those whose ids come before from.
+func (s *Supervisor) Names(from string) iter.Seq[JobName] {
+	return func(yield func(JobName) bool) {
+		for _, j := range within(s.all(), from, "") {
+			j.mu.Lock()
+			name := JobName{j.ID, j.owner, j.file}
+			j.mu.Unlock()
+			if !yield(name) {
+				return
+			}
+		}
 	}
-	return names
 }
 
-// Here gives the jobs whose ids are from from to to (empty: to the last one) as they are on this instance, by id and file.
-func (s *Supervisor) Here(from, to string) []JobHere {
-	jobs := s.all()
+// within gives those jobs whose ids are from from to to (empty: to the last one). They are in the order of ids.
+func within(jobs []*supervised, from, to string) []*supervised {
 	byID := func(j *supervised, id string) int { return cmp.Compare(j.ID, id) }
 	first, _ := slices.BinarySearchFunc(jobs, from, byID)
 	jobs = jobs[first:]
@@ -44,11 +46,18 @@ func (s *Supervisor) Here(from, to string) []JobHere {
 		end, _ := slices.BinarySearchFunc(jobs, to+"\x00", byID)
 		jobs = jobs[:end]
 	}
+	return jobs
+}
+
+// Here gives the jobs whose ids are from from to to (empty: to the last one) as they are on this instance, by id and file.
+func (s *Supervisor) Here(from, to string) []JobHere {
+	jobs := within(s.all(), from, to)
 	all := make([]JobHere, 0, len(jobs))
 	for _, j := range jobs {
 		st, rs := j.look()
 		st.Since = st.Since.UTC()
-		here := JobHere{JobStatus: st, Holds: rs.Holds, Unproven: rs.Delivery.Unproven, Formats: rs.Formats, Rows: rs.Rows}
+		here := JobHere{JobStatus: st, Holds: rs.Holds, Unproven: rs.Delivery.Unproven, Formats: rs.Formats, Rows: rs.Rows,
+			Assigned: make([]PartitionView, 0, len(rs.Partitions))}
 		for _, p := range rs.Partitions {
 			v := PartitionView{Topic: p.Topic, Partition: p.Partition, Committed: known(p.Committed), HighWatermark: known(p.HighWatermark),
 				Lag: known(p.Lag()), Pending: p.Pending, Full: p.Paused, Cause: p.Cause, Hold: p.Hold}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -139,52 +140,79 @@ type jobsService struct{ API }
 
 // List implements JobsService.
 func (a jobsService) List(ctx context.Context, by service.Caller, in service.Page) (JobPage, error) {
-	if len(a.Jobs.Names()) == 0 { // without the log and without files nobody knows that there are none
-		read, cancel := context.WithTimeout(ctx, desiredTimeout)
+	if a.knowsNone() { // without the log and without files nobody knows that there are none
+		read, cancel := context.WithTimeout(ctx, noneTimeout)
 		defer cancel()
 		if err := a.owners().Wait(read); err != nil {
 			return JobPage{}, service.Unavailable(err.Error())
 		}
 	}
-	from, _, _ := strings.Cut(in.Cursor, " ")
-	to, last := a.cut(by, in)
-	views, missing := a.views(ctx, by, from, to, a.peers(a.Fleet.Instances()))
-	page := JobPage{Jobs: []JobSummary{}, Next: last, Unreached: missing, LogAge: a.age()}
-	at := ""
+	after := nameAt(in.Cursor)
+	last, more := a.cut(by, after, in.Limit)
+	asked := JobRange{From: after.ID, Brief: true}
+	if more {
+		asked.To = last.ID
+	}
+	views, missing := a.views(ctx, by, asked, a.peers(a.Fleet.Instances()))
+	page := JobPage{Jobs: make([]JobSummary, 0, min(len(views), in.Limit)), Unreached: missing, LogAge: a.age()}
+	var at JobName
 	for _, v := range views {
+		here := v.name()
 		switch {
-		case v.place() <= in.Cursor || last != "" && v.place() > last || !by.May(service.View, v.Owner):
+		case here.compare(after) <= 0 || more && here.compare(last) > 0 || !by.May(service.View, v.Owner):
 			continue
 		case len(page.Jobs) == in.Limit: // others know broken files that this instance does not
-			page.Next = at
+			page.Next = at.cursor()
 			return page, nil
 		}
-		page.Jobs, at = append(page.Jobs, v.JobSummary), v.place()
+		page.Jobs, at = append(page.Jobs, v.JobSummary), here
+	}
+	if more {
+		page.Next = last.cursor()
 	}
 	return page, nil
 }
 
-// cut gives the id at which the page ends by what is known here, and the cursor of the next one, so that nobody is asked about the others;
-// both are empty on the last page.
-func (a jobsService) cut(by service.Caller, in service.Page) (to, last string) {
-	n, names := 0, a.Jobs.Names()
-	slices.SortFunc(names, func(a, b JobName) int { return cmp.Compare(a.place(), b.place()) }) // they are, but for odd ids of broken files
-	for _, j := range names {
-		switch {
-		case j.place() <= in.Cursor || !by.May(service.View, j.Owner):
-			continue
-		case n == in.Limit:
-			return to, last
-		}
-		to, last, n = max(to, j.ID), j.place(), n+1
+// knowsNone says that this instance knows no job at all.
+func (a jobsService) knowsNone() bool {
+	for range a.Jobs.Names("") {
+		return false
 	}
-	return "", ""
+	return true
 }
 
-// place is where a job stands in the list. Broken jobs may share an id.
-func (v JobView) place() string { return JobName{ID: v.ID, File: v.File}.place() }
+// cut gives the last job of a page by what is known here, so that nobody is asked about the others; there is no more after the last page.
+func (a jobsService) cut(by service.Caller, after JobName, limit int) (last JobName, more bool) {
+	n := 0
+	for j := range a.Jobs.Names(after.ID) {
+		switch {
+		case j.compare(after) <= 0 || !by.May(service.View, j.Owner):
+			continue
+		case n == limit:
+			return last, true
+		}
+		last, n = j, n+1
+	}
+	return JobName{}, false
+}
 
-func (n JobName) place() string { return n.ID + " " + n.File }
+func (v *JobView) name() JobName { return JobName{v.ID, v.Owner, v.File} }
+
+// compare is the order of the list. Broken jobs may share an id.
+func (n JobName) compare(o JobName) int {
+	return cmp.Or(cmp.Compare(n.ID, o.ID), cmp.Compare(n.File, o.File))
+}
+
+// cursor says where a job stands in the list, and nameAt reads that. An id of a broken file may be any text, with spaces.
+func (n JobName) cursor() string { return url.PathEscape(n.ID) + " " + n.File }
+
+func nameAt(cursor string) JobName {
+	id, file, _ := strings.Cut(cursor, " ")
+	if plain, err := url.PathUnescape(id); err == nil {
+		id = plain
+	}
+	return JobName{ID: id, File: file}
+}
 
 // Show implements JobsService.
 func (a jobsService) Show(ctx context.Context, by service.Caller, in JobIn) (JobView, error) {
@@ -192,89 +220,96 @@ func (a jobsService) Show(ctx context.Context, by service.Caller, in JobIn) (Job
 	if len(telling) == 0 { // it is stopped, or has begun just now
 		telling = a.Fleet.Instances()
 	}
-	views, missing := a.views(ctx, by, in.Job, in.Job, a.peers(telling))
+	views, missing := a.views(ctx, by, JobRange{From: in.Job, To: in.Job}, a.peers(telling))
 	for _, v := range views {
 		if v.ID == in.Job && by.May(service.View, v.Owner) {
 			v.Unreached, v.LogAge = missing, a.age()
-			return v, nil
+			return *v, nil
 		}
 	}
 	return JobView{}, service.UnknownJob(a.owners(), by, "job", in.Job)
 }
 
-// viewsHere gives the jobs whose ids are in a range as they are on this instance; see Jobs.
-func (a API) viewsHere(from, to string) []JobView {
-	views, me := []JobView{}, a.Fleet.Me().ID
-	for _, j := range a.Jobs.Here(from, to) {
-		v := JobView{
-			JobSummary: JobSummary{ID: j.ID, Owner: j.Owner, State: j.State, Cause: j.Cause, Since: j.Since, Holds: j.Holds, PartitionCount: len(j.Assigned),
-				InstanceCount: 1, Lag: j.Lag, InFlight: j.InFlight, Unproven: j.Unproven, OldestPendingSeconds: j.OldestPendingSeconds},
-			File: j.File, BreakersOpen: j.BreakersOpen, Formats: j.Formats, Rows: j.Rows, Partitions: append([]PartitionView{}, j.Assigned...),
-			Instances: []InstanceView{{Instance: me, State: j.State, Cause: j.Cause, Since: j.Since, Partitions: len(j.Assigned), Lag: j.Lag,
-				InFlight: j.InFlight, Unproven: j.Unproven}},
-		}
-		if j.State == Stopped {
-			v.InstanceCount = 0
-		}
-		for i := range v.Partitions {
-			v.Partitions[i].Instance = me
-		}
-		views = append(views, v)
+// view is a job as it is on this instance, which is me. A brief one is its summary and its file.
+func (j *JobHere) view(me string, brief bool) *JobView {
+	v := &JobView{File: j.File, JobSummary: JobSummary{ID: j.ID, Owner: j.Owner, State: j.State, Cause: j.Cause, Since: j.Since, Holds: j.Holds,
+		PartitionCount: len(j.Assigned), InstanceCount: 1, Lag: j.Lag, InFlight: j.InFlight, Unproven: j.Unproven, OldestPendingSeconds: j.OldestPendingSeconds}}
+	if j.State == Stopped {
+		v.InstanceCount = 0
 	}
-	return views
+	if brief {
+		return v
+	}
+	v.BreakersOpen, v.Formats, v.Rows, v.Partitions = j.BreakersOpen, j.Formats, j.Rows, append([]PartitionView{}, j.Assigned...)
+	for i := range v.Partitions {
+		v.Partitions[i].Instance = me
+	}
+	v.Instances = []InstanceView{{Instance: me, State: j.State, Cause: j.Cause, Since: j.Since, Partitions: len(j.Assigned), Lag: j.Lag,
+		InFlight: j.InFlight, Unproven: j.Unproven}}
+	return v
+}
+
+// viewsHere gives those jobs of a range that keep accepts, as they are on this instance, by id.
+func (a API) viewsHere(in JobRange, keep func(*JobHere) bool) JobsHere {
+	jobs, me := a.Jobs.Here(in.From, in.To), a.Fleet.Me().ID
+	views := []*JobView{}
+	for i := range jobs {
+		if keep(&jobs[i]) {
+			views = append(views, jobs[i].view(me, in.Brief))
+		}
+	}
+	return JobsHere{views}
 }
 
 const (
-	// desiredTimeout bounds the wait for the log in Kafka, for all jobs together: what it says is good to know, and no more.
-	desiredTimeout = 200 * time.Millisecond
+	// noneTimeout bounds the wait for the log in Kafka before a list says that there are no jobs.
+	noneTimeout = 200 * time.Millisecond
 	// viewTimeout is what other instances get to tell of their jobs, so that one that is frozen does not hold up who looks.
 	viewTimeout = time.Second
 )
 
-// views gives the jobs whose ids are in a range as they are here and at peers, in the order of the list, and the peers that did not answer.
+// views gives the jobs of a range as they are here and at peers, in the order of the list, and the peers that did not answer.
 // An instance on which a job is stopped has nothing to say of it if another one has.
-func (a API) views(ctx context.Context, by service.Caller, from, to string, peers []Peer) ([]JobView, []Unreached) {
-	asked, cancel := context.WithTimeout(ctx, viewTimeout)
-	there, missing := askAll[JobsHere](asked, a, by, peers, "system.jobs", JobRange{from, to})
+func (a API) views(ctx context.Context, by service.Caller, in JobRange, peers []Peer) (views []*JobView, missing []Unreached) {
+	ctx, cancel := context.WithTimeout(ctx, viewTimeout)
+	there, missing := askAll[JobsHere](ctx, a, by, peers, "system.jobs", in)
 	cancel()
 	merged := map[string]*JobView{}
-	for _, views := range append([]JobsHere{{a.viewsHere(from, to)}}, there...) {
-		here := map[string]int{}
-		for _, v := range views.Jobs {
-			here[v.ID]++
-		}
-		for _, v := range views.Jobs {
+	for _, all := range append([]JobsHere{a.viewsHere(in, func(*JobHere) bool { return true })}, there...) {
+		for i, v := range all.Jobs {
 			same := v.ID
-			if here[v.ID] > 1 { // broken ones that share an id; else a job may stand in another file on another instance
-				same = v.place()
+			if all.shares(i) { // else a job may stand in another file on another instance
+				same += " " + v.File
 			}
 			switch m := merged[same]; {
 			case m == nil:
-				merged[same] = &v
+				merged[same], views = v, append(views, v)
 			case v.State == Stopped:
 			case m.State == Stopped:
 				v.File = m.File
-				*m = v
+				*m = *v
 			default:
 				m.merge(v)
 			}
 		}
 	}
-	views := make([]JobView, 0, len(merged))
-	ctx, cancel = context.WithTimeout(ctx, desiredTimeout)
-	defer cancel()
-	for _, v := range merged {
-		if m, err := a.Store.Memory(ctx, v.ID); err == nil {
-			v.Desired = desiredText(m.Desired)
+	for _, v := range views {
+		if desired, known := a.Store.Desired(v.ID); known {
+			v.Desired = desiredText(desired)
 		}
 		slices.SortFunc(v.Partitions, func(a, b PartitionView) int {
 			return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Instance, b.Instance))
 		})
 		slices.SortFunc(v.Instances, func(a, b InstanceView) int { return cmp.Compare(a.Instance, b.Instance) })
-		views = append(views, *v)
 	}
-	slices.SortFunc(views, func(a, b JobView) int { return cmp.Compare(a.place(), b.place()) })
+	slices.SortFunc(views, func(a, b *JobView) int { return a.name().compare(b.name()) })
 	return views, missing
+}
+
+// shares says that a job has its id in common with others of its instance, which are broken then.
+func (h JobsHere) shares(i int) bool {
+	same := func(k int) bool { return k >= 0 && k < len(h.Jobs) && h.Jobs[k].ID == h.Jobs[i].ID }
+	return same(i-1) || same(i+1)
 }
 
 // telling are the states of a job, the most telling first: what one instance says of the group as a whole goes over what another one
@@ -282,7 +317,7 @@ func (a API) views(ctx context.Context, by service.Caller, from, to string, peer
 var telling = []State{Held, Paused, Running, Starting, Failed, Stopped}
 
 // merge adds what another instance tells of the same job.
-func (v *JobView) merge(o JobView) {
+func (v *JobView) merge(o *JobView) {
 	if slices.Index(telling, o.State) < slices.Index(telling, v.State) || o.State == v.State && v.Cause == "" {
 		v.State, v.Cause, v.Since = o.State, o.Cause, o.Since
 	}

@@ -32,7 +32,7 @@ func BenchmarkList(b *testing.B) {
 					Partitions: []consumer.PartitionStatus{{Topic: "t", Partition: 0}, {Topic: "t", Partition: 1}}}})
 			}
 		}
-		return startAPI(b, "127.0.0.1:0", API{Jobs: s, Store: &fakeStore{}, Fleet: f})
+		return startAPI(b, "127.0.0.1:0", API{Jobs: s, Store: o.Store, Fleet: f})
 	}
 	var peers []Peer
 	for at := range instances - 1 {

@@ -3,6 +3,7 @@ package control
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -61,11 +62,25 @@ func TestJobOverAllInstances(t *testing.T) {
 	}
 }
 
-// watchedJobs are jobs that note which of them were looked at.
+// watchedJobs are jobs that note which of them were looked at, and how many were named.
 type watchedJobs struct {
 	fakeJobs
 	mu     sync.Mutex
 	looked []string
+	named  int
+}
+
+func (s *watchedJobs) Names(from string) iter.Seq[JobName] {
+	return func(yield func(JobName) bool) {
+		for n := range s.fakeJobs.Names(from) {
+			s.mu.Lock()
+			s.named++
+			s.mu.Unlock()
+			if !yield(n) {
+				return
+			}
+		}
+	}
 }
 
 func (s *watchedJobs) Here(from, to string) []JobHere {
@@ -83,8 +98,15 @@ func (s *watchedJobs) take() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	looked := s.looked
-	s.looked = nil
+	s.looked, s.named = nil, 0
 	return looked
+}
+
+// names says how many jobs were named since the last take.
+func (s *watchedJobs) names() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.named
 }
 
 // Of a thousand jobs, no instance looks at more than the page that is asked for; of one job, only the instances that have something to
@@ -125,6 +147,9 @@ func TestNobodyLooksAtMoreThanIsShown(t *testing.T) {
 			t.Fatalf("got %s", text)
 		}
 		for _, s := range []*watchedJobs{&here, &there, &idle} {
+			if named := s.names(); named > 12 {
+				t.Fatalf("for a page of 10 from %q on, %d jobs were named", cursor, named)
+			}
 			if looked := s.take(); len(looked) > 12 {
 				t.Fatalf("for a page of 10 from %q on, %d jobs were looked at", cursor, len(looked))
 			}

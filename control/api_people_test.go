@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ func (p *callers) Authenticate(req *http.Request) (service.Caller, error) {
 // owned is runs with an owner.
 type owned struct{ runs }
 
-func (o owned) Names() []JobName { return namesOf(o.Here("", "")) }
+func (o owned) Names(from string) iter.Seq[JobName] { return namesOf(o.Here(from, "")) }
 
 func (o owned) Here(from, to string) []JobHere {
 	jobs := o.runs.Here(from, to)

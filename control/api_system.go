@@ -46,11 +46,13 @@ type InstancePage struct {
 type JobRange struct {
 	From string `json:"from,omitempty" doc:"no jobs whose ids come before it"`
 	To   string `json:"to,omitempty" doc:"no jobs whose ids come after it; left out: to the last one"`
+	// Brief ones are what a list shows.
+	Brief bool `json:"brief,omitempty" doc:"without partitions and what else jobs.list does not show"`
 }
 
-// JobsHere are jobs as they are on one instance.
+// JobsHere are jobs as they are on one instance, by id.
 type JobsHere struct {
-	Jobs []JobView `json:"jobs"`
+	Jobs []*JobView `json:"jobs"`
 }
 
 // Version is that of an instance.
@@ -91,9 +93,9 @@ func (a systemService) Instances(_ context.Context, by service.Caller, _ struct{
 
 // Jobs implements SystemService.
 func (a systemService) Jobs(_ context.Context, by service.Caller, in JobRange) (JobsHere, error) {
-	return JobsHere{slices.DeleteFunc(a.viewsHere(in.From, in.To), func(v JobView) bool {
-		return !by.May(service.View, v.Owner) || by.Hopped() && v.State == Stopped // which another instance need not be told
-	})}, nil
+	return a.viewsHere(in, func(j *JobHere) bool {
+		return by.May(service.View, j.Owner) && !(by.Hopped() && j.State == Stopped) // which another instance need not be told
+	}), nil
 }
 
 // Version implements SystemService.

@@ -1,12 +1,16 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,24 +24,24 @@ import (
 
 type fakeJobs []JobHere
 
-func (f fakeJobs) Names() []JobName { return namesOf(f) }
+func (f fakeJobs) Names(from string) iter.Seq[JobName] { return namesOf(f.Here(from, "")) }
 
-func (f fakeJobs) Here(from, to string) []JobHere { return within(f, from, to) }
-
-func namesOf(jobs []JobHere) (names []JobName) {
-	for _, j := range jobs {
-		names = append(names, JobName{j.ID, j.Owner, j.File})
-	}
-	return names
-}
-
-func within(jobs []JobHere, from, to string) (out []JobHere) {
-	for _, j := range jobs {
+func (f fakeJobs) Here(from, to string) (out []JobHere) {
+	for _, j := range f {
 		if j.ID >= from && (to == "" || j.ID <= to) {
 			out = append(out, j)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b JobHere) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.File, b.File)) })
 	return out
+}
+
+func namesOf(jobs []JobHere) iter.Seq[JobName] {
+	var names []JobName
+	for _, j := range jobs {
+		names = append(names, JobName{j.ID, j.Owner, j.File})
+	}
+	return slices.Values(names)
 }
 
 func (f fakeJobs) Deliveries(string) (Deliveries, bool) { return nil, false }
@@ -180,6 +184,30 @@ func TestListJobs(t *testing.T) {
 		if status, text, p := request(t, http.MethodGet, base+"/api/v1/jobs?"+r.query, ""); status != 400 || p.Field != r.field || !strings.Contains(p.Error(), r.says) {
 			t.Errorf("%s: got %d %s", r.query, status, text)
 		}
+	}
+}
+
+// An id that a broken file has may be any text. Each page goes on where the one before ended, by id and then by file.
+func TestPagesOfOddIDs(t *testing.T) {
+	t.Parallel()
+	var jobs fakeJobs
+	want := []string{"a", "a b", "a b", "a!", "a%20b"} // as texts: before a file's name a space would sort "a b" among those of "a"
+	for i, id := range want {
+		jobs = append(jobs, JobHere{JobStatus: JobStatus{ID: id, File: fmt.Sprintf("%d of my jobs.yaml", i), State: Failed, Since: morning}})
+	}
+	base := startAPI(t, "127.0.0.1:0", API{Jobs: jobs, Store: &fakeStore{}, Fleet: lonely{}})
+	var got []string
+	for page := (JobPage{Next: "first"}); page.Next != ""; {
+		cursor := strings.TrimPrefix(page.Next, "first")
+		page = JobPage{}
+		status, text, _ := request(t, http.MethodGet, base+"/api/v1/jobs?limit=1&cursor="+url.QueryEscape(cursor), "")
+		if err := json.Unmarshal([]byte(text), &page); err != nil || status != 200 || len(page.Jobs) != 1 || len(got) == len(want) {
+			t.Fatalf("after %q: %d %s", got, status, text)
+		}
+		got = append(got, page.Jobs[0].ID)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("jobs %q", got)
 	}
 }
 

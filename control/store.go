@@ -156,6 +156,12 @@ func (s *Store) Memory(ctx context.Context, job string) (consumer.Memory, error)
 	return decode(job, e, ok)
 }
 
+// Desired implements Memories.
+func (s *Store) Desired(job string) (desired consumer.Desired, known bool) {
+	m, _, err := s.look(job)
+	return m.Desired, err == nil && notRead(s.log) == nil
+}
+
 // look gives what is remembered of a job as this instance knows it, and its revision, also of what cannot be read. The Memory is not
 // to be changed.
 func (s *Store) look(job string) (consumer.Memory, int64, error) {

@@ -271,6 +271,34 @@ func TestStoreGivesRevisions(t *testing.T) {
 	}
 }
 
+// What is wanted of a job is known from when the log was read, but of what nobody can read, and follows what is written.
+func TestStoreGivesWhatIsDesired(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog()
+	log.unread = make(chan struct{})
+	s := NewStore(log)
+	if _, known := s.Desired("a"); known {
+		t.Error("known before the log was read")
+	}
+	close(log.unread)
+	for _, want := range []consumer.Desired{"", consumer.WantStopped, consumer.WantPaused} {
+		if want != "" {
+			if _, err := s.Remember(t.Context(), "a", consumer.Audit{By: "ann"}, func(m *consumer.Memory) error { m.Desired = want; return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, known := s.Desired("a"); !known || got != want {
+			t.Errorf("wanted %q, got %q %v", want, got, known)
+		}
+	}
+	if _, err := log.Update(t.Context(), statePrefix+"a", func(kafkalog.Entry, bool) (value, audit []byte, err error) { return []byte("{"), nil, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if _, known := s.Desired("a"); known {
+		t.Error("known of what cannot be read")
+	}
+}
+
 // What a newer streamer wrote, or nobody can read, is not touched.
 func TestStoreLeavesAlone(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"os"
@@ -187,11 +188,12 @@ func (nightDefinitions) OwnerOf(id string) (string, bool) {
 // nightJobs are jobs as an operator may find them.
 type nightJobs struct{}
 
-func (n nightJobs) Names() (names []control.JobName) {
-	for _, j := range n.Here("", "") {
+func (n nightJobs) Names(from string) iter.Seq[control.JobName] {
+	var names []control.JobName
+	for _, j := range n.Here(from, "") {
 		names = append(names, control.JobName{ID: j.ID, Owner: j.Owner, File: j.File})
 	}
-	return names
+	return slices.Values(names)
 }
 
 func (n nightJobs) Here(from, to string) []control.JobHere {
@@ -253,6 +255,12 @@ func (s *nightStore) Memory(_ context.Context, job string) (consumer.Memory, err
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.jobs[job], nil
+}
+
+func (s *nightStore) Desired(job string) (consumer.Desired, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.jobs[job].Desired, true
 }
 
 func (s *nightStore) Remember(_ context.Context, job string, _ consumer.Audit, change func(*consumer.Memory) error) (consumer.Memory, error) {

@@ -50,27 +50,33 @@ func outputFlag(c *cobra.Command) *format {
 
 // write prints v as JSON or YAML. Both have the same fields in the same order, since YAML is made of the JSON.
 func (f format) write(w io.Writer, v any) error {
+	if f != asYAML {
+		return indented(w, v)
+	}
 	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
+	if err := indented(&buf, v); err != nil {
 		return err
 	}
-	if f == asYAML {
-		root, err := yamlOf(&buf)
-		if err != nil {
-			return err
-		}
-		buf.Reset()
-		enc := yaml.NewEncoder(&buf)
-		enc.SetIndent(2)
-		if err := enc.Encode(root); err != nil {
-			return err
-		}
+	root, err := yamlOf(&buf)
+	if err != nil {
+		return err
 	}
-	_, err := w.Write(buf.Bytes())
+	buf.Reset()
+	enc := yaml.NewEncoder(&buf)
+	enc.SetIndent(2)
+	if err := enc.Encode(root); err != nil {
+		return err
+	}
+	_, err = w.Write(buf.Bytes())
 	return err
+}
+
+// indented writes v in one piece, or nothing of it.
+func indented(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 // yamlOf makes the node of a JSON text, keys in their order and numbers as they are written.

@@ -13,7 +13,7 @@ func (c *Client) Jobs(ctx context.Context) (control.JobPage, error) {
 	all := control.JobPage{Jobs: []control.JobSummary{}}
 	in := service.Page{Limit: consumer.MaxPage}
 	for {
-		var page control.JobPage
+		page := control.JobPage{Jobs: make([]control.JobSummary, 0, in.Limit)} // as many as come, so that they are not moved while they are read
 		if err := c.Call(ctx, "jobs.list", in, &page); err != nil {
 			return control.JobPage{}, err
 		}
