@@ -321,13 +321,7 @@ func (r *run) reassign() {
 func (r *run) grow() {
 	for _, topic := range []string{r.json, r.people} {
 		n := r.count[topic] + 1 + r.random.Int32N(2)
-		ctx, cancel := context.WithTimeout(r.Context(), within)
-		_, err := r.cluster.Admin(r).UpdatePartitions(ctx, int(n), topic)
-		cancel()
-		if err != nil {
-			r.Logf("adding partitions to %s: %v", topic, err)
-			continue
-		}
+		r.cluster.Grow(r, topic, int(n))
 		consumertest.WaitFor(r, within, "leaders for new partitions", func() (any, bool) {
 			ends := r.cluster.EndOffsets(r, topic)
 			return len(ends), len(ends) == int(n)

@@ -25,9 +25,7 @@ func begunIsRemembered(t *testing.T, c *consumertest.Cluster) {
 	if err != nil || m.Begun[topic].TopicID != encodeTopicID(topics[topic].ID) {
 		t.Fatalf("marked %+v, the topic is %v %v", m.Begun, topics[topic].ID, err)
 	}
-	if _, err := f.cluster.Admin(t).CreatePartitions(t.Context(), 2, topic); err != nil {
-		t.Fatal(err)
-	}
+	f.cluster.Grow(t, topic, 4)
 	f.begun(k, cfg, topic, 4)
 	if err := j.stop(); err != nil {
 		t.Fatal(err)

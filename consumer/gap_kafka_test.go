@@ -3,7 +3,6 @@ package consumer
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"sync/atomic"
@@ -115,10 +114,7 @@ func TestKafkaATopicGrowsUnderLoad(t *testing.T) {
 		written <- nil
 	}()
 	f.attempts(50)
-	consumertest.WaitFor(t, within, "the topic to grow", func() (any, bool) { // a broker that stands still answers that it had no time
-		resp, err := f.cluster.Admin(t).UpdatePartitions(t.Context(), 5, topic)
-		return fmt.Sprint(resp, err), err == nil && (resp.Error() == nil || errors.Is(resp.Error(), kerr.InvalidPartitions))
-	})
+	f.cluster.Grow(t, topic, 5)
 	consumertest.WaitFor(t, within, "the producer to know the new partitions", func() (any, bool) {
 		leader, _, err := p.PartitionLeader(topic, 4)
 		return err, leader >= 0

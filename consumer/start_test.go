@@ -111,9 +111,7 @@ func TestAPartitionThatAppearsLaterBeginsAtItsLogStart(t *testing.T) {
 	if err := j.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.cluster.Admin(t).CreatePartitions(t.Context(), 1, topic); err != nil {
-		t.Fatal(err)
-	}
+	f.cluster.Grow(t, topic, 2)
 	consumertest.Produce(t, f.producer, rec(topic, 1, "first", 1))
 	f.run(cfg)
 	f.committed(cfg, topic)

@@ -3,11 +3,13 @@ package consumertest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -16,6 +18,20 @@ const askWithin = 90 * time.Second
 
 // Name gives name with an ending of its own, so that tests on one broker do not meet: for topics, groups and job ids.
 func Name(name string) string { return name + "-" + strings.ToLower(rand.Text()[:8]) }
+
+// Grow gives a topic so many partitions. A broker that stands still answers that it had no time, and is asked again.
+func (c *Cluster) Grow(t testing.TB, topic string, partitions int) {
+	t.Helper()
+	WaitFor(t, askWithin, "topic "+topic+" to grow", func() (any, bool) {
+		ctx, cancel := context.WithTimeout(t.Context(), askWithin)
+		defer cancel()
+		resp, err := c.Admin(t).UpdatePartitions(ctx, partitions, topic)
+		if err == nil {
+			err = resp.Error()
+		}
+		return err, err == nil || errors.Is(err, kerr.InvalidPartitions) // done at the last try
+	})
+}
 
 // Topic creates a topic, named after name, with so many partitions and as many replicas as the cluster has nodes, at most 3. configs
 // are "key=value". It returns the topic's own name, once every partition has a leader.
