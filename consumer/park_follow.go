@@ -56,7 +56,13 @@ func (k *parking) followOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	id := k.topicID(ctx)
+	// Before the client is made: what it comes to know is this topic then, or a newer one.
+	id, err := k.topicID(ctx)
+	for ; err != nil; id, err = k.topicID(ctx) {
+		if k.failed(err); !sleep(ctx, time.Second) {
+			return ctx.Err()
+		}
+	}
 	client, err := kgo.NewClient(append(opts,
 		kgo.ConsumeTopics(k.topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
@@ -72,6 +78,7 @@ func (k *parking) followOnce(ctx context.Context) error {
 	defer client.Close()
 	var ends []awaited
 	defer func() { k.awaitAgain(ends) }()
+	strange := 0 // so many times running brokers did not know the topic that the client knows
 	for ctx.Err() == nil {
 		if ends, err = k.arrivals(ctx, ends); err != nil && ctx.Err() == nil {
 			k.failed(err)
@@ -100,28 +107,35 @@ func (k *parking) followOnce(ctx context.Context) error {
 		}
 		fetches.EachRecord(k.apply)
 		if err := letterFetchError(fetches); err != nil {
-			switch now := k.topicID(ctx); {
-			case id == ([16]byte{}):
-				id = now
-			case now != id && now != ([16]byte{}): // not when it is only missing: brokers say so too while leaders move
+			if errors.Is(err, kerr.UnknownTopicID) {
+				strange++
+			}
+			// Not when it is only missing: brokers say so too while leaders move. And a client may have the topic before this one from a broker
+			// that was late to learn of it.
+			if now, unknown := k.topicID(ctx); unknown == nil && (now != id || strange >= mostStrange) {
 				return errTopicAnew
 			}
 			if !errors.Is(err, kerr.UnknownTopicOrPartition) {
 				k.failed(err)
 			}
 			sleep(ctx, time.Second)
+			continue
 		}
+		strange = 0
 	}
 	return ctx.Err()
 }
 
-// topicID is that of the topic now, zero if it is missing or cannot be asked.
-func (k *parking) topicID(ctx context.Context) [16]byte {
+// mostStrange is how often, a second apart, brokers may not know the topic that the client knows until the client is taken for wrong.
+const mostStrange = 5
+
+// topicID is that of the topic now.
+func (k *parking) topicID(ctx context.Context) ([16]byte, error) {
 	meta, err := k.runner.instance.admin.Metadata(ctx, k.topic)
-	if err != nil {
-		return [16]byte{}
+	if err == nil {
+		err = meta.Topics[k.topic].Err
 	}
-	return meta.Topics[k.topic].ID
+	return meta.Topics[k.topic].ID, err
 }
 
 // awaited are partitions that wait until the follower has come to ends.

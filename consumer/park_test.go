@@ -10,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"streamer/consumer/consumertest"
 	"streamer/sink"
@@ -283,5 +286,35 @@ func TestParkingIsBounded(t *testing.T) {
 	}
 	if !slices.IsSorted(accepted) || len(accepted) != 6 {
 		t.Errorf("sent %v", accepted)
+	}
+}
+
+// A follower that could not ask which topic there is when it began, as on a busy machine, sees all the same that the topic was made anew.
+func TestAFollowerThatBeganBlindlySeesANewTopic(t *testing.T) {
+	t.Parallel()
+	c := consumertest.Fake(t)
+	f := setup(t, c, func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Status: 422} })
+	topic := c.Topic(t, "t", 1)
+	cfg := f.job(topic, parked)
+	adm := c.Admin(t)
+	letters := func() {
+		t.Helper()
+		if _, err := adm.CreateTopic(t.Context(), 1, 1, nil, cfg.DeadLetterTopic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	letters()
+	c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: cfg.DeadLetterTopic, Err: kerr.UnknownTopicOrPartition, Count: 2})
+	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 0))
+	f.run(cfg)
+	f.committed(cfg, topic)
+	if _, err := adm.DeleteTopic(t.Context(), cfg.DeadLetterTopic); err != nil {
+		t.Fatal(err)
+	}
+	letters()
+	consumertest.Produce(t, f.producer, rec(topic, 0, "b", 1))
+	f.committed(cfg, topic)
+	if n := len(f.deadLetters(cfg)); n == 0 {
+		t.Error("the row is final without a letter in the new topic")
 	}
 }
