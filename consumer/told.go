@@ -34,11 +34,11 @@ const (
 const (
 	// hopsHeader counts how many jobs have told of a record, each by a record that the next one delivered.
 	hopsHeader = "streamer-hops"
-	// maxHops ends loops of jobs that tell each other.
-	maxHops = 8
+	// MaxHops ends loops of jobs that tell each other.
+	MaxHops = 8
 )
 
-var errLoop = fmt.Errorf("it came through %d jobs that tell each other of answers: that is a loop; look where callback and response of these jobs go", maxHops)
+var errLoop = fmt.Errorf("it came through %d jobs that tell each other of answers: that is a loop; look where callback and response of these jobs go", MaxHops)
 
 // tells says that somebody is told of answers.
 func (c *Config) tells() bool { return c.Callback.Topic != "" || c.Response.Topic != "" }

@@ -233,9 +233,9 @@ func TestALoopOfFailuresEnds(t *testing.T) {
 	}
 	cfg.Program = p
 	f.run(cfg)
-	f.committedTo(cfg, topic, map[int32]int64{0: maxHops + 1})
+	f.committedTo(cfg, topic, map[int32]int64{0: MaxHops + 1})
 	all := f.cluster.ReadAll(t, topic)
-	if l := f.list(f.letters(cfg), LetterFilter{}).Letters; len(all) != maxHops+1 || len(l) != maxHops+1 {
+	if l := f.list(f.letters(cfg), LetterFilter{}).Letters; len(all) != MaxHops+1 || len(l) != MaxHops+1 {
 		t.Errorf("%d records, %+v", len(all), l)
 	}
 }

@@ -87,6 +87,8 @@ type indexed struct {
 	group       string
 	connections []string
 	deleting    bool
+	flow        *job.Flow // nil: not looked at, or it writes nothing that jobs may read; see flows
+	looked      bool
 }
 
 // NewDefinitions reads and writes definitions in a log that somebody runs. process is what they are compiled with.

@@ -70,7 +70,7 @@ func (d *Definitions) Diff(ctx context.Context, by service.Caller, id string, do
 		out.Revision, stored = revisionText(e), s.Document
 	}
 	sealed, config, faults := def.Admit(d.process, before)
-	faults = append(faults, d.clashes(by, id, config.Group)...)
+	faults = append(faults, d.clashes(by, id, config)...)
 	if faults.Err() != nil {
 		return out, invalid(faults)
 	}
@@ -162,7 +162,7 @@ func (d *Definitions) Validate(_ context.Context, by service.Caller, document []
 		}
 	}
 	_, config, faults := def.Admit(d.process, before)
-	faults = append(faults, d.clashes(by, def.ID, config.Group)...)
+	faults = append(faults, d.clashes(by, def.ID, config)...)
 	if faults.Err() != nil {
 		return nil, invalid(faults)
 	}

@@ -63,11 +63,12 @@ type sowing struct {
 	full    bool                  // there is more
 	targets map[string]job.Target // of the connections that it writes
 	groups  map[string]string     // of the jobs that it writes: whose each is
+	flows   []*job.Flow           // of those of them that can be on a circle
 }
 
 // sow gives one transaction. It may be asked again, of a newer log.
 func (s *sowing) sow(read func(string) (kafkalog.Entry, bool)) ([]kafkalog.Write, error) {
-	s.read, s.writes, s.size, s.full, s.targets, s.groups = read, nil, 0, false, map[string]job.Target{}, map[string]string{}
+	s.read, s.writes, s.size, s.full, s.targets, s.groups, s.flows = read, nil, 0, false, map[string]job.Target{}, map[string]string{}, nil
 	for i, n := range s.seeds.Connections {
 		if err := s.connection(n, &s.connections[i]); err != nil || s.full {
 			return s.writes, err
@@ -118,8 +119,32 @@ func (s *sowing) job(def *job.Definition, p job.Process, out *Seeded) error {
 		*out = Seeded{Refused: service.Refuse(http.StatusUnprocessableEntity, "group", fmt.Sprintf("group %q is that of job %q", stored.Group, other), "")}
 		return nil
 	}
+	flow := def.Flow(p)
+	if err := s.goesRound(flow); err != nil {
+		*out = Seeded{Refused: err}
+		return nil
+	}
 	if s.write(out, kafkalog.Write{Key: key, Value: value, Audit: audit}) {
 		s.groups[stored.Group] = def.ID
+		if flow.Goes() {
+			s.flows = append(s.flows, flow)
+		}
+	}
+	return nil
+}
+
+// goesRound refuses a job whose dead letters would come back to it by way of jobs that this transaction writes.
+func (s *sowing) goesRound(f *job.Flow) error {
+	if len(s.flows) == 0 {
+		return nil
+	}
+	d := s.definitions
+	d.mu.Lock()
+	d.index()
+	faults := d.circles(bySelf, f, s.flows...)
+	d.mu.Unlock()
+	if faults.Err() != nil {
+		return invalid(faults)
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func (d *Definitions) tried(by service.Caller, id, owner string, document []byte
 		return nil, err
 	}
 	sealed, config, faults := def.Admit(d.process, before)
-	faults = append(faults, d.clashes(by, id, config.Group)...)
+	faults = append(faults, d.clashes(by, id, config)...)
 	if faults.Err() != nil {
 		return nil, invalid(faults)
 	}

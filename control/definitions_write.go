@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"streamer/consumer"
@@ -179,7 +178,7 @@ func (d *Definitions) change(by service.Caller, def *job.Definition, p job.Proce
 		return nil, nil, err
 	}
 	document, config, faults := def.Admit(p, beforeDef)
-	faults = append(faults, d.clashes(by, def.ID, config.Group)...)
+	faults = append(faults, d.clashes(by, def.ID, config)...)
 	if faults.Err() != nil {
 		return nil, nil, invalid(faults)
 	}
@@ -217,27 +216,6 @@ func (s storedDefinition) write(line AuditLine) (value, audit []byte, err error)
 		line.DocumentAfter = s.masked()
 	}
 	return written(s, line)
-}
-
-// clashes says what a job may not have in common with the others that are in the log now. Those that the caller may not view are not named.
-func (d *Definitions) clashes(by service.Caller, id, group string) (faults fault.List) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.index()
-	named := func(other string) string {
-		if !by.May(service.View, d.known[other].owner) {
-			return "a job of another owner"
-		}
-		return fmt.Sprintf("job %q", other)
-	}
-	if other, taken := d.plain[job.PlainID(id)]; taken && other != id {
-		faults.Add("id", "it is too near to that of "+named(other), "ids must differ by more than . and _")
-	}
-	others := slices.DeleteFunc(slices.Clone(d.groups[group]), func(other string) bool { return other == id })
-	if group != "" && len(others) > 0 {
-		faults.Add("group", fmt.Sprintf("group %q is that of %s", group, named(others[0])), "a group belongs to one job")
-	}
-	return faults
 }
 
 func (d *Definitions) missingNow(id string) error {

@@ -59,6 +59,8 @@ func TestJobsApplied(t *testing.T) {
 	}
 	says(o.types(0, "jobs apply --yes -f", file), "people: unchanged")
 
+	write(text + "order: none\ndead_letter: {key: park}\n")
+	says(o.types(1, "jobs diff -f", file), "warning: dead_letter.key: nothing waits for a row")
 	write(strings.ReplaceAll(text, "/one/", "/two/"))
 	says(o.types(1, "jobs diff -f", file), "+ \""+api.URL+"/two/{id}\"")
 	says(o.types(0, "jobs apply --yes -f", file), "people: changed, revision ")

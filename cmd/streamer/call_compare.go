@@ -130,10 +130,10 @@ func compare(ctx context.Context, api *client.Client, d *job.Definition) (applie
 			return j, nil, err
 		case diff.Revision != "":
 			j.Action, j.Revision = toKeep, diff.Revision
-			if len(diff.Changes) > 0 {
-				j.Action, j.Changes, j.Effect, j.Offsets, j.Uncounted = toChange, diff.Changes, diff.Effect.String(), diff.Offsets, diff.Uncounted
+			if len(diff.Changes) == 0 {
+				return j, nil, nil
 			}
-			return j, nil, nil
+			j.Action, j.Changes, j.Effect, j.Offsets, j.Uncounted = toChange, diff.Changes, diff.Effect.String(), diff.Offsets, diff.Uncounted
 		}
 	}
 	v, err := api.ValidateJob(ctx, document)

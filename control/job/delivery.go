@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"net/textproto"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -166,7 +165,7 @@ func (c *compilation) idempotencyHeader(name string) string {
 }
 
 func (c *compilation) deadLetter(cfg *consumer.Config) {
-	own := c.process.Namespace + ".dead-letters." + c.def.ID
+	own := ownLetters(c.process.Namespace, c.def.ID)
 	cfg.DeadLetterTopic = own
 	v, _, ok := c.given("dead_letter")
 	if !ok {
@@ -185,7 +184,7 @@ func (c *compilation) deadLetter(cfg *consumer.Config) {
 	}
 	if topic, ok := s.text("topic"); ok {
 		if topic != own || c.def.ID == "" {
-			c.checkProduced("dead_letter.topic", topic, own, cfg)
+			c.checkProduced(deadLetterTopic, topic, own, cfg)
 		}
 		cfg.DeadLetterTopic = topic
 	}
@@ -200,17 +199,6 @@ func (c *compilation) deadLetter(cfg *consumer.Config) {
 			c.faults.Warn("dead_letter.key", "nothing waits for a row with order: none, so nothing is parked", "give the job an order, or leave key out")
 		}
 	}
-}
-
-// readsItself says that a job reads a topic, by its name or a pattern.
-func readsItself(cfg *consumer.Config, topic string) bool {
-	return slices.ContainsFunc(cfg.Topics, func(t string) bool {
-		if !cfg.Pattern {
-			return t == topic
-		}
-		pattern, err := regexp.Compile(t) // what does not compile has its fault
-		return err == nil && pattern.MatchString(topic)
-	})
 }
 
 // setByTransport are headers that the HTTP connection sets and a job cannot.

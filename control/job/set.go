@@ -77,7 +77,7 @@ func (s Set) lookup(p Process) func(owner, name string) (Target, error) {
 	}
 }
 
-// Compile compiles every job, and refuses an id or a group that two of them share. Unless the process knows connections, a job may use those
+// Compile compiles every job, and refuses an id or a group that two of them share, and dead letters that go round among them. Unless the process knows connections, a job may use those
 // of the set.
 func (s Set) Compile(p Process) []Compiled {
 	if p.Connection == nil && len(s.Connections) > 0 {
@@ -103,7 +103,34 @@ func (s Set) Compile(p Process) []Compiled {
 		c.Faults.Add("group", fmt.Sprintf("group %q is that of job %q in %s too", c.Config.Group, other.ID, other.File),
 			"a group belongs to one job")
 	})
+	circles(all)
 	return all
+}
+
+// circles looks for what comes back to a job by way of others.
+func circles(all []Compiled) {
+	of, written := make([]*Flow, len(all)), map[string]bool{}
+	for i := range all {
+		if f := FlowOf(&all[i].Config); f.Goes() && all[i].Faults.Err() == nil {
+			of[i] = f
+			for _, w := range f.writes {
+				written[w.topic] = true
+			}
+		}
+	}
+	var flows []*Flow // who reads what one of them writes: few, of how many there may be
+	for i, f := range of {
+		if f != nil && f.meets(written) {
+			flows = append(flows, f)
+		} else {
+			of[i] = nil
+		}
+	}
+	for i, f := range of {
+		if f != nil {
+			all[i].Faults = append(all[i].Faults, f.Circles(flows, func(id string) string { return id })...)
+		}
+	}
 }
 
 // shared calls tell for everyone whose name by of is also another's, with the first such other; an empty name is nobody's.

@@ -66,3 +66,36 @@ url: /{id}
 		t.Errorf("%v, %+v", one.Faults, one.Config.Sink)
 	}
 }
+
+// Files whose dead letters go round are all refused, each with its way; one that only leads there is not.
+func TestSetRefusesDeadLettersThatGoRound(t *testing.T) {
+	t.Parallel()
+	var set Set
+	set.Parse("a.yaml", []byte(`
+- {id: a, owner: o, type: PUT, topic: [s, streamer.out.b-lost], url: "https://api.test/{id}", datamap: {id: $.msg.id}, dead_letter: {topic: streamer.out.a-lost}}
+- {id: b, owner: p, type: PUT, topic: ['^streamer\.out\.a-.*$'], url: "https://api.test/{id}", datamap: {id: $.msg.id}, dead_letter: {topic: streamer.out.b-lost}}
+- {id: c, owner: o, type: PUT, topic: [s], url: "https://api.test/{id}", datamap: {id: $.msg.id}, dead_letter: {topic: streamer.out.b-lost}}
+- {id: d, owner: o, type: PUT, topic: [streamer.out.e], url: "https://api.test/{id}", datamap: {id: $.msg.id}, callback: {}}
+- {id: e, owner: o, type: PUT, topic: [streamer.out.d], url: "https://api.test/{id}", datamap: {id: $.msg.id}, callback: {}}
+`))
+	var got []string
+	for _, c := range set.Compile(Process{Namespace: "streamer"}) {
+		for _, f := range c.Findings(c.Faults) {
+			got = append(got, f.Error())
+		}
+	}
+	want := []string{
+		"a.yaml:2: dead_letter.topic: its dead letters come back to it: a -> streamer.out.a-lost -> b -> streamer.out.b-lost -> a; ",
+		"a.yaml:3: dead_letter.topic: its dead letters come back to it: b -> streamer.out.b-lost -> a -> streamer.out.a-lost -> b; ",
+		"a.yaml:5: warning: callback.topic: what it writes comes back to it: d -> streamer.out.d -> e -> streamer.out.e -> d; ",
+		"a.yaml:6: warning: callback.topic: what it writes comes back to it: e -> streamer.out.e -> d -> streamer.out.d -> e; ",
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%s", strings.Join(got, "\n"))
+	}
+	for i := range want {
+		if !strings.HasPrefix(got[i], want[i]) {
+			t.Errorf("%s, want %s", got[i], want[i])
+		}
+	}
+}

@@ -79,7 +79,7 @@ func (c *compilation) checkProduced(at, topic, own string, cfg *consumer.Config)
 			}
 		}
 		c.faults.Add(at, fmt.Sprintf("topic %q is not granted to %s", topic, c.def.Owner), mend+c.granted("produce"))
-	case readsItself(cfg, topic):
+	case FlowOf(cfg).reads(topic):
 		c.faults.Add(at, fmt.Sprintf("the job reads topic %q itself", topic), "what it writes there would come back to it without end")
 	}
 }

@@ -109,9 +109,10 @@ func (c *compilation) checkPattern(path, given string) string {
 }
 
 // closed tells whether a topic is Kafka's or streamer's own and not for jobs.
-func (c *compilation) closed(topic string) bool {
-	ns := c.process.Namespace
-	return strings.HasPrefix(topic, "__") || strings.HasPrefix(topic, ns+".") && !strings.HasPrefix(topic, ns+".out.")
+func (c *compilation) closed(topic string) bool { return closed(c.process.Namespace, topic) }
+
+func closed(namespace, topic string) bool {
+	return strings.HasPrefix(topic, "__") || strings.HasPrefix(topic, namespace+".") && !strings.HasPrefix(topic, namespace+".out.")
 }
 
 // aetherGroup is the prefix of the Aether consumer's groups, whose offsets a job may continue.
