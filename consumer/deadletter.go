@@ -32,6 +32,10 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 	o.Reason = atStep(r.step, o.Reason)
 	what := "row given up"
 	dead := p.runner.now().dead
+	if dead.topic != "" && looped(r.record.headers) {
+		p.endLoop(r, o)
+		return
+	}
 	if dead.topic == "" {
 		what = "row cannot be delivered, and dead letters are off: it is kept, and its lane waits"
 	}
@@ -72,6 +76,36 @@ func (p *partition) bury(r *row, o sink.Outcome) {
 	})
 }
 
+// endLoop makes a row final whose record is a dead letter that came through as many jobs as it may: another letter of it would only go
+// round. It stays where it was read, and its letter there is open for a redrive by the job that wrote it.
+//
+// Rows of a lane may end so one after the other without anything that is waited for in between, so they stand in a list, and whoever ends
+// the first comes to the others: each in a call from the one before would need a stack as deep as the lane is long.
+func (p *partition) endLoop(r *row, o sink.Outcome) {
+	p.sayLooped(r, o)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.life == closed || p.past(r) {
+		return
+	}
+	r.stage = burying
+	if p.looped = append(p.looped, r); len(p.looped) > 1 {
+		return
+	}
+	for ; len(p.looped) > 0; p.looped = p.looped[1:] {
+		first := p.looped[0]
+		p.mu.Unlock()
+		p.ack(first, outcomeLooped)
+		p.mu.Lock()
+	}
+	p.looped = nil
+}
+
+func (p *partition) sayLooped(r *row, o sink.Outcome) {
+	p.runner.log.Error("row given up without a dead letter: "+errLettersLoop.Error(), "topic", p.topic, "partition", p.id, "offset", r.record.Offset,
+		"row", r.row, "route", r.route, "class", string(o.Class), "status", o.Status, "attempts", o.Attempts, "reason", o.Reason)
+}
+
 // atStep names the step at which something went wrong.
 func atStep(step, reason string) string {
 	if step == "" {
@@ -105,10 +139,7 @@ func (l *letter) record(topic string, s shape) *kgo.Record {
 	row, rec := l.row, l.row.record
 	r, o := row.partition.runner, original{}
 	if !s.bare || !s.unkeyed {
-		o = original{key: rec.key, value: rec.value, headers: make([]kgo.RecordHeader, len(rec.headers))}
-		for i, h := range rec.headers {
-			o.headers[i] = kgo.RecordHeader{Key: h.key, Value: h.value}
-		}
+		o = original{key: rec.key, value: rec.value, headers: rec.headers}
 	}
 	return envelope(topic, &Letter{
 		Job: r.cfg.Job,
@@ -116,6 +147,6 @@ func (l *letter) record(topic string, s shape) *kgo.Record {
 			Offset: rec.Offset, Row: row.row, Route: row.route, Timestamp: rec.timestamp},
 		Class: l.outcome.Class, Status: l.outcome.Status, Attempts: l.outcome.Attempts, Reason: l.outcome.Reason, FirstAttempt: l.outcome.First,
 		LeftOut: s.bare, Resets: int(r.resets.Load()),
-		lane: row.laneValue(), behind: l.behind,
+		hops: letterHops(rec.headers), lane: row.laneValue(), behind: l.behind,
 	}, o)
 }

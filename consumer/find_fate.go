@@ -21,6 +21,7 @@ type fate struct {
 	rows    []Rendered // by the present definition
 	at      time.Time  // the record's
 	problem string     // why the record cannot be looked at
+	looped  bool       // a row of it that is given up gets no dead letter
 	letters map[part]*Letter
 	cut     string // why not all dead letters were looked at; empty: they were
 }
@@ -38,6 +39,7 @@ func (i *Instance) fate(ctx context.Context, cfg *Config, at Position, topicID s
 		f.problem = err.Error()
 	default:
 		f.rows, f.at = Render(*cfg, rec), rec.Timestamp
+		f.looped = looped(rec.headers())
 		if len(f.rows) == 1 && f.rows[0].waits() { // what it holds nobody knows
 			f.rows, f.problem = nil, "it cannot be looked at: it "+awaitsSchema+": "+f.rows[0].Problem
 		}
@@ -160,7 +162,7 @@ func (f *fate) count(delivered, filtered, impossible, again int) string {
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{delivered, f.delivered()}, {filtered, "filtered out, as the job is defined now"}, {impossible, "that can make no request, as the job is defined now"},
+	}{{delivered, f.delivered()}, {filtered, "filtered out, as the job is defined now"}, {impossible, f.impossible()},
 		{len(f.letters), "with a dead letter"}, {again, "to send"}} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
@@ -174,8 +176,22 @@ func (f *fate) delivered() string {
 	if f.cfg.DeadLetterTopic == "" {
 		return "delivered, or given up by an operator (streamer audit), since dead letters are off"
 	}
+	if f.looped {
+		return "delivered, or " + loopedWords + " (the log says which)"
+	}
 	return "delivered"
 }
+
+// impossible is what became of a row that is final, and makes no request and has no dead letter.
+func (f *fate) impossible() string {
+	if f.looped {
+		return loopedWords
+	}
+	return "that can make no request, as the job is defined now"
+}
+
+// loopedWords is the outcome looped, in a sentence.
+var loopedWords = fmt.Sprintf("looped: given up without a dead letter, since the record is one that came through %d jobs", MaxHops)
 
 // doubts is what keeps an answer from being sure, to end its sentence with.
 func (f *fate) doubts(delivered bool) (text string) {

@@ -16,15 +16,10 @@ import (
 type record struct {
 	track.Record
 	key, value []byte
-	headers    []header
+	headers    []kgo.RecordHeader
 	timestamp  time.Time
 	bytes      int64 // what the copies take
 	rows       *row  // that were not final when it was read; the others through their sibling
-}
-
-type header struct {
-	key   string
-	value []byte
 }
 
 // newRecord copies what must outlive the client's record: a dead letter carries the original.
@@ -44,13 +39,13 @@ func newRecord(rec *kgo.Record) *record {
 		own.value = buf[len(rec.Key):len(buf):len(buf)]
 	}
 	if len(rec.Headers) > 0 {
-		own.headers = make([]header, len(rec.Headers))
+		own.headers = make([]kgo.RecordHeader, len(rec.Headers))
 		for i, h := range rec.Headers {
-			own.headers[i] = header{key: h.Key}
+			own.headers[i].Key = h.Key
 			if h.Value != nil {
 				from := len(buf)
 				buf = append(buf, h.Value...)
-				own.headers[i].value = buf[from:len(buf):len(buf)]
+				own.headers[i].Value = buf[from:len(buf):len(buf)]
 			}
 		}
 	}

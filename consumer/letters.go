@@ -60,6 +60,7 @@ type Letter struct {
 	Value   []byte         `json:"-"`
 	Headers []RecordHeader `json:"-"`
 
+	hops   int // see letterHops
 	lane   laneValue
 	behind string // address of the letter it was parked behind
 	of     string // address of the letter that was redriven, when it failed again

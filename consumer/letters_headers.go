@@ -38,12 +38,12 @@ type original struct {
 
 // envelope writes a dead letter: l's address, job and cause, around the original record.
 func envelope(topic string, l *Letter, o original) *kgo.Record {
-	headers := make([]kgo.RecordHeader, 0, len(o.headers)+19)
+	headers := make([]kgo.RecordHeader, 0, len(o.headers)+20)
 	headers = append(headers, o.headers...)
 	add := func(name, value string) {
 		headers = append(headers, kgo.RecordHeader{Key: "streamer-" + name, Value: []byte(value)})
 	}
-	add("job", l.Job) // the first one: what stands before it is the original's
+	add("job", l.Job) // jobHeader, the first one: what stands before it is the original's
 	add("topic", l.Source.Topic)
 	add("topic-id", l.Source.TopicID)
 	add("partition", strconv.Itoa(int(l.Source.Partition)))
@@ -65,6 +65,9 @@ func envelope(topic string, l *Letter, o original) *kgo.Record {
 		add("first-attempt", l.FirstAttempt.UTC().Format(time.RFC3339Nano))
 	}
 	add("redrives", strconv.Itoa(l.Redrives))
+	if l.hops > 0 {
+		add("hops", strconv.Itoa(l.hops))
+	}
 	if l.Resets > 0 {
 		add("resets", strconv.Itoa(l.Resets))
 	}
@@ -123,6 +126,9 @@ func letterOf(rec *kgo.Record) Letter {
 	if h.has("resets") {
 		l.Resets = int(h.number("resets", 32))
 	}
+	if h.has("hops") {
+		l.hops = int(h.number("hops", 64))
+	}
 	if h.has("first-attempt") {
 		l.FirstAttempt = h.time("first-attempt")
 	}
@@ -151,7 +157,7 @@ func letterOf(rec *kgo.Record) Letter {
 // letter itself.
 func ownHeaders(rec *kgo.Record) []kgo.RecordHeader {
 	for i, h := range slices.Backward(rec.Headers) {
-		if h.Key == "streamer-job" {
+		if h.Key == jobHeader {
 			return rec.Headers[i:]
 		}
 	}

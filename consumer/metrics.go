@@ -18,6 +18,7 @@ const (
 	outcomeDeadLettered = "dead_lettered"
 	outcomeParked       = "parked"
 	outcomeGivenUp      = "given_up" // by an operator, without a dead letter
+	outcomeLooped       = "looped"   // given up without a dead letter, which would only go round
 	outcomeFiltered     = "filtered"
 	outcomeNotEmitted   = "not_emitted"
 	outcomeUnmatched    = "unmatched"  // by any route
@@ -25,7 +26,7 @@ const (
 	outcomeTombstone    = "tombstone"
 )
 
-var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeParked, outcomeGivenUp, outcomeFiltered, outcomeNotEmitted, outcomeUnmatched, outcomeSuppressed, outcomeTombstone}
+var outcomes = []string{outcomeDelivered, outcomeDeadLettered, outcomeParked, outcomeGivenUp, outcomeLooped, outcomeFiltered, outcomeNotEmitted, outcomeUnmatched, outcomeSuppressed, outcomeTombstone}
 
 func verdictOutcome(v mapping.Verdict) string {
 	switch v {

@@ -141,6 +141,12 @@ func (k *parking) takes(r *row) bool {
 		k.mu.Unlock()
 		nudge(k.wake)
 		return true
+	case looped(r.record.headers): // there is no letter to park it by
+		k.settled = append(k.settled, settlement{row: r, outcome: outcomeLooped})
+		k.mu.Unlock()
+		r.partition.sayLooped(r, parkedBehind(at))
+		nudge(k.wake)
+		return true
 	case writing: // cannot be: it is asked once, before
 		k.mu.Unlock()
 		return true
@@ -169,9 +175,12 @@ func (k *parking) takes(r *row) bool {
 	r.stage = shelving
 	p.letters++
 	p.mu.Unlock()
-	k.dead.bury(&letter{row: r, behind: at.String(), outcome: sink.Outcome{Class: ClassParked,
-		Reason: "its key has a dead letter before it that is neither redriven nor given up: " + at.String()}})
+	k.dead.bury(&letter{row: r, behind: at.String(), outcome: parkedBehind(at)})
 	return true
+}
+
+func parkedBehind(at LetterAddress) sink.Outcome {
+	return sink.Outcome{Class: ClassParked, Reason: "its key has a dead letter before it that is neither redriven nor given up: " + at.String()}
 }
 
 func buriedAs(class sink.Class) string {

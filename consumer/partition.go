@@ -52,6 +52,7 @@ type partition struct {
 	fetched    int64         // the offset after the last record handed over
 	skipTo     int64         // what is below was accepted as lost; see goOn
 	kept       []*row        // that would be given up, but the guard holds the job
+	looped     []*row        // that end without a dead letter; see endLoop
 	paused     bool          // not fetched, since its buffer is full or it waits
 	parkWait   uint64        // not 0: nothing is taken until it is known which lanes are parked
 	arrivals   uint64        // so many times it waited for that

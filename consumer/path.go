@@ -145,7 +145,7 @@ func (x *extraction) extract(rec *kgo.Record) []extracted {
 	if x.usesKafka {
 		message.Kafka = x.kafka(rec)
 	}
-	offset, loop := strconv.FormatInt(rec.Offset, 10), x.cfg.tells() && hops(rec) >= MaxHops
+	offset, loop := strconv.FormatInt(rec.Offset, 10), x.cfg.tells() && hops(rec.Headers) >= MaxHops
 	for i := range int32(batch.Len()) {
 		message.Msg, message.Event = batch.Row(int(i)), batch.Event(int(i))
 		whole := extracted{part: part{row: i}, index: i * int32(len(x.routes))}

@@ -177,7 +177,7 @@ func (s *redriveSender) final(f redriveFinal) {
 func (s *redriveSender) tellOf(l *sending, x *extracted, step string, o sink.Outcome) {
 	cfg, from := &s.r.d.cfg, l.letter.Source
 	if l.boxes = boxesOf(s.r.told, cfg, x.told, o.Class == sink.Delivered); l.asked && len(l.boxes) > 0 {
-		t := teller{told: x.told, key: l.orig.key, hops: hops(sourceRecord(&l.letter, l.orig))}
+		t := teller{told: x.told, key: l.orig.key, hops: hops(l.orig.headers)}
 		l.notice = t.of(cfg, Position{from.Topic, from.Partition, from.Offset, x.row, x.route}, step, &x.request, o)
 	} else {
 		l.boxes = nil

@@ -37,6 +37,13 @@ type RecordHeader struct {
 	Value []byte
 }
 
+func (r *Record) headers() (out []kgo.RecordHeader) {
+	for _, h := range r.Headers {
+		out = append(out, kgo.RecordHeader(h))
+	}
+	return out
+}
+
 // Rendered is what a job makes of one row.
 type Rendered struct {
 	// Row is its place in the record, from 0; -1 stands for a record that could not be decoded. Route is the part of it; empty: the row as
@@ -90,10 +97,7 @@ func Render(cfg Config, rec Record) []Rendered {
 func renderFrom(cfg Config, rec Record, from address) []Rendered {
 	from.topic, from.partition = rec.Topic, fmt.Sprint(rec.Partition)
 	x := newExtraction(&cfg, schemas.NewCache(schemaCacheBytes), from)
-	in := &kgo.Record{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Timestamp: rec.Timestamp, Key: rec.Key, Value: rec.Value}
-	for _, h := range rec.Headers {
-		in.Headers = append(in.Headers, kgo.RecordHeader(h))
-	}
+	in := &kgo.Record{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Timestamp: rec.Timestamp, Key: rec.Key, Value: rec.Value, Headers: rec.headers()}
 	if in.Value == nil && cfg.Tombstone == TombstoneSkip {
 		return nil
 	}

@@ -31,15 +31,6 @@ const (
 	CaptureFailures
 )
 
-const (
-	// hopsHeader counts how many jobs have told of a record, each by a record that the next one delivered.
-	hopsHeader = "streamer-hops"
-	// MaxHops ends loops of jobs that tell each other.
-	MaxHops = 8
-)
-
-var errLoop = fmt.Errorf("it came through %d jobs that tell each other of answers: that is a loop; look where callback and response of these jobs go", MaxHops)
-
 // tells says that somebody is told of answers.
 func (c *Config) tells() bool { return c.Callback.Topic != "" || c.Response.Topic != "" }
 
@@ -52,28 +43,6 @@ func (c *Config) tellers(t *mapping.Told, delivered bool) (topics []string) {
 		topics = append(topics, c.Response.Topic)
 	}
 	return topics
-}
-
-// hops is how many jobs have told of rec so far.
-func hops(rec *kgo.Record) int {
-	for _, h := range rec.Headers {
-		if n := hopsIn(h.Key, h.Value); n > 0 {
-			return n
-		}
-	}
-	return 0
-}
-
-// hopsIn is what a header says of it; one that is another, or no number, says none.
-func hopsIn(key string, value []byte) int {
-	if key != hopsHeader {
-		return 0
-	}
-	n, err := strconv.Atoi(string(value))
-	if err != nil {
-		return 0
-	}
-	return max(0, n)
 }
 
 // notice is a record that tells of an answer.
@@ -174,13 +143,7 @@ func (t *notice) bytes() int64 {
 
 // teller is that of a row; its told is nil where nobody is to be told.
 func (r *row) teller() *teller {
-	t := &teller{told: r.told, key: r.record.key}
-	for _, h := range r.record.headers {
-		if t.hops = hopsIn(h.key, h.value); t.hops > 0 {
-			break
-		}
-	}
-	return t
+	return &teller{told: r.told, key: r.record.key, hops: hops(r.record.headers)}
 }
 
 // delivered makes a row final whose own request was answered: at once, or when those have been told who are to be.

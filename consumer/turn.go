@@ -276,9 +276,5 @@ func (p *partition) reenter(own *record) []*row {
 
 // client gives the record as the client handed it over.
 func (r *record) client(topic string, partition int32) *kgo.Record {
-	rec := &kgo.Record{Topic: topic, Partition: partition, Offset: r.Offset, LeaderEpoch: r.Epoch, Timestamp: r.timestamp, Key: r.key, Value: r.value}
-	for _, h := range r.headers {
-		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: h.key, Value: h.value})
-	}
-	return rec
+	return &kgo.Record{Topic: topic, Partition: partition, Offset: r.Offset, LeaderEpoch: r.Epoch, Timestamp: r.timestamp, Key: r.key, Value: r.value, Headers: r.headers}
 }
