@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -145,7 +144,9 @@ func (i *identity) verify(ctx context.Context, token string) (*oidc.IDToken, *se
 	}
 	keys, err := i.provider.keysFor(ctx, seen.Key)
 	if err != nil {
-		return nil, service.Refuse(http.StatusServiceUnavailable, "", err.Error(), "try again; basic and API tokens do not need the provider")
+		away := service.Unavailable(err.Error())
+		away.Mend = "try again; basic and API tokens do not need the provider"
+		return nil, away
 	}
 	config := &oidc.Config{SkipClientIDCheck: true, SkipExpiryCheck: true} // they are looked at below, with texts of their own
 	for _, a := range algorithms {

@@ -128,7 +128,11 @@ type world struct {
 	provider *oidctest.Server
 	down     atomic.Bool
 	asked    atomic.Int64
+	hangs    atomic.Pointer[hanging] // nil: it answers
 }
+
+// hanging is a provider that takes questions, saying so to begun, and answers when until is closed.
+type hanging struct{ begun, until chan struct{} }
 
 func setup(t *testing.T) *world {
 	w := &world{t: t, log: &fakeLog{objects: map[string]kafkalog.Entry{}}}
@@ -136,6 +140,10 @@ func setup(t *testing.T) *world {
 	w.provider = &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: w.key.Public(), KeyID: "one", Algorithm: "RS256"}}}
 	w.issuer = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		w.asked.Add(1)
+		if h := w.hangs.Load(); h != nil {
+			h.begun <- struct{}{}
+			<-h.until
+		}
 		if w.down.Load() {
 			http.Error(rw, "away", http.StatusBadGateway)
 			return
@@ -155,12 +163,21 @@ func setup(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.identity.provider.renewals.Wait)
+	t.Cleanup(w.identity.provider.questions.Wait)
 	return w
 }
 
 // signed is a token of the provider with claims put over the usual ones.
 func (w *world) signed(key *rsa.PrivateKey, over map[string]any) string {
+	return oidctest.SignIDToken(key, "one", "RS256", w.claims(over))
+}
+
+// by is a token that names a key which the provider has not said.
+func (w *world) by(id string, over map[string]any) string {
+	return oidctest.SignIDToken(keys()[1], id, "RS256", w.claims(over))
+}
+
+func (w *world) claims(over map[string]any) string {
 	now := time.Now().Unix()
 	claims := map[string]any{"iss": w.issuer.URL, "aud": "streamer", "sub": "u-1", "exp": now + 300, "iat": now, "preferred_username": "ada",
 		"realm_access": map[string]any{"roles": []string{"ops", "users"}}}
@@ -170,7 +187,7 @@ func (w *world) signed(key *rsa.PrivateKey, over map[string]any) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return oidctest.SignIDToken(key, "one", "RS256", string(text))
+	return string(text)
 }
 
 func (w *world) token(caller service.Caller, in Creation) Created {
@@ -375,7 +392,7 @@ func TestProviderChangesItsKeys(t *testing.T) {
 	w.provider.PublicKeys = w.provider.PublicKeys[1:]
 	now = now.Add(keysLife + time.Second)
 	_, _ = w.Authenticate(anyone("10.0.0.1", "Bearer "+second)) // begins to fetch them
-	w.identity.provider.renewals.Wait()
+	w.identity.provider.questions.Wait()
 	if _, err := w.Authenticate(anyone("10.0.0.2", "Bearer "+w.signed(w.key, nil))); err == nil {
 		t.Error("let in by a key that was withdrawn")
 	}
@@ -385,7 +402,7 @@ func TestProviderChangesItsKeys(t *testing.T) {
 		if _, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+second)); err != nil {
 			t.Errorf("keys that are had do while it is away: %v", err)
 		}
-		w.identity.provider.renewals.Wait()
+		w.identity.provider.questions.Wait()
 	}
 }
 
@@ -413,7 +430,7 @@ func TestProviderIsAway(t *testing.T) {
 	for range 2 * freeFrom {
 		_, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+good))
 		var p *service.Problem
-		if !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Error(), "cannot be asked") {
+		if !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Error(), "cannot be asked") || p.RetryAfter == 0 {
 			t.Fatalf("got %v", err)
 		}
 	}
@@ -426,9 +443,53 @@ func TestProviderIsAway(t *testing.T) {
 		t.Errorf("when it is back: %v %v", by, err)
 	}
 	w.down.Store(true) // its keys are known
+	w.identity.provider.now = func() time.Time { return time.Now().Add(2 * askAgain) }
+	for range 2 { // nobody can say whose a key is that may be new
+		_, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+w.by("new", nil)))
+		var p *service.Problem
+		if !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable {
+			t.Errorf("by a key that may be new: %v", err)
+		}
+	}
 	if _, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+good)); err != nil {
 		t.Error(err)
 	}
+}
+
+// A provider that does not answer is asked once at a time, however many tokens name keys that nobody knows and however soon who sends them
+// hangs up; and whoever has a key that is known does not wait for it.
+func TestProviderHangs(t *testing.T) {
+	w := setup(t)
+	good := "Bearer " + w.signed(w.key, nil)
+	if _, err := w.Authenticate(anyone("10.0.0.1", good)); err != nil {
+		t.Fatal(err)
+	}
+	begun, hangs := make(chan struct{}, 1), make(chan struct{})
+	w.hangs.Store(&hanging{begun, hangs})
+	asked := w.asked.Load()
+	w.identity.provider.now = func() time.Time { return time.Now().Add(askAgain) }
+	ctx, hangUp := context.WithCancel(t.Context())
+	unknown := anyone("10.0.0.1", "Bearer "+w.by("new", nil)).WithContext(ctx)
+	var waiting sync.WaitGroup
+	waiting.Go(func() { _, _ = w.Authenticate(unknown) })
+	<-begun
+	hangUp()
+	waiting.Wait()
+	for i := range 2 * freeFrom {
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := w.Authenticate(anyone("10.0.0.1", "Bearer "+w.by(fmt.Sprint("new", i), nil)).WithContext(gone)); err == nil {
+			t.Fatal("let in")
+		}
+	}
+	if by, err := w.Authenticate(anyone("10.0.0.1", good)); err != nil || by.Name != "oidc:ada" {
+		t.Errorf("by a key that is known: %v %v", by, err)
+	}
+	if n := w.asked.Load() - asked; n != 1 {
+		t.Errorf("the provider was asked %d times", n)
+	}
+	w.hangs.Store(nil)
+	close(hangs)
 }
 
 // Wrong passwords make the next one wait, longer and longer, but only from there.

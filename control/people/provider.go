@@ -34,12 +34,14 @@ type provider struct {
 	http   *http.Client
 	now    func() time.Time
 
-	mu       sync.Mutex
-	keys     keySet // nil: not had yet
-	failed   error  // why the last question had no answer
-	asked    time.Time
-	renewing bool
-	renewals sync.WaitGroup // background fetches, for tests
+	mu     sync.Mutex
+	keys   keySet        // nil: not had yet
+	had    time.Time     // when they were
+	failed error         // why the last question had no answer; nil: it had
+	asked  time.Time     // when it ended
+	asking chan struct{} // closed when the question that is under way has ended; nil: there is none
+	// questions are those that are under way, for tests.
+	questions sync.WaitGroup
 }
 
 func newProvider(issuer string) *provider {
@@ -72,41 +74,51 @@ func trusted(u *url.URL) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && service.Loopback(u.Host)
 }
 
-// keysFor gives the provider's keys. It is asked if they are not had yet, or lack the one that is named.
+// keysFor gives the provider's keys. It is asked if they are not had yet, or lack the one that is named: one question at a time, for all who
+// wait for it, and however soon they hang up. Who has a key that is known never waits.
 func (p *provider) keysFor(ctx context.Context, id string) (keySet, error) {
 	p.mu.Lock()
+	known, lately := p.keys.has(id), p.now().Sub(p.asked) < askAgain
+	if lately || known && p.now().Sub(p.had) <= keysLife {
+		defer p.mu.Unlock()
+		return p.answer(id)
+	}
+	ended := p.asking
+	if ended == nil {
+		ended = make(chan struct{})
+		p.asking = ended
+		p.questions.Go(func() { p.question(context.WithoutCancel(ctx), ended) }) // ends with askTimeout
+	}
+	p.mu.Unlock()
+	if !known {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	p.mu.Lock()
 	defer p.mu.Unlock()
-	lately := p.now().Sub(p.asked) < askAgain
-	switch {
-	case lately && p.keys == nil && p.failed != nil:
+	return p.answer(id)
+}
+
+// answer is what is known. The keys that are had do while the provider is away; of another one nobody can say then whose it is.
+func (p *provider) answer(id string) (keySet, error) {
+	if p.failed != nil && !p.keys.has(id) {
 		return nil, p.failed
-	case p.keys == nil, !p.keys.has(id) && !lately:
-		keys, err := p.ask(ctx)
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil, ctx.Err() // that says nothing of the provider
-		}
-		if p.asked, p.failed = p.now(), err; err != nil {
-			return nil, err
-		}
-		p.keys = keys
-	case p.now().Sub(p.asked) > keysLife && !p.renewing:
-		p.renewing = true
-		p.renewals.Go(func() { p.renew(context.WithoutCancel(ctx)) }) // ends with askTimeout
 	}
 	return p.keys, nil
 }
 
-// renew fetches the keys while those there are do. They go on doing while the provider is away.
-func (p *provider) renew(ctx context.Context) {
+func (p *provider) question(ctx context.Context, ended chan struct{}) {
 	keys, err := p.ask(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.renewing = false
-	if p.failed = err; err != nil {
-		p.asked = p.now().Add(askAgain - keysLife)
-		return
+	if p.asked, p.failed = p.now(), err; err == nil {
+		p.keys, p.had = keys, p.asked
 	}
-	p.keys, p.asked = keys, p.now()
+	p.asking = nil
+	close(ended)
 }
 
 // ask fetches the keys: OpenID Connect Discovery 1.0.
