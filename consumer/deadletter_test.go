@@ -30,6 +30,7 @@ func TestADeadLetterThatCannotBeWrittenKeepsItsRow(t *testing.T) {
 	}{
 		"the disk is full":               {kerr.KafkaStorageError, []kmsg.Key{kmsg.Produce}, "cannot be written"},
 		"too few replicas":               {kerr.NotEnoughReplicas, []kmsg.Key{kmsg.Produce}, "cannot be written"},
+		"a clock that is hours ahead":    {kerr.InvalidTimestamp, []kmsg.Key{kmsg.Produce}, "set the clock of this machine"},
 		"not allowed":                    {kerr.TopicAuthorizationFailed, []kmsg.Key{kmsg.Produce}, "cannot be written"},
 		"a policy refuses the record":    {kerr.PolicyViolation, []kmsg.Key{kmsg.Produce}, "cannot be written"},
 		"larger than taken, bare or not": {kerr.MessageTooLarge, []kmsg.Key{kmsg.Produce}, "cannot be written"},

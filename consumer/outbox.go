@@ -152,6 +152,8 @@ func mendWrite(err error) string {
 		return "; raise its max.message.bytes"
 	case errors.Is(err, kerr.InvalidRecord):
 		return "; look at what it takes: its cleanup.policy, and whether the brokers validate records"
+	case errors.Is(err, kerr.InvalidTimestamp):
+		return "; set the clock of this machine: it is too far from that of the brokers (message.timestamp.after.max.ms, an hour)"
 	}
 	return ""
 }
