@@ -116,6 +116,21 @@ func (s ResetSpec) Fixed(now time.Time) (ResetSpec, error) {
 	return s, nil
 }
 
+// Reckoned are the words of s that count from now, each once, with the point in time that Fixed takes it for.
+func (s ResetSpec) Reckoned(now time.Time) (out []string) {
+	texts := []string{s.To}
+	for _, p := range s.Parts {
+		texts = append(texts, p.To)
+	}
+	slices.Sort(texts)
+	for _, text := range slices.Compact(texts) {
+		if seek, err := ParseSeek(text); err == nil && seek.kind == seekAgo {
+			out = append(out, text+" is "+seek.fixed(now).String())
+		}
+	}
+	return out
+}
+
 // words are a spec that was read.
 type words struct {
 	all        *Seek

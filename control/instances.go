@@ -51,9 +51,10 @@ type Self struct {
 	// Static says that it has an id of its own and comes back under it.
 	Static bool `json:"static,omitempty"`
 	// Proof is that of its address, made with the secret key of the installation. Doubt says why this instance does not believe it, and
-	// passes no call on to it; whoever reads a report finds it out himself.
+	// passes no call on to it; whoever reads a report finds it out himself. Apart says that it is for its clock, or for this instance's.
 	Proof string `json:"proof,omitempty"`
 	Doubt string `json:"doubt,omitempty"`
+	Apart bool   `json:"-"`
 }
 
 // JobReport is a job as an instance says it is there.
@@ -93,7 +94,7 @@ func (f *roll) read(reports []kafkalog.Entry, me string, keys *secret.Keyring) (
 		if !known || said.revision != e.Revision {
 			said = selfSaid{revision: e.Revision}
 			said.err = json.Unmarshal(e.Value, &said.self)
-			said.self.Doubt = doubt(keys, me, said.self, e.At)
+			said.self.Doubt, said.self.Apart = doubt(keys, me, said.self, e.At)
 		}
 		f.known[e.Key] = said
 		if said.err != nil || e.Key != instancePrefix+said.self.ID || time.Since(e.At) >= deadAfter {

@@ -37,27 +37,27 @@ func prove(keys *secret.Keyring, i Self, now time.Time) string {
 const sameKeys = "; give all instances the same STREAMER_SECRET_KEY"
 
 // doubt says why an instance is not called at the address that it said at a time, and what to do; empty: it is called. Without a key nothing can be proven, and only
-// this machine is believed: whoever answers elsewhere, also by https, may be anybody.
-func doubt(keys *secret.Keyring, me string, i Self, said time.Time) string {
+// this machine is believed: whoever answers elsewhere, also by https, may be anybody. apart says that it is for the clocks.
+func doubt(keys *secret.Keyring, me string, i Self, said time.Time) (why string, apart bool) {
 	if i.ID == me {
-		return ""
+		return "", false
 	}
 	if keys.ID() == "" {
 		if u, err := url.Parse(i.Advertise); err == nil && service.Loopback(u.Host) {
-			return ""
+			return "", false
 		}
-		return "it is on another machine, and this instance has no secret key to know its address by" + sameKeys
+		return "it is on another machine, and this instance has no secret key to know its address by" + sameKeys, false
 	}
 	if i.Proof == "" {
-		return "it does not prove its address: it has no secret key, or is older than this" + sameKeys
+		return "it does not prove its address: it has no secret key, or is older than this" + sameKeys, false
 	}
 	sealed, err := keys.Open(i.Proof, proofOf(i))
 	var unopened *secret.OpenError
 	switch {
 	case errors.As(err, &unopened) && unopened.NoKey:
-		return "its address is proven with key " + unopened.KeyID + ", which is not here" + sameKeys
+		return "its address is proven with key " + unopened.KeyID + ", which is not here" + sameKeys, false
 	case err != nil:
-		return "its address is not the one that it has proven: somebody else wrote it, or has its name; see who may write the status topic"
+		return "its address is not the one that it has proven: somebody else wrote it, or has its name; see who may write the status topic", false
 	}
 	proven, err := time.Parse(time.RFC3339, sealed.Reveal())
 	off, clock := said.Sub(proven), "behind"
@@ -65,9 +65,9 @@ func doubt(keys *secret.Keyring, me string, i Self, said time.Time) string {
 		off, clock = -off, "ahead of"
 	}
 	if err != nil || off > proofHolds { // without the very time: the log would tell of each report
-		return fmt.Sprintf("its address was proven by a clock that is more than %v %s this one's, or somebody repeats what it said then; set the clocks of all machines", proofHolds, clock)
+		return fmt.Sprintf("its address was proven by a clock that is more than %v %s this one's, or somebody repeats what it said then; set the clocks of all machines", proofHolds, clock), err == nil
 	}
-	return ""
+	return "", false
 }
 
 // tell says in the log which instances are not believed, when that changes.

@@ -77,11 +77,13 @@ func TestAddressesAreProven(t *testing.T) {
 		"no key, another machine":         {nil, two, "this instance has no secret key"},
 		"no key, https":                   {nil, at(nil, "two", "https://two.example"), "this instance has no secret key"},
 	} {
-		if got := doubt(c.here, "me", c.there, now); got != c.want && (c.want == "" || !strings.Contains(got, c.want)) {
-			t.Errorf("%s: %q, want %q", name, got, c.want)
+		got, apart := doubt(c.here, "me", c.there, now)
+		if got != c.want && (c.want == "" || !strings.Contains(got, c.want)) || apart != strings.Contains(c.want, "this one's") {
+			t.Errorf("%s: %q (clocks apart: %v), want %q", name, got, apart, c.want)
 		}
 	}
-	if sealed, err := before.Seal("", secret.Place{"", "two", "http://10.0.0.2:9013"}); err != nil || doubt(before, "me", Self{ID: "two", Advertise: "http://10.0.0.2:9013", Proof: sealed}, now) == "" {
+	sealed, err := before.Seal("", secret.Place{"", "two", "http://10.0.0.2:9013"})
+	if got, _ := doubt(before, "me", Self{ID: "two", Advertise: "http://10.0.0.2:9013", Proof: sealed}, now); err != nil || got == "" {
 		t.Errorf("a secret of a job proves an address: %v", err)
 	}
 }

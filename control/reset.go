@@ -63,7 +63,28 @@ type ResetAnswer struct {
 	ID string `json:"id,omitempty"`
 	// Undoes is the id of the reset that is taken back.
 	Undoes string `json:"undoes,omitempty"`
+	// Fixed is what was asked for with times in place of what counts from now, for whoever wants what he was shown; absent if nothing does.
+	// Notes say by whose clock.
+	Fixed *consumer.ResetSpec `json:"fixed,omitempty"`
 	consumer.ResetPlan
+}
+
+// fix reckons what counts from now, by this instance's clock, and says so in answer.
+func (r *Resets) fix(spec consumer.ResetSpec, now time.Time) (consumer.ResetSpec, ResetAnswer, error) {
+	var answer ResetAnswer
+	fixed, err := spec.Fixed(now)
+	reckoned := spec.Reckoned(now)
+	if err != nil || len(reckoned) == 0 {
+		return fixed, answer, err
+	}
+	answer.Fixed = &fixed
+	answer.Notes = []string{strings.Join(reckoned, ", ") + " by the clock of instance " + r.s.Me().ID}
+	for _, i := range r.s.Instances() {
+		if i.Apart {
+			answer.Notes = append(answer.Notes, fmt.Sprintf("that may be wrong: this clock and the one of instance %s are more than %v apart; set the clocks of all machines, or say a point in time", i.ID, proofHolds))
+		}
+	}
+	return fixed, answer, nil
 }
 
 // Show gives the offsets of a job, whether it runs or not.
@@ -82,8 +103,19 @@ func (r *Resets) Preview(ctx context.Context, job string, spec consumer.ResetSpe
 	if err != nil {
 		return ResetAnswer{}, err
 	}
-	plan, err := r.s.options.Kafka.PreviewReset(ctx, j.Config, spec, m)
-	return ResetAnswer{ResetPlan: plan}, resetProblem(err)
+	fixed, answer, err := r.fix(spec, time.Now())
+	if err != nil {
+		return ResetAnswer{}, resetProblem(err)
+	}
+	plan, err := r.s.options.Kafka.PreviewReset(ctx, j.Config, fixed, m)
+	return answer.with(plan), resetProblem(err)
+}
+
+// with is a with a plan, whose notes stand behind its own.
+func (a ResetAnswer) with(plan consumer.ResetPlan) ResetAnswer {
+	plan.Notes = append(a.Notes, plan.Notes...)
+	a.ResetPlan = plan
+	return a
 }
 
 // Reset begins a reset in the name of by, and answers with its preview when it is in the log: from then on it is carried out, by one
@@ -102,9 +134,11 @@ func (r *Resets) begin(ctx context.Context, job string, spec consumer.ResetSpec,
 		return ResetAnswer{}, pendingProblem(m.Reset)
 	}
 	p := consumer.PendingReset{ID: rand.Text()[:12], By: by.Name, At: time.Now().UTC(), Undoes: undoes}
-	if p.Spec, err = spec.Fixed(p.At); err != nil {
+	fixed, answer, err := r.fix(spec, p.At)
+	if err != nil {
 		return ResetAnswer{}, resetProblem(err)
 	}
+	p.Spec = fixed
 	plan, err := r.s.options.Kafka.PreviewReset(ctx, j.Config, p.Spec, m)
 	if err != nil {
 		return ResetAnswer{}, resetProblem(err)
@@ -131,7 +165,8 @@ func (r *Resets) begin(ctx context.Context, job string, spec consumer.ResetSpec,
 	if err != nil {
 		return ResetAnswer{}, logProblem(err)
 	}
-	return ResetAnswer{ID: p.ID, Undoes: undoes, ResetPlan: plan}, nil
+	answer.ID, answer.Undoes = p.ID, undoes
+	return answer.with(plan), nil
 }
 
 // Undo sets the offsets back to what was committed before the last reset of the job that was done: a reset of its own, so that undoing

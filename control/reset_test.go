@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -203,6 +204,52 @@ func TestResetAndUndo(t *testing.T) {
 }
 
 // Whatever instance dies at whatever step: another one goes on, and every commit is the same.
+// What counts from now is reckoned by the clock of the instance that is asked: it says so, gives the point in time, and warns when its
+// clock and that of another one are so far apart that they are not believed.
+func TestResetSaysByWhoseClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		defer c.end()
+		keyed := func(o *Options) { o.Keys = keyring(t, oldKey) }
+		x := c.start("x", keyed)
+		time.Sleep(3 * time.Second)
+		all, id := x.Resets(), x.all()[0].ID
+		said := func(a ResetAnswer, err error) string {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.Join(a.Notes, "; ")
+		}
+		now := time.Now().UTC()
+		spec := consumer.ResetSpec{To: "-25m", Parts: []consumer.ResetPart{{Topic: "t", To: "-25m"}, {Topic: "u", To: "-1d"}}}
+		answer, err := all.Preview(t.Context(), id, spec)
+		want := "-1d is " + now.Add(-24*time.Hour).Format(time.RFC3339) + ", -25m is " + now.Add(-25*time.Minute).Format(time.RFC3339) + " by the clock of instance x"
+		if got := said(answer, err); got != want {
+			t.Errorf("it says %q, want %q", got, want)
+		}
+		if f := answer.Fixed; f == nil || f.To != now.Add(-25*time.Minute).Format(time.RFC3339) || f.Parts[1].To != now.Add(-24*time.Hour).Format(time.RFC3339) {
+			t.Errorf("it is %+v", f)
+		}
+		answer, err = all.Preview(t.Context(), id, consumer.ResetSpec{To: now.Format(time.RFC3339)})
+		if got := said(answer, err); got != "" || answer.Fixed != nil {
+			t.Errorf("of a point in time it says %q, %+v", got, answer.Fixed)
+		}
+		ahead := Self{ID: "y", Advertise: "http://10.0.0.2:9013"}
+		ahead.Proof = prove(keyring(t, oldKey), ahead, now.Add(10*time.Minute))
+		text, err := json.Marshal(ahead)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.log.Report(instancePrefix+"y", text)
+		want = "-25m is " + now.Add(-25*time.Minute).Format(time.RFC3339) + " by the clock of instance x; that may be wrong: this clock and the one of instance y are more than 5m0s apart; " +
+			"set the clocks of all machines, or say a point in time"
+		if got := said(all.Reset(t.Context(), id, consumer.ResetSpec{To: "-25m"}, operator("ann"))); got != want {
+			t.Errorf("the reset says %q, want %q", got, want)
+		}
+	})
+}
+
 func TestResetSurvivesItsInstance(t *testing.T) {
 	for _, step := range []string{"members", "plan", "commit", "committed"} {
 		t.Run(step, func(t *testing.T) {

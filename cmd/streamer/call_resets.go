@@ -120,6 +120,9 @@ func offsetsReset(environ []string) *cobra.Command {
 		if errors.As(err, &p) {
 			err = renamed(p, func(field string) string { return f.argument(c, field) })
 		}
+		if answer.Fixed != nil { // what is shown is what is done: later, and maybe by another instance's clock, it would be another time
+			asked.To, asked.Parts = answer.Fixed.To, answer.Fixed.Parts
+		}
 		return answer, err
 	})
 }

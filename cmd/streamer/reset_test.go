@@ -130,6 +130,13 @@ func commands(t *testing.T, o operator, job, topic string) {
 	o.sees("offsets show "+job, "lag 0", "local:operator, was done")
 	has(o.types(0, "offsets reset --set "+topic+"/0=-5 --yes -o json "+job), `"id"`)
 	o.sees("offsets show "+job, "lag 0")
+	shown := o.types(0, "offsets reset --yes --to -0s "+job)
+	_, at, _ := strings.Cut(shown, "-0s is ")
+	at, _, said := strings.Cut(at, " by the clock of instance ")
+	if !said {
+		t.Errorf("by whose clock is not said:\n%s", shown)
+	}
+	has(o.types(0, "audit --limit 20 --job "+job), "to "+at+"\n") // what was shown is what was done
 	file := filepath.Join(t.TempDir(), "table.json")
 	if err := os.WriteFile(file, []byte(`{"`+topic+`": {"0": 19}}`), 0o600); err != nil {
 		t.Fatal(err)
