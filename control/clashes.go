@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"streamer/consumer"
+	"streamer/consumer/kafkalog"
 	"streamer/control/job"
 	"streamer/control/service"
 	"streamer/internal/fault"
@@ -51,7 +52,7 @@ func (d *Definitions) flows(but string) (flows []*job.Flow) {
 	for _, id := range d.sortedIDs() {
 		k := d.known[id]
 		if !k.looked {
-			k.looked, k.flow = true, d.flowOf(k)
+			k.looked, k.flow = true, d.flowOf(k.entry)
 		}
 		if k.flow != nil && id != but {
 			flows = append(flows, k.flow)
@@ -63,12 +64,12 @@ func (d *Definitions) flows(but string) (flows []*job.Flow) {
 // readable are the words without which no job writes what jobs may read: nobody reads where its dead letters go without a setting.
 var readable = [][]byte{[]byte("dead_letter"), []byte("callback"), []byte("response")}
 
-// flowOf reads what a job reads and writes out of its document, whether it can run here or not; nil if it cannot be on a circle.
-func (d *Definitions) flowOf(k *indexed) *job.Flow {
-	if !slices.ContainsFunc(readable, func(word []byte) bool { return bytes.Contains(k.entry.Value, word) }) {
+// flowOf reads what a job reads and writes out of its entry in the log, whether it can run here or not; nil if it cannot be on a circle.
+func (d *Definitions) flowOf(e kafkalog.Entry) *job.Flow {
+	if !slices.ContainsFunc(readable, func(word []byte) bool { return bytes.Contains(e.Value, word) }) {
 		return nil
 	}
-	s, err := decodeDefinition(k.entry)
+	s, err := decodeDefinition(e)
 	if err != nil {
 		return nil
 	}

@@ -111,7 +111,8 @@ func (s *sowing) job(def *job.Definition, p job.Process, out *Seeded) error {
 		*out = Seeded{Refused: err}
 		return nil
 	}
-	stored, err := decodeDefinition(kafkalog.Entry{Key: key, Value: value})
+	entry := kafkalog.Entry{Key: key, Value: value}
+	stored, err := decodeDefinition(entry)
 	if err != nil {
 		return err
 	}
@@ -119,14 +120,14 @@ func (s *sowing) job(def *job.Definition, p job.Process, out *Seeded) error {
 		*out = Seeded{Refused: service.Refuse(http.StatusUnprocessableEntity, "group", fmt.Sprintf("group %q is that of job %q", stored.Group, other), "")}
 		return nil
 	}
-	flow := def.Flow(p)
+	flow := s.definitions.flowOf(entry)
 	if err := s.goesRound(flow); err != nil {
 		*out = Seeded{Refused: err}
 		return nil
 	}
 	if s.write(out, kafkalog.Write{Key: key, Value: value, Audit: audit}) {
 		s.groups[stored.Group] = def.ID
-		if flow.Goes() {
+		if flow != nil {
 			s.flows = append(s.flows, flow)
 		}
 	}
@@ -135,7 +136,7 @@ func (s *sowing) job(def *job.Definition, p job.Process, out *Seeded) error {
 
 // goesRound refuses a job whose dead letters would come back to it by way of jobs that this transaction writes.
 func (s *sowing) goesRound(f *job.Flow) error {
-	if len(s.flows) == 0 {
+	if f == nil || len(s.flows) == 0 {
 		return nil
 	}
 	d := s.definitions

@@ -77,8 +77,8 @@ func (s Set) lookup(p Process) func(owner, name string) (Target, error) {
 	}
 }
 
-// Compile compiles every job, and refuses an id or a group that two of them share, and dead letters that go round among them. Unless the process knows connections, a job may use those
-// of the set.
+// Compile compiles every job, and refuses an id or a group that two of them share, and dead letters that go round among them. Unless the
+// process knows connections, a job may use those of the set.
 func (s Set) Compile(p Process) []Compiled {
 	if p.Connection == nil && len(s.Connections) > 0 {
 		p.Connection = s.lookup(p)
