@@ -8,7 +8,7 @@ import (
 	"streamer/consumer/kafkalog"
 )
 
-// awayAfter is how long Kafka is silent before whoever writes is refused at once, rather than after the 15 s for which a write waits for
+// AwayAfter is how long Kafka is silent before whoever writes is refused at once, rather than after the 15 s for which a write waits for
 // it. That must never be while a write could still get through:
 //
 //  1. When a broker dies, another one takes its place after some 10 s, and the follower of the log finds it within some more. A write that
@@ -19,13 +19,13 @@ import (
 //
 // A write that comes in the last 15 s of a longer outage would have been made, and is refused now: nothing was written, and the caller is told
 // when to come again.
-const awayAfter = 30 * time.Second
+const AwayAfter = 30 * time.Second
 
 // away refuses a write that nobody can make, while Kafka is known to be away; nil: it is not known. It is for those who wait for the
 // answer. The error is kafkalog.ErrUnavailable.
 func away(log Log) error {
 	age := log.Age()
-	if age <= awayAfter {
+	if age <= AwayAfter {
 		return nil
 	}
 	problem := log.Problem()

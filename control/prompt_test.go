@@ -20,7 +20,7 @@ func TestWritesAreRefusedAtOnceWhileKafkaIsAway(t *testing.T) {
 		problem string
 		refused bool
 	}{
-		"away":                {awayAfter + time.Second, problem, true},
+		"away":                {AwayAfter + time.Second, problem, true},
 		"a broker fails over": {20 * time.Second, problem, false},
 		"it was frozen":       {time.Hour, "", false},
 	} {

@@ -183,12 +183,9 @@ func jobText(w io.Writer, v control.JobView) {
 	ageText(w, v.LogAge)
 }
 
-// oldAfter is when it is said how old something is: the same time after which an instance refuses changes at once.
-const oldAfter = 30 * time.Second
-
-// ageText says how old that may be which an instance has out of the log in Kafka, when it cannot be read.
+// ageText says how old that may be which an instance has out of the log in Kafka, from when on it refuses changes for that.
 func ageText(w io.Writer, of control.LogAge) {
-	if d := time.Duration(of.LogAgeSeconds * float64(time.Second)); d >= oldAfter {
+	if d := time.Duration(of.LogAgeSeconds * float64(time.Second)); d >= control.AwayAfter {
 		_, _ = fmt.Fprintf(w, "as of %s ago: the log in Kafka could not be read since, and there may be changes that are not shown\n", age(d))
 	}
 }
