@@ -1,8 +1,10 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -317,4 +319,34 @@ func TestAFollowerThatBeganBlindlySeesANewTopic(t *testing.T) {
 	if n := len(f.deadLetters(cfg)); n == 0 {
 		t.Error("the row is final without a letter in the new topic")
 	}
+}
+
+// A client may have the topic before this one, from a broker that was late to learn of it: brokers know nothing of what it asks for, while
+// the topic is the one that it was at the beginning. It is given up for a new one.
+func TestAFollowerWithATopicThatNoBrokerKnowsBeginsAnew(t *testing.T) {
+	t.Parallel()
+	c := consumertest.Fake(t)
+	f := setup(t, c, func(*sinktest.Attempt) sinktest.Answer { return sinktest.Answer{Status: 422} })
+	topic := c.Topic(t, "t", 1)
+	cfg := f.job(topic, parked)
+	consumertest.Produce(t, f.producer, rec(topic, 0, "a", 0))
+	anew := make(chan struct{}, 1)
+	f.runOn(f.instance(Client{Brokers: c.Brokers}, 0), cfg, func(r *Runner) {
+		r.log = slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
+			if bytes.Contains(b, []byte(errTopicAnew.Error())) {
+				nudge(anew)
+			}
+			return len(b), nil
+		}), nil))
+	})
+	f.committed(cfg, topic)
+	unknown := c.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: cfg.DeadLetterTopic, Err: kerr.UnknownTopicID, Count: -1})
+	select {
+	case <-anew:
+	case <-time.After(within):
+		t.Fatal("the client is kept")
+	}
+	unknown.Remove()
+	consumertest.Produce(t, f.producer, rec(topic, 0, "b", 1))
+	f.committed(cfg, topic)
 }
